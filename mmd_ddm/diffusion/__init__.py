@@ -1,0 +1,1 @@
+"""Sampling chains: noise schedule, timesteps, denoiser, and one pure step per solver."""

@@ -1,0 +1,1 @@
+"""The maximum mean discrepancy: kernels, unbiased estimator, bank of real features, gathering over workers."""

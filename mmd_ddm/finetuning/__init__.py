@@ -1,0 +1,1 @@
+"""Finetuning: the objective, its exact gradient through the chain, and the loop."""

@@ -1,0 +1,1 @@
+"""Pretrained diffusion models: loading, training and exporting diffusers pipelines."""
