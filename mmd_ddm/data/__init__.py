@@ -1,0 +1,1 @@
+"""Image sets: what they are called, where they come from, and how they are read."""

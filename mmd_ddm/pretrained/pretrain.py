@@ -1,0 +1,192 @@
+"""Pretraining of a small denoising diffusion model on an image set (arXiv 2301.07969, Sec. II-A).
+
+The model that `digits` ships with is made by `pretrain` with its default arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mmd_ddm.data.images import ImageSet
+from mmd_ddm.descent import descend
+from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import DDPMScheduler, UNet2DModel
+
+LENGTH = 1000  # T, the length of the diffusion
+_GROUPS = 8  # of the group normalisation
+_INDEX = "model_index.json"  # what makes a folder a diffusers pipeline
+
+
+def pretrain(
+    dataset: ImageSet,
+    folder: Path | str,
+    *,
+    updates: int = 12000,
+    batch: int = 128,
+    learning_rate: float = 2e-3,
+    ema: float = 0.999,
+    dropout: float = 0.1,
+    channels: Sequence[int] = (32, 48),
+    layers: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+) -> float:
+    """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
+
+    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same
+    weights on the same machine with the same number of threads.
+
+    Args:
+        dataset: Real images.
+        folder: Where the pipeline goes; it appears when it is complete, in place of one that was there.
+        updates: Optimizer updates, at least 1.
+        batch: Images in each update, at least 1.
+        learning_rate: Adam's, at the start; falls to zero along half a cosine.
+        ema: Decay of the moving average of the weights, in [0, 1); the average is what is saved.
+        dropout: Probability that a unit of a residual block is dropped in training, in [0, 1).
+        channels: Width at each resolution, from the image's downwards, each resolution half of the one
+            before; multiples of 8.
+        layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
+        seed: Of weights, batches, timesteps, noise and dropout.
+        device: Torch device to train on.
+
+    Returns:
+        Running mean of the loss at the end, per pixel (1 at the start).
+
+    Raises:
+        UserError: If a setting is out of its range.
+        DivergenceError: If the loss stops being finite.
+    """
+    settings = {
+        "updates": updates, "batch": batch, "learning_rate": learning_rate, "ema": ema, "dropout": dropout,
+        "channels": list(channels), "layers": layers, "seed": seed,
+    }  # fmt: skip
+    for name, value in (("batch", batch), ("layers", layers)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; it must be at least 1.")
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
+    _check(dataset.image_shape, channels, folder)
+    scheduler = build_scheduler()
+    alpha_bar = scheduler.alphas_cumprod.to(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(dataset.image_shape, channels, layers, dropout).to(device).train()
+        loss = descend(
+            network,
+            lambda: noise_loss(network, _draw(dataset, batch).to(device), alpha_bar),
+            stage=f"Pretraining on {dataset.name}",
+            updates=updates,
+            learning_rate=learning_rate,
+            ema=ema,
+        )
+    record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, "loss": loss}
+    _save(network.cpu().eval(), scheduler, record, Path(folder))
+    return loss
+
+
+def build_network(
+    image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float
+) -> UNet2DModel:
+    """Build an untrained U-Net with self-attention at its lowest resolution only.
+
+    Args:
+        image_shape: Channels, height and width of an image; height equals width.
+        channels: As in `pretrain`.
+        layers: As in `pretrain`.
+        dropout: As in `pretrain`.
+
+    Returns:
+        A `UNet2DModel` with fresh weights, drawn from torch's global generator.
+    """
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=image_shape[1],
+        in_channels=image_shape[0],
+        out_channels=image_shape[0],
+        block_out_channels=tuple(channels),
+        down_block_types=("DownBlock2D",) * len(channels),
+        up_block_types=("UpBlock2D",) * len(channels),
+        layers_per_block=layers,
+        attention_head_dim=None,  # one head
+        norm_num_groups=_GROUPS,
+        dropout=dropout,
+    )
+
+
+def build_scheduler() -> DDPMScheduler:
+    """Build the diffusion of every pretraining: T = 1000, beta linear in 1e-4..0.02, noise predicted."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(
+        num_train_timesteps=LENGTH,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        prediction_type="epsilon",
+        clip_sample=False,
+    )
+
+
+def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Return the mean over images and pixels of (eps - eps_theta(x_t, t))^2 (arXiv 2301.07969, Eq. 5).
+
+    The t are stratified: each is uniform on its own part of 0..T-1, so the mean is that of independent t
+    and its variance is smaller.
+
+    Args:
+        network: Predicts noise: called as `network(x_t, t).sample`.
+        images: N x C x H x W, in [-1, 1].
+        alpha_bar: Cumulative products, T numbers.
+
+    Returns:
+        The loss, a scalar; noise and t are drawn from torch's global generator.
+    """
+    count, length = len(images), len(alpha_bar)
+    strata = (torch.arange(count) + torch.rand(count)) / count
+    t = (strata * length).long().clamp(max=length - 1).to(images.device)  # rand may round up to 1
+    noise = torch.randn(images.shape).to(images.device)
+    signal = alpha_bar[t].view(-1, 1, 1, 1)
+    predicted = network(signal.sqrt() * images + (1 - signal).sqrt() * noise, t).sample
+    return nn.functional.mse_loss(predicted, noise)
+
+
+def _draw(dataset: ImageSet, batch: int) -> Tensor:
+    images = dataset.floats(torch.randint(len(dataset), (batch,)))
+    if dataset.mirrored:
+        images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
+    return images
+
+
+def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: Path | str) -> None:
+    smallest_step = 2 ** (len(channels) - 1)
+    if not channels or any(width < 1 or width % _GROUPS for width in channels):
+        raise UserError(f"channels is {tuple(channels)}; give one or more multiples of {_GROUPS}.")
+    if image_shape[1] != image_shape[2] or image_shape[1] % smallest_step:
+        raise UserError(
+            f"Images of {image_shape[1]} x {image_shape[2]} can't be halved {len(channels) - 1} times; "
+            "give fewer channels, or square images."
+        )
+    if Path(folder).is_dir() and any(Path(folder).iterdir()) and not (Path(folder) / _INDEX).exists():
+        raise UserError(f"The folder {folder} holds something other than a pipeline; name another one.")
+
+
+def _save(network: UNet2DModel, scheduler: DDPMScheduler, record: dict[str, Any], folder: Path) -> None:
+    from diffusers import DDPMPipeline
+
+    half_done = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(half_done, ignore_errors=True)
+    DDPMPipeline(unet=network, scheduler=scheduler).save_pretrained(half_done, safe_serialization=True)
+    (half_done / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    half_done.rename(folder)
