@@ -1,0 +1,76 @@
+"""The sampling chain: S alternations of one network evaluation and one pure solver step (paper, Section III-B).
+
+The gradient has to go through the chain, and the chain has to be replayable piece by piece: so a solver carries no
+state, all that moves is in `State`, and random numbers come from outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from mmd_ddm.diffusion.denoiser import Denoiser
+
+
+class State(NamedTuple):
+    """What moves along the chain: the image, (N, C, H, W). A multistep solver would add its history here."""
+
+    image: Tensor
+
+
+class Solver(Protocol):
+    """A sampler's update rule."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether each step but the last is given noise."""
+
+    def step(self, state: State, epsilon: Tensor, k: int, noise: Tensor | None) -> State:
+        """The k-th step, k = 0 ... S-1 from the noisiest level on; differentiable in `state` and `epsilon`."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A sampler with its timesteps.
+
+    Args:
+        solver: the update rule, made for the same timesteps.
+        timesteps: S timesteps in decreasing order, the order of evaluation.
+    """
+
+    solver: Solver
+    timesteps: tuple[int, ...]
+
+    @property
+    def draws(self) -> int:
+        """How many standard normal images one sample needs: the initial one, and one a noisy step."""
+        return len(self.timesteps) if self.solver.stochastic else 1
+
+    def step(self, denoiser: Denoiser, state: State, k: int, noise: Tensor) -> State:
+        """Evaluate the network once and go one step down.
+
+        Args:
+            denoiser: predicts epsilon.
+            state: before step k.
+            k: 0 ... S-1.
+            noise: (draws, N, C, H, W), all of the chain's noise; noise[0] is the initial image.
+        """
+        used = noise[k + 1] if k + 1 < len(noise) else None
+        return self.solver.step(state, denoiser(state.image, self.timesteps[k]), k, used)
+
+    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        """Generate images.
+
+        Args:
+            denoiser: predicts epsilon.
+            noise: (draws, N, C, H, W) standard normal.
+
+        Returns:
+            (N, C, H, W), nominally in [-1, 1], not clamped.
+        """
+        state = State(noise[0])
+        for k in range(len(self.timesteps)):
+            state = self.step(denoiser, state, k, noise)
+        return state.image

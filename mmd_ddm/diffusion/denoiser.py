@@ -1,0 +1,47 @@
+"""The network as a predictor of the noise, whatever it was trained to predict."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+
+
+class Denoiser(nn.Module):
+    """epsilon_theta(x_t, t) of a pretrained network (Ho et al. 2020, Equation 11); parametrisations end here.
+
+    With a = alpha_bar_t: x_t = sqrt(a) x_0 + sqrt(1-a) epsilon and v = sqrt(a) epsilon - sqrt(1-a) x_0
+    (Salimans & Ho 2022, Section 4).
+
+    Args:
+        network: called as network(x, t), returns an object with `.sample` of x's shape (a diffusers `UNet2DModel`).
+        schedule: noise levels and prediction type.
+        image_shape: (C, H, W) of the images it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, schedule: NoiseSchedule, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.image_shape = image_shape
+
+    def forward(self, image: Tensor, timestep: int) -> Tensor:
+        """Predict the noise in `image`.
+
+        Args:
+            image: (N, C, H, W) at noise level t.
+            timestep: t, 0 to T-1.
+
+        Returns:
+            (N, C, H, W) epsilon.
+        """
+        # a tensor, since torch.compile specialises on each Python int
+        output = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
+        if self.schedule.prediction_type == "epsilon":
+            return output
+        alpha_bar = self.schedule.alpha_bar[timestep].item()
+        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        if self.schedule.prediction_type == "sample":
+            return (image - signal * output) / noise
+        return signal * output + noise * image

@@ -1,0 +1,64 @@
+"""The forward process q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) (Ho et al. 2020, Equation 4).
+
+Symbols: T the length of the process, t = 0 ... T-1 a timestep, alpha_bar_t the cumulative product of 1 - beta_t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.errors import UserError
+
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The noise levels of a diffusion model and what its network predicts.
+
+    Args:
+        alpha_bar: (T,) float64, decreasing in (0, 1).
+        prediction_type: `epsilon`, `sample` (x_0) or `v_prediction` (Salimans & Ho 2022), as diffusers names them.
+    """
+
+    alpha_bar: Tensor
+    prediction_type: PredictionType = "epsilon"
+
+    @property
+    def length(self) -> int:
+        """T, the number of timesteps of the original process."""
+        return len(self.alpha_bar)
+
+    @classmethod
+    def from_scheduler_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+        """Read the noise levels from a diffusers scheduler config.
+
+        Args:
+            config: the content of a `scheduler_config.json`.
+
+        Raises:
+            UserError: an entry that fixes the process is missing or not supported; nothing is guessed.
+        """
+        needed = ["num_train_timesteps", "prediction_type"]
+        if config.get("trained_betas") is None:
+            needed += ["beta_schedule", "beta_start", "beta_end"]
+        if missing := [key for key in needed if config.get(key) is None]:
+            raise UserError(
+                f"the model's scheduler config says nothing about {', '.join(missing)}; "
+                "add it to scheduler/scheduler_config.json of the base model"
+            )
+        if config["prediction_type"] not in get_args(PredictionType):
+            raise UserError(
+                f"prediction_type {config['prediction_type']!r} of the model's scheduler config is not supported; "
+                f"supported are {', '.join(get_args(PredictionType))}"
+            )
+        from diffusers import DDPMScheduler  # takes seconds to import, and only real models need it
+
+        keys = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
+        scheduler = DDPMScheduler(**{key: config[key] for key in keys if config.get(key) is not None})
+        return cls(scheduler.alphas_cumprod.to(torch.float64), config["prediction_type"])
