@@ -1,0 +1,106 @@
+"""A run's moving state on disk: enough to continue bit for bit. Safetensors and JSON only, nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.errors import UserError
+from mmd_ddm.finetuning.ema import EMA, copy_weights
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes from update to update; random numbers need no place, they depend on position alone.
+
+    Args:
+        denoiser: with the raw weights.
+        optimizer: Adam over the denoiser's parameters, in their order.
+        ema: the average, or none.
+        update: updates done.
+        gradient: how the gradient is computed (`stored` or `replay`): part of the state, since the choice may depend
+            on the free memory of the moment and the two differ by rounding.
+    """
+
+    denoiser: Denoiser
+    optimizer: torch.optim.Adam
+    ema: EMA | None
+    update: int = 0
+    gradient: str = "auto"
+
+
+def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> Path:
+    """Write a checkpoint folder, complete or not at all.
+
+    Args:
+        state: of the run.
+        folder: its final name; replaced if it exists.
+        config: of the run, kept to recognise a checkpoint of another one.
+    """
+    half = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    save_file(_tensors(state), half / "state.safetensors")
+    record = {"update": state.update, "gradient": state.gradient, "config": config}
+    (half / "state.json").write_text(json.dumps(record, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    half.rename(folder)
+    return folder
+
+
+def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> None:
+    """Continue from a checkpoint folder, in place.
+
+    Raises:
+        UserError: it is missing, truncated, of another network, or of a run with other settings.
+    """
+    try:
+        record = json.loads((folder / "state.json").read_text())
+        tensors = load_file(folder / "state.safetensors")
+    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+        raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
+    other = {key for key in config if record["config"].get(key) != config[key]}
+    if other:
+        changes = ", ".join(f"{k} was {record['config'].get(k)!r} and is {config[k]!r}" for k in sorted(other))
+        raise UserError(f"checkpoint {folder} belongs to a run with other settings: {changes}")
+    expected = _tensors(state, with_moments=False)
+    if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
+        raise UserError(f"checkpoint {folder} belongs to another network")
+    _restore(state, tensors)
+    state.update, state.gradient = int(record["update"]), str(record["gradient"])
+
+
+def _tensors(state: TrainingState, with_moments: bool = True) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, parameter in state.denoiser.named_parameters():
+        found[f"weights/{name}"] = parameter.detach()
+        if state.ema is not None:
+            found[f"ema/{name}"] = state.ema.average[name]
+        moments = state.optimizer.state.get(parameter, {}) if with_moments else {}
+        found.update({f"adam/{key}/{name}": value for key, value in moments.items()})
+    return {name: value.contiguous() for name, value in found.items()}
+
+
+def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
+    named = dict(state.denoiser.named_parameters())
+    copy_weights({name: tensors[f"weights/{name}"] for name in named}, state.denoiser)
+    if state.ema is not None:
+        for name, average in state.ema.average.items():
+            average.copy_(tensors[f"ema/{name}"])
+    for name, parameter in named.items():
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        moments = {key: tensors[f"adam/{key}/{name}"] for key in keys if f"adam/{key}/{name}" in tensors}
+        if moments:
+            # the step stays on the CPU, as Adam keeps it
+            state.optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device) for key, value in moments.items()
+            }

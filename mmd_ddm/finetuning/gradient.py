@@ -1,0 +1,108 @@
+"""The exact gradient of the objective through the sampling chain, for any batch at constant memory.
+
+The MMD of a batch is not the mean of the MMDs of its parts, so ordinary gradient accumulation would compute another,
+noisier estimator. Both routes here compute the gradient of the whole batch's loss:
+
+* stored: every micro-batch's graph is kept until the features' gradient is known (cost 1);
+* replayed: the chain runs without a graph and keeps the S + 1 states of every sample; then, micro-batch by
+  micro-batch, the features' gradient is pulled back into the image and step by step up the chain, where each network
+  evaluation is recomputed from its kept state (cost 4/3). One evaluation's activations of one micro-batch are alive
+  at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.chain import Chain, State
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.finetuning.objective import Objective
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """From noise to features.
+
+    Args:
+        denoiser: its parameters receive the gradient.
+        chain: the sampler.
+        embed: images, (N, C, H, W), to features, (N, D), differentiable.
+        dropout: source of the dropout masks where the network is in train mode.
+    """
+
+    denoiser: Denoiser
+    chain: Chain
+    embed: Callable[[Tensor], Tensor]
+    dropout: NoiseSource | None = None
+
+    def step(self, state: State, k: int, noise: Tensor, position: tuple[int, ...]) -> State:
+        """One step of the chain; the same masks each time it is computed at the same position."""
+        if self.dropout is None:
+            return self.chain.step(self.denoiser, state, k, noise)
+        with _seeded(self.dropout.state(*position, k), state.image.device):
+            return self.chain.step(self.denoiser, state, k, noise)
+
+    def trajectory(self, noise: Tensor, position: tuple[int, ...]) -> list[State]:
+        """All S + 1 states of a micro-batch."""
+        states = [State(noise[0])]
+        for k in range(len(self.chain.timesteps)):
+            states.append(self.step(states[-1], k, noise, position))
+        return states
+
+
+def stored_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+    """Add the objective's gradient to the denoiser's parameters through a stored graph.
+
+    Args:
+        pipeline: from noise to features.
+        objective: the loss on features.
+        noises: each micro-batch's noise, (draws, n, C, H, W).
+        update: position of the update.
+
+    Returns:
+        MMD^2 of the whole batch, a float64 scalar.
+    """
+    features = [pipeline.embed(pipeline.trajectory(noise, (update, i))[-1].image) for i, noise in enumerate(noises)]
+    value, gradient = objective(torch.cat([f.detach() for f in features]), update)
+    torch.autograd.backward(features, list(gradient.split([len(f) for f in features])))
+    return value
+
+
+def replayed_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+    """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
+    with torch.no_grad():
+        trajectories = [pipeline.trajectory(noise, (update, i)) for i, noise in enumerate(noises)]
+        features = [pipeline.embed(states[-1].image) for states in trajectories]
+    value, gradient = objective(torch.cat(features), update)
+    pieces = gradient.split([len(f) for f in features])
+    for i, (noise, states, piece) in enumerate(zip(noises, trajectories, pieces, strict=True)):
+        _pull_back(pipeline, noise, states, piece, (update, i))
+        trajectories[i].clear()
+    return value
+
+
+def _pull_back(
+    pipeline: Pipeline, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
+) -> None:
+    last = states[-1].image.detach().requires_grad_()
+    pipeline.embed(last).backward(gradient)
+    cotangent: tuple[Tensor | None, ...] = (last.grad,)
+    for k in reversed(range(len(states) - 1)):
+        before = State(*(tensor.detach().requires_grad_(k > 0) for tensor in states[k]))
+        after = pipeline.step(before, k, noise, position)
+        torch.autograd.backward(tuple(after), cotangent)
+        cotangent = tuple(tensor.grad for tensor in before)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,19 @@
+"""How images leave [-1, 1] inside the loss: feature networks are made for pixels, samples may lie outside."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def into_range(images: Tensor, how: str) -> Tensor:
+    """What the feature network sees of an image.
+
+    Args:
+        images: (N, C, H, W), nominally in [-1, 1].
+        how: `none` leaves them; `clamp` clamps, so that saturated pixels get no gradient (the published code);
+            `straight_through` clamps and lets the gradient pass.
+    """
+    if how == "none":
+        return images
+    clamped = images.clamp(-1, 1)
+    return clamped if how == "clamp" else images + (clamped - images).detach()

@@ -1,0 +1,102 @@
+"""The loss as a function of the generated features: its value and its gradient on them (paper, Equation 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.kernels import Kernel
+from mmd_ddm.discrepancy.mmd import sum_and_gradient, within_mean
+
+
+class ValueAndGradient(NamedTuple):
+    """The loss MMD^2 (a float64 scalar) and its gradient on this worker's features (n, D)."""
+
+    mmd2: Tensor
+    gradient: Tensor
+
+
+class Reference(Protocol):
+    """The real side of the loss."""
+
+    def at(self, update: int) -> tuple[Bank, Tensor]:
+        """The real features of an update and the mean of the kernel among them."""
+
+
+class BankReference:
+    """All real features in every update."""
+
+    def __init__(self, bank: Bank, kernel: Kernel) -> None:
+        self._fixed = bank, within_mean(bank.features, kernel)
+
+    def at(self, update: int) -> tuple[Bank, Tensor]:
+        """The same for each update."""
+        return self._fixed
+
+
+class BatchReference:
+    """A fresh batch of real images per update, drawn without replacement (paper, Section III-B).
+
+    Their features are rows of the bank: the feature network is frozen, so embedding them again would give the same.
+    """
+
+    def __init__(self, bank: Bank, kernel: Kernel, size: int, seed: int) -> None:
+        self._bank, self._kernel, self._size = bank, kernel, min(size, len(bank))
+        self._source = NoiseSource(seed, "real batch")
+
+    def at(self, update: int) -> tuple[Bank, Tensor]:
+        """The batch depends on seed and update alone."""
+        chosen = torch.randperm(len(self._bank), generator=self._source.generator(update))[: self._size]
+        batch = self._bank.rows(chosen)
+        return batch, within_mean(batch.features, self._kernel)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The unbiased MMD^2 of all workers' features to the reference.
+
+    Each worker computes the repulsion of its own rows from all generated features and the attraction of all generated
+    features to its shard of the reference; one sum over workers of an (N, D) gradient completes both.
+
+    Args:
+        kernel: any kernel.
+        reference: the real side.
+        collective: the workers.
+    """
+
+    kernel: Kernel
+    reference: Reference
+    collective: Collective
+
+    def __call__(self, features: Tensor, update: int) -> ValueAndGradient:
+        """Evaluate the loss.
+
+        Args:
+            features: (n, D) this worker's generated features, any n; at least 2 over all workers.
+            update: position of the update, for the reference.
+        """
+        everyone = self.collective.gather_rows(features.detach())
+        offset = self._offset(len(features), features.device)
+        mine = slice(offset, offset + len(features))
+        bank, real_real = self.reference.at(update)
+        n, m = len(everyone), len(bank)
+
+        # each unordered pair stands in the rows of both of its ends, and k is symmetric: twice the rows' own gradient
+        near, push = sum_and_gradient(everyone[mine], everyone, self.kernel, skip=offset)
+        far, pull = sum_and_gradient(everyone, bank.shard(self.collective), self.kernel)
+        gradient = pull * (-2 / (n * m))
+        gradient[mine] += push * (2 / (n * (n - 1)))
+        value = near / (n * (n - 1)) - 2 * far / (n * m)
+
+        self.collective.sum_(gradient)
+        return ValueAndGradient(self.collective.sum_(value) + real_real, gradient[mine])
+
+    def _offset(self, count: int, device: torch.device) -> int:
+        counts = self.collective.gather_rows(torch.tensor([count], device=device))
+        return int(counts[: self.collective.rank].sum())
