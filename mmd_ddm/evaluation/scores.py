@@ -1,0 +1,82 @@
+"""Scores of a model: KID and FID in several feature spaces, over shared noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.gather import Collective, share
+from mmd_ddm.evaluation.fid import fid
+from mmd_ddm.evaluation.kid import kid
+from mmd_ddm.features.space import FeatureSpace
+
+SAMPLING_BATCH = 500
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Round images in [-1, 1], (N, C, H, W), to uint8, as an image file would."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) of uint8 as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores a denoiser against the real images of a data set.
+
+    Args:
+        chain: the sampler.
+        spaces: feature spaces by name.
+        banks: the real features of each.
+        images: how many images to generate.
+        noise: which noise they start from; the same for every model that is compared.
+        collective: workers over which sampling and embedding are spread.
+        device: of denoiser and spaces.
+    """
+
+    chain: Chain
+    spaces: Mapping[str, FeatureSpace]
+    banks: Mapping[str, Bank]
+    images: int
+    noise: NoiseSource
+    collective: Collective
+    device: torch.device
+
+    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
+        """KID, its standard error and FID in each space: `kid_S`, `kid_S_stderr`, `fid_S_N` for space S and N images."""
+        scores: dict[str, float] = {}
+        for name, features in self.features(denoiser).items():
+            real = self.banks[name].features
+            result = kid(features, real)
+            scores[f"kid_{name}"] = result.mmd2
+            scores[f"kid_{name}_stderr"] = result.standard_error
+            scores[f"fid_{name}_{self.images}"] = fid(features, real)
+        return scores
+
+    @torch.no_grad()
+    def features(self, denoiser: Denoiser) -> dict[str, Tensor]:
+        """Features (N, D) of generated images after rounding to uint8, by space, gathered over workers."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.spaces}
+        mine = share(self.images, self.collective)
+        for start in range(mine.start, mine.stop, SAMPLING_BATCH):
+            images = self.sample(denoiser, range(start, min(start + SAMPLING_BATCH, mine.stop)))
+            rounded = from_uint8(to_uint8(images))
+            for name, space in self.spaces.items():
+                parts[name].append(space(rounded))
+        return {name: self.collective.gather_rows(torch.cat(part)) for name, part in parts.items()}
+
+    @torch.no_grad()
+    def sample(self, denoiser: Denoiser, indices: range) -> Tensor:
+        """Images (n, C, H, W) of some positions of the evaluation's noise."""
+        noise = self.noise.draw(0, indices, self.chain.draws, denoiser.image_shape).to(self.device)
+        return self.chain.sample(denoiser, noise)
