@@ -1,0 +1,256 @@
+"""One run, from its configuration to a finetuned pipeline: what every front end calls.
+
+Files in the run's folder, all written by rank 0: `config.json`, `baseline.json` (the base model's scores),
+`metrics.jsonl` (a JSON object a line), `samples_<update>.png`, `checkpoint/` and at the end `model/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.gather import Collective, SingleCollective, share
+from mmd_ddm.evaluation.sheets import save_sheet
+from mmd_ddm.experiment.build import Parts
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from mmd_ddm.finetuning.ema import EMA
+from mmd_ddm.finetuning.gradient import replayed_gradient, stored_gradient
+from mmd_ddm.finetuning.loop import UpdateRecord, finetune
+from mmd_ddm.finetuning.memory import stored_graph_fits
+from mmd_ddm.pretrained.export import save_pipeline
+
+Report = Callable[[dict[str, float], Path | None], None]
+SHEET_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        metrics: the last evaluation.
+        model: folder of the exported pipeline; none if the run was stopped before its end.
+    """
+
+    metrics: dict[str, float]
+    model: Path | None
+
+
+def run(
+    config: Config,
+    folder: Path,
+    *,
+    report: Report,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint: Path | None = None,
+    collective: Collective | None = None,
+    baseline: Mapping[str, float] | None = None,
+    device: torch.device | None = None,
+) -> Outcome:
+    """Finetune, evaluate, export.
+
+    Args:
+        config: complete.
+        folder: of the run, made if missing; on storage that all workers see.
+        report: given each evaluation's metrics (`update`, `score`, `kid_*`, `fid_*`, `mmd2`) and, on rank 0, the
+            checkpoint folder; called on every worker, after everything is on disk.
+        should_stop: asked before each update.
+        checkpoint: continue from this one.
+        collective: the workers; none for one process.
+        baseline: the base model's `kid_*`, by which `score` is relative; none: measured at the run's own budget.
+        device: none: CUDA if there is one.
+
+    Raises:
+        UserError: wrong configuration or checkpoint.
+        DivergenceError: the loss or its gradient stopped being finite.
+    """
+    collective = collective or SingleCollective()
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts = Parts(config, device, collective)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _Run(parts, folder, report, baseline, checkpoint).execute(should_stop)
+
+
+def score(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> float:
+    """The mean over evaluation spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
+
+    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter.
+    """
+    names = [key for key in baseline if key.startswith("kid_") and not key.endswith("_stderr")]
+    return sum(metrics[name] / baseline[name] for name in names) / len(names)
+
+
+def milestones(updates: int, evaluations: int) -> Collection[int]:
+    """Updates after which a run is evaluated: evenly spread, the last at the end."""
+    return {max(1, updates * (i + 1) // evaluations) for i in range(evaluations)}
+
+
+class _Run:
+    """The moving parts of one run; lives as long as `run`."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        folder: Path,
+        report: Report,
+        baseline: Mapping[str, float] | None,
+        checkpoint: Path | None,
+    ) -> None:
+        self.parts, self.folder, self.report = parts, folder, report
+        self.config, self.leader = parts.config, parts.collective.rank == 0
+        c = self.config.optimization
+        self.baseline = dict(baseline) if baseline is not None else self._measure_baseline()
+        ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
+        optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
+        self.state = TrainingState(parts.denoiser, optimizer, ema, gradient=c.gradient)
+        if checkpoint is not None:
+            load_checkpoint(self.state, checkpoint, dict(self.config.flat()))
+        if self.state.gradient == "auto":
+            self.state.gradient = "stored" if self._fits() else "replay"
+        self.noise = NoiseSource(self.config.seed, "training")
+        self.mine = share(c.batch, parts.collective)
+        self.final: Path | None = None
+        self.metrics: dict[str, float] = {}
+        self.last: UpdateRecord | None = None
+        if self.leader:
+            write_json(folder / "config.json", self.config.flat())
+            write_json(folder / "baseline.json", self.baseline)
+            self._truncate_log()
+
+    def execute(self, should_stop: Callable[[], bool]) -> Outcome:
+        c = self.config.optimization
+        finetune(
+            self.state,
+            self._gradient,
+            updates=c.updates,
+            clip=c.clip,
+            collective=self.parts.collective,
+            milestones=milestones(c.updates, self.config.evaluation.evaluations),
+            on_update=self._record,
+            on_milestone=self._milestone,
+            should_stop=should_stop,
+        )
+        if self.state.update == c.updates and not self.metrics:
+            self._milestone(self.state)  # resumed from the end: tell the result once more
+        return Outcome(self.metrics, self.final)
+
+    def _gradient(self, update: int) -> Tensor:
+        parts, compute = self.parts, _GRADIENTS[self.state.gradient]
+        return compute(parts.pipeline, parts.objective, self._noises(update), update)
+
+    def _noises(self, update: int) -> list[Tensor]:
+        size = self.config.optimization.micro_batch or len(self.mine)
+        pieces = [self.mine[start : start + size] for start in range(0, len(self.mine), size)]
+        shape, draws = self.parts.denoiser.image_shape, self.parts.chain.draws
+        return [self.noise.draw(update, piece, draws, shape).to(self.parts.device) for piece in pieces]
+
+    def _fits(self) -> bool:
+        parts = self.parts
+        noise = self.noise.draw(0, range(2), parts.chain.draws, parts.denoiser.image_shape).to(parts.device)
+        largest = -(-self.config.optimization.batch // parts.collective.world)
+        fits = stored_graph_fits(parts.pipeline, noise, largest, parts.collective.world)
+        # the workers may sit on different machines, and must agree
+        return bool(parts.collective.sum_(torch.tensor(float(fits), device=parts.device)) == parts.collective.world)
+
+    def _measure_baseline(self) -> dict[str, float]:
+        # before a checkpoint is loaded: these are the base model's weights
+        return self._evaluate()
+
+    def _evaluate(self) -> dict[str, float]:
+        denoiser = self.parts.denoiser
+        training = denoiser.training
+        denoiser.eval()
+        scores = self.parts.evaluator(denoiser)
+        denoiser.train(training)
+        return scores
+
+    def _record(self, record: UpdateRecord) -> None:
+        self.last = record
+        if self.leader:
+            self._log({"update": record.update, "mmd2": record.mmd2, "grad_norm": record.grad_norm})
+
+    def _milestone(self, state: TrainingState) -> None:
+        ended = state.update == self.config.optimization.updates
+        scores = {"raw": self._evaluate()} if state.ema is None or ended else {}
+        if state.ema is not None:
+            with state.ema.applied_to(state.denoiser):
+                scores["ema"] = self._evaluate()
+        relative = {weights: score(found, self.baseline) for weights, found in scores.items()}
+        better = min(relative, key=relative.__getitem__)
+        self.metrics = {
+            "update": state.update,
+            "images_seen": state.update * self.config.optimization.batch,
+            **scores[better],
+            "score": relative[better],
+            **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
+            **({"mmd2": self.last.mmd2, "grad_norm": self.last.grad_norm} if self.last else {}),
+        }
+        kept = self._save(state, better, ended) if self.leader else None
+        self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
+        self.final = self.folder / "model" if ended else None
+        self.report(dict(self.metrics), kept)
+
+    def _save(self, state: TrainingState, weights: str, ended: bool) -> Path:
+        if weights == "ema" and state.ema is not None:
+            with state.ema.applied_to(state.denoiser):
+                self._sheet(state.update)
+                if ended:
+                    self._export(weights)
+        else:
+            self._sheet(state.update)
+            if ended:
+                self._export(weights)
+        self._log(self.metrics)
+        return save_checkpoint(state, self.folder / "checkpoint", dict(self.config.flat()))
+
+    def _sheet(self, update: int) -> None:
+        evaluator, denoiser = self.parts.evaluator, self.parts.denoiser
+        images = evaluator.sample(denoiser, range(min(SHEET_IMAGES, evaluator.images)))
+        save_sheet(images, self.folder / f"samples_{update:06d}.png")
+
+    def _export(self, weights: str) -> None:
+        c = self.config.sampler
+        record = {
+            "weights": weights,
+            "metrics": self.metrics,
+            "baseline": self.baseline,
+            "config": self.config.flat(),
+        }
+        save_pipeline(
+            self.parts.denoiser, self.parts.scheduler, self.folder / "model",
+            sampler=c.sampler, timesteps=self.parts.chain.timesteps, eta=c.eta, variance=c.variance, record=record,
+        )  # fmt: skip
+
+    def _log(self, entry: dict[str, float]) -> None:
+        line = json.dumps({"time": time.time(), **entry})
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def _truncate_log(self) -> None:
+        """Drop what was logged after the checkpoint, a line torn by a crash included: it is computed again."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["update"] <= self.state.update]
+        half = path.with_name(f".{path.name}.{os.getpid()}")
+        half.write_text("".join(kept))
+        half.rename(path)
+
+
+_GRADIENTS = {"stored": stored_gradient, "replay": replayed_gradient}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, complete or not at all."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(json.dumps(content, indent=1))
+    half.rename(path)
