@@ -21,8 +21,8 @@ SAMPLING_BATCH = 500
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Round images in [-1, 1], (N, C, H, W), to uint8, as an image file would."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    """Round images in [-1, 1], (N, C, H, W), to uint8, operation for operation as diffusers' pipelines do."""
+    return ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def from_uint8(images: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Evaluator:
     device: torch.device
 
     def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """KID, its standard error and FID in each space: `kid_S`, `kid_S_stderr`, `fid_S_N` for space S and N images."""
+        """KID, its standard error and FID in each space s, from N images: `kid_s`, `kid_s_stderr`, `fid_s_N`."""
         scores: dict[str, float] = {}
         for name, features in self.features(denoiser).items():
             real = self.banks[name].features

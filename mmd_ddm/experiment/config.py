@@ -16,6 +16,8 @@ from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.finetuning.gradient import GRADIENTS
+from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 
 Scalar = str | int | float | None
 
@@ -29,7 +31,8 @@ class Rule:
     words: str
 
 
-def _setting(default: Scalar, rule: Rule, help_text: str) -> Any:
+def setting(default: Scalar, rule: Rule, help_text: str) -> Any:
+    """A leaf of the tree: a dataclass field that knows its rule and its help text."""
     return field(default=default, metadata={"rule": rule, "help": help_text})
 
 
@@ -75,40 +78,40 @@ def _read_bandwidth(value: Any) -> Bandwidth:
 class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
 
-    sampler: str = _setting("ddim", _one_of(*SAMPLERS), "update rule of the chain")
-    steps: int = _setting(5, _whole(1), "budget S: network evaluations per image (1 to T)")
-    schedule: str = _setting(
+    sampler: str = setting("ddim", _one_of(*SAMPLERS), "update rule of the chain")
+    steps: int = setting(5, _whole(1), "budget S: network evaluations per image (1 to T)")
+    schedule: str = setting(
         "linear", _one_of(*SCHEDULES), "timesteps of the budget; stride is the published code's (16 for 15)"
     )
-    eta: float = _setting(0.0, _number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
-    variance: str = _setting("fixed_small", _one_of(*VARIANCES), "variance of DDPM")
+    eta: float = setting(0.0, _number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
+    variance: str = setting("fixed_small", _one_of(*VARIANCES), "variance of DDPM")
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """The MMD that is minimised."""
 
-    features: str = _setting(
+    features: str = setting(
         "classifier", Rule(str, bool, "a feature space of the data set"), "feature space of the loss"
     )
-    kernel: str = _setting(
+    kernel: str = setting(
         "cubic",
         _checked(lambda text: parse_kernel(text), "a sum of kernel terms"),
         "linear, cubic, rbf, rational_quadratic, or a sum such as cubic+rbf:0.5+rbf:median",
     )
-    bandwidth: Bandwidth | None = _setting(
+    bandwidth: Bandwidth | None = setting(
         None,
         _or_none(Rule(_read_bandwidth, lambda value: True, "dim, median or a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), or median distance of real features",
     )
-    reference: str = _setting(
+    reference: str = setting(
         "bank",
         _one_of("bank", "batch"),
         "real side of the loss: all real features, or a fresh batch per update",
     )
-    image_range: str = _setting(
+    image_range: str = setting(
         "clamp",
-        _one_of("none", "clamp", "straight_through"),
+        _one_of(*IMAGE_RANGES),
         "what the loss sees of pixels outside [-1, 1]: as they are, clamped, or clamped with the gradient let through",
     )
 
@@ -117,43 +120,43 @@ class ObjectiveConfig:
 class OptimizationConfig:
     """How the weights are updated."""
 
-    learning_rate: float = _setting(
+    learning_rate: float = setting(
         5e-6, _number(0, 1, "a positive number of at most 1", low_included=False), "Adam's learning rate"
     )
-    updates: int = _setting(500, _whole(1), "number of optimizer updates")
-    batch: int = _setting(128, _whole(2), "N: generated images per update, over all workers")
-    micro_batch: int | None = _setting(
+    updates: int = setting(500, _whole(1), "number of optimizer updates")
+    batch: int = setting(128, _whole(2), "N: generated images per update, over all workers")
+    micro_batch: int | None = setting(
         None, _or_none(_whole(1)), "images that pass the network together; none: this worker's whole batch"
     )
-    clip: float | None = _setting(
+    clip: float | None = setting(
         None,
         _or_none(_number(0, float("inf"), "a positive number", low_included=False)),
         "largest norm of an update's gradient, applied once",
     )
-    ema: float = _setting(
+    ema: float = setting(
         0.0,
         _number(0, 0.99999, "a number from 0 to below 1"),
         "decay of the moving average of the weights; 0: none",
     )
-    gradient: str = _setting(
+    gradient: str = setting(
         "auto",
-        _one_of("auto", "stored", "replay"),
+        _one_of("auto", *GRADIENTS),
         "stored graph, replayed chain (constant memory), or what fits",
     )
-    dropout: str = _setting("eval", _one_of("eval", "train"), "the network's dropout while finetuning: off or on")
+    dropout: str = setting("eval", _one_of("eval", "train"), "the network's dropout while finetuning: off or on")
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """How often and on what the model is scored."""
 
-    evaluation_features: str | None = _setting(
+    evaluation_features: str | None = setting(
         None,
         _or_none(Rule(str, bool, "names joined by +")),
         "feature spaces of KID and FID, joined by +; none: all",
     )
-    evaluation_images: int = _setting(2000, _whole(4), "generated images per evaluation")
-    evaluations: int = _setting(4, _whole(1), "how many times a run is scored, evenly spread, the last at its end")
+    evaluation_images: int = setting(2000, _whole(4), "generated images per evaluation")
+    evaluations: int = setting(4, _whole(1), "how many times a run is scored, evenly spread, the last at its end")
 
 
 @dataclass(frozen=True)
@@ -164,13 +167,13 @@ class Config:
         UserError: a value is out of range or contradicts another; names the key, the value and what is allowed.
     """
 
-    dataset: str = _setting("digits", _one_of(*dataset_names()), "data set")
-    base_model: str | None = _setting(
+    dataset: str = setting("digits", _one_of(*dataset_names()), "data set")
+    base_model: str | None = setting(
         None,
         _or_none(Rule(str, bool, "a folder or hub id")),
         "diffusers folder or hub id; none: the data set's own",
     )
-    seed: int = _setting(0, _whole(0, 2**32 - 1), "seed of all random numbers")
+    seed: int = setting(0, _whole(0, 2**32 - 1), "seed of all random numbers")
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
@@ -221,18 +224,21 @@ class Config:
                 yield from ((group, leaf) for leaf in dataclasses.fields(group))
 
 
-def leaves() -> list[dataclasses.Field[Any]]:
-    """All settings, with `metadata["help"]` and `metadata["rule"]`."""
+def leaf_groups() -> dict[str, list[dataclasses.Field[Any]]]:
+    """The settings by group, each with `metadata["help"]` and `metadata["rule"]`; `run` are those of the tree's root."""
+    root = [item for item in dataclasses.fields(Config) if "rule" in item.metadata]
     groups = {
         "sampler": SamplerConfig,
         "objective": ObjectiveConfig,
         "optimization": OptimizationConfig,
         "evaluation": EvaluationConfig,
     }
-    found: list[dataclasses.Field[Any]] = []
-    for item in dataclasses.fields(Config):
-        found += dataclasses.fields(groups[item.name]) if item.name in groups else [item]
-    return found
+    return {"run": root, **{name: list(dataclasses.fields(group)) for name, group in groups.items()}}
+
+
+def leaves() -> list[dataclasses.Field[Any]]:
+    """All settings, in the order of the tree."""
+    return [leaf for group in leaf_groups().values() for leaf in group]
 
 
 def _part(owner: Any, values: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
-from mmd_ddm.finetuning.gradient import replayed_gradient, stored_gradient
+from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import stored_graph_fits
 from mmd_ddm.pretrained.export import save_pipeline
@@ -51,6 +51,7 @@ def run(
     folder: Path,
     *,
     report: Report,
+    on_update: Callable[[UpdateRecord], None] = lambda record: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
     collective: Collective | None = None,
@@ -64,6 +65,7 @@ def run(
         folder: of the run, made if missing; on storage that all workers see.
         report: given each evaluation's metrics (`update`, `score`, `kid_*`, `fid_*`, `mmd2`) and, on rank 0, the
             checkpoint folder; called on every worker, after everything is on disk.
+        on_update: called after each update, on every worker.
         should_stop: asked before each update.
         checkpoint: continue from this one.
         collective: the workers; none for one process.
@@ -78,7 +80,7 @@ def run(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = Parts(config, device, collective)
     folder.mkdir(parents=True, exist_ok=True)
-    return _Run(parts, folder, report, baseline, checkpoint).execute(should_stop)
+    return _Run(parts, folder, report, baseline, checkpoint).execute(on_update, should_stop)
 
 
 def score(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> float:
@@ -127,7 +129,11 @@ class _Run:
             write_json(folder / "baseline.json", self.baseline)
             self._truncate_log()
 
-    def execute(self, should_stop: Callable[[], bool]) -> Outcome:
+    def execute(self, on_update: Callable[[UpdateRecord], None], should_stop: Callable[[], bool]) -> Outcome:
+        def record(update: UpdateRecord) -> None:
+            self._record(update)
+            on_update(update)
+
         c = self.config.optimization
         finetune(
             self.state,
@@ -136,7 +142,7 @@ class _Run:
             clip=c.clip,
             collective=self.parts.collective,
             milestones=milestones(c.updates, self.config.evaluation.evaluations),
-            on_update=self._record,
+            on_update=record,
             on_milestone=self._milestone,
             should_stop=should_stop,
         )
@@ -145,7 +151,7 @@ class _Run:
         return Outcome(self.metrics, self.final)
 
     def _gradient(self, update: int) -> Tensor:
-        parts, compute = self.parts, _GRADIENTS[self.state.gradient]
+        parts, compute = self.parts, GRADIENTS[self.state.gradient]
         return compute(parts.pipeline, parts.objective, self._noises(update), update)
 
     def _noises(self, update: int) -> list[Tensor]:
@@ -244,9 +250,6 @@ class _Run:
         half = path.with_name(f".{path.name}.{os.getpid()}")
         half.write_text("".join(kept))
         half.rename(path)
-
-
-_GRADIENTS = {"stored": stored_gradient, "replay": replayed_gradient}
 
 
 def write_json(path: Path, content: Any) -> None:

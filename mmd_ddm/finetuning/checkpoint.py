@@ -52,9 +52,18 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     save_file(_tensors(state), half / "state.safetensors")
     record = {"update": state.update, "gradient": state.gradient, "config": config}
     (half / "state.json").write_text(json.dumps(record, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
+    former = former_of(folder)
+    if folder.exists():
+        shutil.rmtree(former, ignore_errors=True)
+        folder.rename(former)
     half.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
     return folder
+
+
+def former_of(folder: Path) -> Path:
+    """Where the checkpoint before the latest stands while it is replaced: whole, if a crash left no other."""
+    return folder.with_name(f"{folder.name}.former")
 
 
 def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> None:

@@ -87,6 +87,12 @@ def replayed_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence
     return value
 
 
+GRADIENTS: dict[str, Callable[[Pipeline, Objective, Sequence[Tensor], int], Tensor]] = {
+    "stored": stored_gradient,
+    "replay": replayed_gradient,
+}
+
+
 def _pull_back(
     pipeline: Pipeline, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
 ) -> None:

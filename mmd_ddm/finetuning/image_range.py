@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+IMAGE_RANGES = ("none", "clamp", "straight_through")
+
 
 def into_range(images: Tensor, how: str) -> Tensor:
     """What the feature network sees of an image.

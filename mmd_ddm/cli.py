@@ -1,0 +1,56 @@
+"""`mmd-ddm`: pretrain, finetune, evaluate and sample from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from mmd_ddm.errors import DivergenceError, UserError
+
+Handler = Callable[[argparse.Namespace], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for a diverged run, 2 for wrong input."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "huggingface_hub", "alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        options = build_parser().parse_args(arguments)
+        handler: Handler = options.handler
+        handler(options)
+    except UserError as error:
+        print(f"mmd-ddm: {error}", file=sys.stderr)
+        return 2
+    except DivergenceError as error:
+        print(f"mmd-ddm: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # a full disk or a folder that may not be written: the user's to mend, not a bug to trace
+        print(f"mmd-ddm: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line with all its options."""
+    from mmd_ddm.command import evaluate, finetune, pretrain, sample
+
+    parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (pretrain, finetune, evaluate, sample):
+        name = module.__name__.rpartition(".")[2]
+        summary = (module.__doc__ or "").strip()
+        command = commands.add_parser(
+            name,
+            help=summary.splitlines()[0],
+            description=summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(command)
+        command.set_defaults(handler=module.execute)
+    return parser

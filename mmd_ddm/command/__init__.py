@@ -1,0 +1,1 @@
+"""The subcommands of `mmd-ddm`: each module has `add_options(parser)` and `execute(options)`."""

@@ -1,0 +1,107 @@
+"""Score a model: KID with its standard error, and FID, in every feature space of a data set.
+
+Gives a table over budgets of network evaluations, and the same scores of real images as a floor: one half of the data
+set against the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmd_ddm.command.model import add_model_options, chain_of
+from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, against what, at which budgets."""
+    add_model_options(parser)
+    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real images [digits]")
+    parser.add_argument("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
+    parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a budget [5000]")
+    parser.add_argument("--features", metavar="NAME,...", help="feature spaces, joined by commas [all of the data set]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to a file")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Evaluate and print a table."""
+    import torch
+
+    from mmd_ddm.data.catalogue import entry, load_dataset
+    from mmd_ddm.diffusion.noise import NoiseSource
+    from mmd_ddm.discrepancy.bank import Bank
+    from mmd_ddm.discrepancy.gather import SingleCollective
+    from mmd_ddm.evaluation.scores import Evaluator, from_uint8
+    from mmd_ddm.features.space import load_feature_space
+    from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate
+
+    budgets = _budgets(options.steps)
+    known = entry(options.dataset)
+    names = options.features.split(",") if options.features else known.feature_spaces
+    if options.images < 4:
+        raise UserError(f"--images is {options.images}; an unbiased KID needs at least 4")
+    folder = locate(options.model)
+    chains = [chain_of(folder, options, steps) for steps in budgets]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spaces = {name: load_feature_space(name, options.dataset).to(device) for name in names}
+    denoiser = load_denoiser(folder).to(device)
+    check_fits(denoiser, known)
+    real = from_uint8(load_dataset(options.dataset).images).to(device)
+    banks = {name: Bank.embed(real, space, SingleCollective()) for name, space in spaces.items()}
+    noise = NoiseSource(options.seed, "evaluation")
+    print(_header(names, options.images), flush=True)
+    scores = {}
+    for chain in chains:
+        evaluator = Evaluator(chain, spaces, banks, options.images, noise, SingleCollective(), device)
+        scores[str(len(chain.timesteps))] = found = evaluator(denoiser)
+        print(_row(f"{len(chain.timesteps)} steps", found, names, options.images), flush=True)
+    floor = {name: _halves(bank.features) for name, bank in banks.items()}
+    scores["real"] = {key: value for per_space in _named(floor, options.images) for key, value in per_space.items()}
+    print(_row("real halves", scores["real"], names, options.images))
+    if options.json:
+        options.json.write_text(json.dumps(scores, indent=1))
+
+
+def _budgets(text: str | None) -> list[int | None]:
+    if text is None:
+        return [None]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--steps is {text!r}; write whole numbers joined by commas, as in 5,10,20") from None
+
+
+def _halves(features: Tensor) -> tuple[float, float, float]:
+    from mmd_ddm.evaluation.fid import fid
+    from mmd_ddm.evaluation.kid import kid
+
+    # odd against even rows: data sets are often sorted
+    result = kid(features[::2], features[1::2])
+    return result.mmd2, result.standard_error, fid(features[::2], features[1::2])
+
+
+def _named(floor: Mapping[str, tuple[float, float, float]], images: int) -> list[dict[str, float]]:
+    return [
+        {f"kid_{name}": value, f"kid_{name}_stderr": error, f"fid_{name}_{images}": distance}
+        for name, (value, error, distance) in floor.items()
+    ]
+
+
+def _header(names: tuple[str, ...] | list[str], images: int) -> str:
+    columns = "".join(f"{f'KID {name}':>26}{f'FID ({images})':>14}" for name in names)
+    return f"{'':<12}{columns}"
+
+
+def _row(title: str, scores: Mapping[str, float], names: tuple[str, ...] | list[str], images: int) -> str:
+    cells = ""
+    for name in names:
+        value = f"{scores[f'kid_{name}']:.5f} ± {scores[f'kid_{name}_stderr']:.5f}"
+        cells += f"{value:>26}{scores[f'fid_{name}_{images}']:>14.3f}"
+    return f"{title:<12}{cells}"

@@ -1,0 +1,44 @@
+"""The options that name a model and how it samples, shared by `evaluate` and `sample`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from mmd_ddm.diffusion.chain import Chain
+
+DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model and its sampler."""
+    parser.add_argument(
+        "--model", default="digits", metavar="M", help="diffusers folder, hub id, or digits: the shipped model [digits]"
+    )
+    parser.add_argument("--sampler", metavar="NAME", help="ddim or ddpm [the model's own]")
+    parser.add_argument("--schedule", default="linear", metavar="NAME", help="linear, quadratic or stride [linear]")
+    parser.add_argument("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [the model's own, or 0]")
+
+
+def chain_of(folder: Path, options: argparse.Namespace, steps: int | None) -> Chain:
+    """The chain of a model folder: as it was finetuned, changed by the options.
+
+    Raises:
+        UserError: the settings are out of range for the model.
+    """
+    from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+    from mmd_ddm.diffusion.samplers import make_chain
+    from mmd_ddm.pretrained.load import scheduler_config
+    from mmd_ddm.pretrained.record import sampling_settings
+
+    settings = {"steps": DEFAULT_STEPS, **sampling_settings(folder)}
+    asked = {"steps": steps, "sampler": options.sampler, "eta": options.eta}
+    settings.update({key: value for key, value in asked.items() if value is not None})
+    if not 0 <= settings["eta"] <= 1:
+        raise UserError(f"--eta is {settings['eta']}; it must be a number from 0 to 1")
+    schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    return make_chain(schedule, schedule=options.schedule, **settings)

@@ -1,0 +1,39 @@
+"""How an exported pipeline samples best: what its `mmd_ddm.json` says, or what its scheduler is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.load import scheduler_config
+
+
+def sampling_settings(folder: Path) -> dict[str, Any]:
+    """Sampler, steps, eta and variance of a pipeline folder, for `make_chain` with the linear schedule.
+
+    The exported process is either the original one, its timesteps evenly spread, or one that is respaced to just the
+    timesteps of the budget: the linear schedule gives the finetuned timesteps of both.
+
+    Args:
+        folder: as `pretrained.load.locate` gives it.
+
+    Returns:
+        `sampler`, `eta`, `variance`, and `steps` where the model was finetuned for a budget.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / RECORD
+    if path.exists():
+        try:
+            record = json.loads(path.read_text())
+            return {key: record[key] for key in ("sampler", "steps", "eta", "variance")}
+        except (json.JSONDecodeError, KeyError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+    config = scheduler_config(folder)
+    sampler = "ddpm" if config.get("_class_name") == "DDPMScheduler" else "ddim"
+    fixed = config.get("variance_type") if sampler == "ddpm" else None
+    return {"sampler": sampler, "eta": 0.0, "variance": fixed or "fixed_small"}
