@@ -1,0 +1,318 @@
+"""Finetuning in several processes with Ray Train: one worker function for the command line and for the search.
+
+A run's folder is its only memory: rank 0 keeps metrics, sample sheets, the latest checkpoint and the model there, so
+that a run started again, here or on another machine that sees the folder, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mmd_ddm
+from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.experiment.record import METRICS, keep_checkpoint, latest_checkpoint, read_rows
+
+if TYPE_CHECKING:
+    from mmd_ddm.discrepancy.gather import Collective
+    from mmd_ddm.experiment.config import Config
+
+RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
+RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
+_ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
+_NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
+_log = logging.getLogger(__name__)
+
+Report = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know.
+
+    Args:
+        config: Leaves of the run's configuration, as in `Config.flat()`.
+        folder: The run's folder, absolute, the same for all workers.
+        threads: CPU threads of each worker.
+        baseline: Gives, on each worker, the base model's scores that the run's are divided by; None: the run measures
+            them itself.
+    """
+
+    config: dict[str, Any]
+    folder: str
+    threads: int = 1
+    baseline: Callable[[], dict[str, float]] | None = None
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables that every Ray process of ours needs."""
+    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default, 2 s, is also what each report may cost
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each trial; a death is retried anyway
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+
+
+def start_ray(*, workers: int, cpus: int | None = None) -> None:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
+
+    Args:
+        workers: Ray Train workers a run; with none, Ray's dashboard is left out, which halves the start-up time.
+        cpus: CPUs that Ray may use on this machine; None: all.
+
+    Raises:
+        UserError: If the cluster does not answer.
+    """
+    variables = environment()
+    os.environ.update(variables)
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=workers > 0,
+            runtime_env={"env_vars": variables},
+            **quiet,
+        )
+        return
+    try:
+        ray.init(address, runtime_env=_remote_environment(variables), **quiet)
+    except (ConnectionError, RuntimeError, OSError) as error:
+        raise UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.") from error
+
+
+def _remote_environment(variables: dict[str, str]) -> dict[str, Any]:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # `ray job submit` has brought the working directory already
+        return {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
+    variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}  # a path of this machine
+    if (_ROOT / "tune").is_dir():
+        return {"env_vars": variables, "working_dir": str(_ROOT), "excludes": _NOT_UPLOADED}
+    return {"env_vars": variables, "py_modules": [str(_ROOT / "mmd_ddm")]}
+
+
+def finetune(job: Job, collective: Collective, report: Report) -> None:
+    """Run a job in this process, from its folder's checkpoint where there is one.
+
+    Args:
+        job: What to run.
+        collective: This process's place among the workers.
+        report: Called on every worker with the metrics of each evaluation.
+
+    Raises:
+        UserError: If the folder is not visible here, or the configuration doesn't fit.
+        DivergenceError: If the loss stops being finite.
+    """
+    import torch
+
+    from mmd_ddm.experiment.config import Config
+    from mmd_ddm.experiment.run import run
+
+    folder = Path(job.folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
+        )
+    torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
+
+    def keep_and_report(metrics: Mapping[str, float], checkpoint: Path | None) -> None:
+        if checkpoint is not None:
+            keep_checkpoint(checkpoint, folder)
+        report(dict(metrics))
+
+    run(
+        Config.from_flat(job.config),
+        folder,
+        report=keep_and_report,
+        checkpoint=latest_checkpoint(folder),
+        collective=collective,
+        baseline=None if job.baseline is None else job.baseline(),
+    )
+
+
+def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[Callable[[], Any]] = ()) -> None:
+    """Run a job on `workers` Ray Train workers; a worker process that dies is replaced, an error is not retried.
+
+    Args:
+        job: What to run; `job.threads` CPUs are taken for each worker.
+        workers: Number of worker processes, at least 1.
+        gpus_per_worker: GPUs of each; 0: gloo on the CPU.
+        callbacks: Make the Ray Train callbacks of an attempt.
+
+    Raises:
+        UserError, DivergenceError: As the worker raised it.
+        RuntimeError: If worker processes died more than `RETRIES` times.
+    """
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    _let_ray_train_find_the_cluster()
+    for attempt in range(RETRIES + 1):
+        try:
+            _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]).fit()
+            return
+        except TrainingFailedError as error:
+            reason, retry = explain(error)
+            if not retry or attempt == RETRIES:
+                raise reason from None
+            _log.warning("%s Starting again from the last checkpoint (%d of %d).", reason, attempt + 1, RETRIES)
+
+
+def explain(error: Exception) -> tuple[Exception, bool]:
+    """Find what a worker raised under Ray's wrapping.
+
+    Args:
+        error: What `TorchTrainer.fit()` raised.
+
+    Returns:
+        The original exception, and whether it was a process that died, so that trying again makes sense.
+    """
+    from ray.exceptions import RayActorError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+    deaths = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        if isinstance(failure, (UserError, DivergenceError)):
+            return failure, False
+    dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
+    if dead:  # its partners' broken connections are not the reason
+        return RuntimeError(f"The process of worker {dead[0]} died (killed, or out of memory)."), True
+    if failures:
+        return failures[min(failures)], False
+    cause = getattr(error, "controller_failure", error)
+    return RuntimeError(f"Ray Train could not run the workers: {str(cause).strip().splitlines()[0]}"), False
+
+
+def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,  # Ray Train's own memory is not used: a name it knew would bring it back
+            storage_path=str(Path(job.folder) / RAY_FOLDER),
+            callbacks=callbacks,
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
+        ),
+    )
+
+
+def _worker(settings: dict[str, Job]) -> None:
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from mmd_ddm.discrepancy.gather import DistributedCollective, SingleCollective
+
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    alone = ray.train.get_context().get_world_size() == 1
+    collective = SingleCollective() if alone else DistributedCollective()
+    finetune(settings["job"], collective, lambda metrics: ray.train.report(dict(metrics)))
+
+
+def _let_ray_train_find_the_cluster() -> None:
+    """Ray Train's helper that frees a stopped run's resources looks for the cluster in RAY_ADDRESS alone."""
+    import ray
+    from ray.train.v2._internal import constants
+
+    os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+
+
+def run_distributed(
+    config: Config,
+    folder: Path,
+    *,
+    workers: int,
+    gpus_per_worker: float = 0,
+    cpus_per_worker: int = 1,
+    report: Report,
+) -> None:
+    """Finetune with several Ray Train workers on this machine or on the cluster that RAY_ADDRESS names.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder; its checkpoint is continued where there is one.
+        workers: Number of worker processes, at least 1.
+        gpus_per_worker: GPUs of each; 0: the CPU.
+        cpus_per_worker: CPUs, and so threads, of each.
+        report: Called in this process, in a thread, with the metrics of each evaluation.
+
+    Raises:
+        UserError: The folder or the configuration doesn't fit, or the machines don't suffice.
+        DivergenceError: The loss stopped being finite.
+    """
+    import ray
+
+    folder.mkdir(parents=True, exist_ok=True)
+    start_ray(workers=workers)
+    try:
+        check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
+        with _following(folder / METRICS, report):
+            job = Job(config.flat(), str(folder.resolve()), threads=cpus_per_worker)
+            fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
+    finally:
+        ray.shutdown()
+
+
+def check_resources(needed: Mapping[str, float]) -> None:
+    """Refuse a run that the cluster could never start.
+
+    Raises:
+        UserError: If the cluster has less than `needed` of a resource.
+    """
+    import ray
+
+    there = ray.cluster_resources()
+    for name, amount in needed.items():
+        if amount > there.get(name, 0):
+            raise UserError(
+                f"A run needs {amount:g} {name}s at once, but there are {there.get(name, 0):g}; ask for fewer workers."
+            )
+
+
+@contextmanager
+def _following(file: Path, report: Report) -> Iterator[None]:
+    """Hand each evaluation that rank 0 appends to `file` to `report` while the workers run elsewhere."""
+    position = file.stat().st_size if file.exists() else 0
+    done = threading.Event()
+
+    def follow() -> None:
+        nonlocal position
+        last = False
+        while not last:
+            last = done.wait(0.5)
+            rows, position = read_rows(file, position)
+            for row in rows:
+                if "score" in row:
+                    report(row)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,321 @@
+"""Runs in MLflow: parameters, metrics, sample sheets and models, sent by the driving process from the runs' folders.
+
+A run's folder is the spool. What has been sent is remembered beside it in `mlflow.json`, so an outage of the server
+delays, a second sending changes nothing, and a run that was interrupted goes on under its own MLflow run. Workers do
+not import mlflow. All requests are made by one background thread, which never stops the run that it records.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MEMORY = "mlflow.json"
+PATIENCE = 10.0  # seconds that a server may take to answer
+PAUSE = 30.0  # seconds without attempts after a failed one
+BATCH = 1000  # metrics a request, the limit of older servers
+_NOT_METRICS = ("update", "time")
+_log = logging.getLogger(__name__)
+
+
+def tracking_uri() -> str:
+    """Return the store that is used: MLFLOW_TRACKING_URI, or `mlflow.db` in the current directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def ui_command() -> str:
+    """Return the line that shows the recorded runs in a browser."""
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        return f"open {uri} in a browser"
+    return "mlflow ui" if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" else f"mlflow ui --backend-store-uri {uri}"
+
+
+class Tracker:
+    """The connection to an MLflow store.
+
+    Args:
+        experiment: Name of the MLflow experiment; made if there is none.
+        uri: The store; None: `tracking_uri()`.
+    """
+
+    def __init__(self, experiment: str, uri: str | None = None) -> None:
+        self.uri = uri or tracking_uri()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._not_before = 0.0
+        self._connection: Future[tuple[MlflowClient, str]] = self._thread.submit(_connect, self.uri, experiment)
+        self._runs: list[TrackedRun] = []
+
+    def check(self) -> None:
+        """Wait until the store has answered.
+
+        Raises:
+            UserError: If it does not answer or can't be used.
+        """
+        self._connection.result()
+
+    def follow(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: TrackedRun | None = None,
+    ) -> TrackedRun:
+        """Record the run in `folder`; one that was recorded before goes on under its own MLflow run.
+
+        Args:
+            folder: The run's folder.
+            name: What the run is called in MLflow.
+            params: Its settings; an absent value is recorded as "none".
+            tags: Further words about it.
+            parent: The run that it is shown under.
+        """
+        run = TrackedRun(self, folder, name, params, tags, parent)
+        self._runs.append(run)
+        run.send()
+        return run
+
+    def close(self) -> list[Path]:
+        """Make a last attempt to send everything; return the folders of runs that could not be sent."""
+        self._not_before = 0.0
+        for run in self._runs:
+            run.send()
+        self._thread.shutdown(wait=True)
+        return [run.folder for run in self._runs if run.behind]
+
+    def attempt(self, action: Callable[[MlflowClient, str], None]) -> Future[bool]:
+        """Queue requests for the background thread; the result says whether they succeeded."""
+        return self._thread.submit(self._attempt, action)
+
+    def _attempt(self, action: Callable[[MlflowClient, str], None]) -> bool:
+        if time.monotonic() < self._not_before:
+            return False
+        try:
+            action(*self._connection.result())
+        except Exception as error:  # an outage takes many forms; none of them may stop the run
+            self._not_before = time.monotonic() + PAUSE
+            _log.warning("MLflow did not take a record, it will be sent later: %s", _first_line(error))
+            return False
+        return True
+
+
+class TrackedRun:
+    """One MLflow run and the folder that it is filled from; made by `Tracker.follow`."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        folder: Path,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: TrackedRun | None,
+    ) -> None:
+        self.folder = folder
+        self._tracker, self._name, self._parent = tracker, name, parent
+        self._params, self._tags = dict(params), dict(tags)
+        self._status: str | None = None
+        self._artifacts: list[tuple[Path, str]] = []
+        self._memory = _Memory(folder / MEMORY)
+        self._memory.data["closed"] = False
+        self.behind = True
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's name of the run; None until the store has made it."""
+        return self._memory.data["run_id"]
+
+    def send(self) -> Future[bool]:
+        """Send what the folder holds and the store doesn't; failures are left for the next time."""
+        self.behind = True
+        return self._tracker.attempt(self._send)
+
+    def close(
+        self, status: str, tags: Mapping[str, str] | None = None, artifacts: Sequence[tuple[Path, str]] = ()
+    ) -> Future[bool]:
+        """End the run.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            tags: Further words, such as the reason of a failure.
+            artifacts: Files or folders to keep, each with its folder in MLflow ("" for the top).
+        """
+        self._status = status
+        self._tags.update(tags or {})
+        self._artifacts = list(artifacts)
+        return self.send()
+
+    def _send(self, client: MlflowClient, experiment: str) -> None:
+        run_id = self._memory.data["run_id"] or self._create(client, experiment)
+        self._send_words(client, run_id)
+        self._send_metrics(client, run_id)
+        self._send_sheets(client, run_id)
+        self._send_artifacts(client, run_id)
+        if self._status is not None and not self._memory.data["closed"]:
+            client.set_terminated(run_id, self._status)
+            self._memory.remember(closed=True)
+        self.behind = False
+
+    def _create(self, client: MlflowClient, experiment: str) -> str:
+        tags = {"mlflow.runName": self._name}
+        if self._parent is not None:
+            if self._parent.run_id is None:
+                self._parent._create(client, experiment)
+            tags["mlflow.parentRunId"] = str(self._parent.run_id)
+        run_id: str = client.create_run(experiment, tags=tags, run_name=self._name).info.run_id
+        self._memory.remember(run_id=run_id, params=[], tags={})
+        return run_id
+
+    def _send_words(self, client: MlflowClient, run_id: str) -> None:
+        from mlflow.entities import Param, RunTag
+
+        known = self._memory.data
+        params = {k: "none" if v is None else str(v) for k, v in self._params.items() if k not in known["params"]}
+        tags = {k: v for k, v in self._tags.items() if known["tags"].get(k) != v}
+        if params or tags:
+            client.log_batch(
+                run_id,
+                params=[Param(key, value) for key, value in params.items()],
+                tags=[RunTag(key, value) for key, value in tags.items()],
+            )
+            self._memory.remember(params=[*known["params"], *params], tags={**known["tags"], **tags})
+
+    def _send_metrics(self, client: MlflowClient, run_id: str) -> None:
+        from mlflow.entities import Metric
+
+        rows, position = read_rows(self.folder / METRICS, self._memory.data["position"])
+        latest: dict[str, int] = dict(self._memory.data["latest"])
+        metrics = []
+        for key, value, step, when in _values(rows):
+            if step > latest.get(key, -1):  # a resumed run repeats what it did after its last checkpoint
+                metrics.append(Metric(key, value, when, step))
+                latest[key] = step
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        self._memory.remember(position=position, latest=latest)
+
+    def _send_sheets(self, client: MlflowClient, run_id: str) -> None:
+        from PIL import Image
+
+        for update, file in sample_sheets(self.folder).items():
+            if update not in self._memory.data["sheets"]:
+                with Image.open(file) as sheet:
+                    client.log_image(run_id, sheet.convert("RGB"), key="samples", step=update)
+                self._memory.remember(sheets=[*self._memory.data["sheets"], update])
+
+    def _send_artifacts(self, client: MlflowClient, run_id: str) -> None:
+        for path, place in self._artifacts:
+            name = f"{place}/{path.name}"
+            if name in self._memory.data["artifacts"] or not path.exists():
+                continue
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), place or None)
+            else:
+                client.log_artifact(run_id, str(path), place or None)
+            self._memory.remember(artifacts=[*self._memory.data["artifacts"], name])
+
+
+class _Memory:
+    """What of a run has been sent; on disk, so that another process can go on."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.data: dict[str, Any] = {
+            "run_id": None,
+            "params": [],
+            "tags": {},
+            "position": 0,
+            "latest": {},
+            "sheets": [],
+            "artifacts": [],
+            "closed": False,
+        }
+        if file.exists():
+            self.data.update(json.loads(file.read_text()))
+
+    def remember(self, **changes: Any) -> None:
+        self.data.update(changes)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._file.with_suffix(".fresh")
+        fresh.write_text(json.dumps(self.data))
+        fresh.replace(self._file)
+
+
+def model_artifact(folder: Path) -> list[tuple[Path, str]]:
+    """Return a run's diffusers pipeline as an artifact for `TrackedRun.close`."""
+    return [(folder / MODEL, MODEL)]
+
+
+def _values(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]]:
+    for row in rows:
+        when = int(1000 * row.get("time", time.time()))
+        for key, value in row.items():
+            if key not in _NOT_METRICS and isinstance(value, (int, float)) and math.isfinite(value):
+                yield key, float(value), int(row["update"]), when
+
+
+def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    if uri.startswith(("http://", "https://")):
+        _ask(uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return client, client.create_experiment(experiment, artifact_location=_artifact_location(uri))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return client, found.experiment_id
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"MLflow's store {uri} can't be used ({_first_line(error)}); check MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _ask(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE):
+            pass
+    except urllib.error.HTTPError:  # somebody answers; MLflow's client will say what is wrong
+        pass
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"No MLflow server answers at {uri} ({_first_line(error)}); start it, or unset MLFLOW_TRACKING_URI "
+            "to record in ./mlflow.db."
+        ) from None
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Artifacts beside a local database: MLflow would put them into the current directory, wherever that is."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,0 +1,170 @@
+"""The driving process of a study: Ray, Optuna, early stopping and MLflow put together."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from optuna.trial import TrialState
+
+from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.ray_train import RAY_FOLDER, check_resources, start_ray
+from mmd_ddm.experiment.tracking import TrackedRun, Tracker, ui_command
+from tune.leaderboard import write_table
+from tune.progress import Screen
+from tune.recorder import Recorder, close_trial, failure_reason, follow_trial
+from tune.report import ARTIFACTS, write_report
+from tune.searcher import StudySearcher, open_optuna
+from tune.space import Space, parse_space, settle
+from tune.stopping import Halving
+from tune.study import COMPLETED, FAILED, RUNNING, STOPPED, Settings, Study, TrialRecord
+from tune.trial import STUDY, run_trial
+
+OPTUNA_FILE = "optuna.db"
+_ENDED = {TrialState.COMPLETE: COMPLETED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}
+_log = logging.getLogger(__name__)
+
+
+def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: int | None = None, started: float) -> int:
+    """Run a study to its end, from wherever it is.
+
+    Args:
+        settings: What was asked for.
+        open_study: Makes or opens its folder, once Ray and MLflow have answered.
+        concurrent: Trials at once; None: see `_concurrent`.
+        started: When the command began (time.monotonic).
+
+    Returns:
+        The exit status: 0 if a trial was completed, 1 if none.
+
+    Raises:
+        UserError: Ray or MLflow don't answer, or the machines don't suffice.
+    """
+    import ray
+
+    tracker = Tracker(f"mmd-ddm {settings.config['dataset']}")  # connects while Ray starts
+    screen = Screen(settings.trials, settings.updates, started)
+    try:
+        start_ray(workers=settings.workers)
+        check_resources(_needed(settings))
+        tracker.check()
+        study = open_study()
+        at_once = concurrent or _concurrent(settings)
+        screen.say(f"study {study.folder}: {settings.trials} trials, {at_once} at once; Ray and MLflow are ready")
+        parent = _follow_study(tracker, study)
+        with screen:
+            _tune(study, tracker, parent, screen, at_once)
+        searched = time.monotonic()
+    finally:
+        ray.shutdown()
+    return _conclude(study, tracker, parent, screen, searched)
+
+
+def _needed(settings: Settings) -> dict[str, float]:
+    processes = max(1, settings.workers)
+    return {"CPU": processes * settings.cpus, "GPU": processes * settings.gpus}
+
+
+def _concurrent(settings: Settings) -> int:
+    """As many trials as fit, up to a third of all: a trial learns only from those that ended before it began."""
+    import ray
+
+    there = ray.cluster_resources()
+    fit = min(int(there.get(name, 0) / amount) for name, amount in _needed(settings).items() if amount)
+    return max(1, min(fit, max(2, settings.trials // 3)))
+
+
+def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, concurrent: int) -> None:
+    import ray.tune
+
+    settings = study.settings
+    optuna_study = open_optuna(study.folder / OPTUNA_FILE)
+    former = _reconcile(study, optuna_study, tracker, parent)
+    left = settings.trials - len(former)
+    if left <= 0:
+        return
+    space = parse_space(settings.space, Config.from_flat(settings.config))
+    searcher = StudySearcher(
+        optuna_study,
+        space,
+        first={name: settings.first[name] for name in space.dimensions},
+        trials=settings.trials,
+        updates=settings.updates,
+        seed=settings.seed,
+        on_suggest=lambda number, point: _begin(study, space, number, point),
+    )
+    own = {"CPU": settings.cpus, "GPU": settings.gpus} if settings.workers == 0 else {"CPU": 0.01}
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
+        param_space={STUDY: str(study.folder)},
+        tune_config=ray.tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=Halving(settings.updates, int(settings.config["evaluations"]), former),
+            num_samples=left,
+            max_concurrent_trials=concurrent,
+            # a new process costs as much as a short trial; Ray Train's processes can't be used twice
+            reuse_actors=settings.workers == 0,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=ray.tune.RunConfig(
+            name=uuid.uuid4().hex,  # Tune's own memory is not used, see tune/searcher.py
+            storage_path=str(study.folder / RAY_FOLDER),
+            callbacks=[Recorder(study, tracker, parent, screen)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(study.folder / RAY_FOLDER, ignore_errors=True)
+
+
+def _begin(study: Study, space: Space, number: int, point: dict[str, Scalar]) -> None:
+    leaves = study.settings.first if number == 0 else study.settings.config
+    study.begin_trial(number, settle(Config.from_flat(leaves), point), point)
+
+
+def _reconcile(study: Study, optuna_study: Any, tracker: Tracker, parent: TrackedRun) -> list[TrialRecord]:
+    """Return the trials that ended under an earlier driver; finish writing down what it had no time for."""
+    ended = {t.number: _ENDED[t.state] for t in optuna_study.get_trials(deepcopy=False) if t.state in _ENDED}
+    for number, outcome in ended.items():
+        if study.trial(number).outcome == RUNNING:
+            reason = failure_reason(study, number) if outcome == FAILED else ""
+            study.end_trial(number, outcome, reason, 0.0)
+        close_trial(follow_trial(tracker, study, number, parent), study, number)
+    return [study.trial(number) for number in sorted(ended)]
+
+
+def _follow_study(tracker: Tracker, study: Study) -> TrackedRun:
+    tags = {"study": study.name, "dataset": str(study.settings.config["dataset"])}
+    params = {**study.settings.config, **{f"space.{name}": text for name, text in study.settings.space.items()}}
+    return tracker.follow(study.folder, name=study.name, params=params, tags=tags)
+
+
+def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, searched: float) -> int:
+    best = write_report(study)
+    trials = study.trials()
+    unfinished = [trial for trial in trials if trial.outcome == RUNNING]
+    tags = {} if best is None else {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}"}
+    status = "KILLED" if unfinished else "FINISHED" if best is not None else "FAILED"
+    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS])
+    unsent = tracker.close()
+    write_table(screen.console, trials)
+    screen.say(f"report and records took {time.monotonic() - searched:.0f} s")
+    if unsent:
+        _log.warning(
+            "MLflow did not take the records of %d runs; python tune/search.py --resume %s sends them",
+            len(unsent),
+            study.folder,
+        )
+    if unfinished:
+        screen.say(f"{len(unfinished)} trials are unfinished; continue with --resume {study.folder}")
+    screen.say(f"report: {study.folder / 'report.md'}")
+    if best is None:
+        screen.say("no trial was completed")
+        return 1
+    screen.say(f"best model: {study.folder / 'best'} (trial {best.number:03d}, score {best.score:.4g})")
+    screen.say(f"compare the trials: {ui_command()}")
+    return 0

@@ -1,0 +1,73 @@
+"""From the command line to what a study is asked for; what is wrong is found here, before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.presets import preset
+from tune.space import default_space, read_space
+from tune.study import Settings
+
+TRIALS = 8
+
+
+def plan(options: argparse.Namespace) -> Settings:
+    """Return the settings of a new study.
+
+    Raises:
+        UserError: A name, value or range is wrong; says which and what is allowed.
+    """
+    best = _changed(preset("best", options.dataset), options)
+    paper = _changed(preset("paper", options.dataset), options).replace(updates=best.optimization.updates)
+    _check(best)
+    space = read_space(default_space(best), options.space or (), best)
+    workers, gpus, cpus = _machines(options)
+    return Settings(
+        config=dict(best.flat()),
+        first=dict(paper.flat()),
+        space=space.as_text(),
+        trials=options.trials or TRIALS,
+        workers=workers,
+        gpus=gpus,
+        cpus=cpus,
+        seed=options.seed or 0,
+    )
+
+
+def _changed(config: Config, options: argparse.Namespace) -> Config:
+    given = {
+        "steps": options.steps,
+        "updates": options.updates,
+        "base_model": options.base_model,
+        "seed": options.seed,
+        "evaluations": options.evaluations,
+        "evaluation_images": options.images,
+    }
+    changed = config.replace(**{name: value for name, value in given.items() if value is not None})
+    updates, evaluations = changed.optimization.updates, changed.evaluation.evaluations
+    return changed.replace(evaluations=min(updates, evaluations)) if options.evaluations is None else changed
+
+
+def _check(config: Config) -> None:
+    from mmd_ddm.experiment.build import check
+
+    if config.evaluation.evaluations > config.optimization.updates:
+        raise UserError(
+            f"evaluations is {config.evaluation.evaluations}; a trial of {config.optimization.updates} updates can't "
+            "be evaluated more often than it is updated"
+        )
+    check(config)
+
+
+def _machines(options: argparse.Namespace) -> tuple[int, float, int]:
+    """Workers of a trial, and GPUs and CPUs of each."""
+    import torch
+
+    there = torch.cuda.is_available()
+    workers = options.workers_per_trial if options.workers_per_trial is not None else int(there)
+    gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(there)
+    if gpus < 0:
+        raise UserError(f"gpus-per-worker is {gpus:g}; it must be 0 or more")
+    return workers, gpus, options.cpus_per_worker or (4 if gpus else 1)

@@ -1,0 +1,91 @@
+"""What a study shows while it runs: a line for each evaluation and end, on a terminal with a bar below."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tune.study import COMPLETED, FAILED, STOPPED, TrialRecord
+
+
+class Screen:
+    """The study's progress on standard output.
+
+    Args:
+        trials: How many trials the study has.
+        updates: Updates of a whole trial.
+        started: When the command began (time.monotonic).
+    """
+
+    def __init__(self, trials: int, updates: int, started: float) -> None:
+        self._updates, self._started = updates, started
+        self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=self.console, disable=not sys.stdout.isatty())
+        self._task = self._bar.add_task("updates", total=trials * updates)
+        self._done: dict[int, int] = {}
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the start."""
+        self.console.print(f"[{time.monotonic() - self._started:5.0f} s] {text}", markup=False)
+
+    def started(self, trial: TrialRecord) -> None:
+        """A trial begins."""
+        name = " (preset paper)" if trial.number == 0 else ""
+        self.say(f"trial {trial.number:03d}{name} starts: {point_text(trial.point)}")
+
+    def evaluated(self, number: int, metrics: Mapping[str, Any]) -> None:
+        """A trial was evaluated."""
+        self.say(f"trial {number:03d}  update {metrics['update']:>5}/{self._updates}  {metrics_text(metrics)}")
+        self._advance(number, int(metrics["update"]))
+
+    def ended(self, trial: TrialRecord) -> None:
+        """A trial ended."""
+        texts = {
+            COMPLETED: f"completed, score {trial.score:.4g}",
+            STOPPED: f"stopped after {trial.updates} of {self._updates} updates: others were better by then",
+            FAILED: f"failed: {trial.reason}",
+        }
+        self.say(f"trial {trial.number:03d}  {texts[trial.outcome]} ({trial.seconds:.0f} s)")
+        self._advance(trial.number, self._updates)
+
+    def _advance(self, number: int, update: int) -> None:
+        self._done[number] = update
+        self._bar.update(self._task, completed=sum(self._done.values()))
+
+
+def point_text(point: Mapping[str, Any]) -> str:
+    """Return the values of a trial's searched settings as a few words."""
+    return ", ".join(f"{name}={_short(value)}" for name, value in point.items() if value is not None)
+
+
+def metrics_text(metrics: Mapping[str, Any]) -> str:
+    """Return the score and the KIDs with their standard errors as a few words."""
+    words = [f"score {metrics['score']:.4g}"]
+    for name, value in metrics.items():
+        if name.startswith("kid_") and not name.endswith("_stderr"):
+            error = metrics.get(f"{name}_stderr")
+            words.append(f"{name} {value:.4g}" + (f" ± {error:.1g}" if error is not None else ""))
+    return "  ".join(words)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

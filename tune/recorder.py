@@ -1,0 +1,102 @@
+"""What the driving process does as trials report and end: the folder, MLflow and the screen are told."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import ray.tune
+
+from mmd_ddm.experiment.ray_train import RAY_FOLDER
+from mmd_ddm.experiment.record import CHECKPOINT
+from mmd_ddm.experiment.tracking import TrackedRun, Tracker, model_artifact
+from tune.progress import Screen
+from tune.searcher import NUMBER, TIME
+from tune.study import COMPLETED, FAILED, STOPPED, Study
+from tune.trial import FAILURE
+
+TAGS = ("kernel", "features", "schedule", "sampler", "steps")
+STATUS = {COMPLETED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
+
+
+class Recorder(ray.tune.Callback):
+    """Tune's callback of a study.
+
+    Args:
+        study: Where ends are written down.
+        tracker: The connection to MLflow.
+        parent: The study's own MLflow run.
+        screen: Where progress is shown.
+    """
+
+    def __init__(self, study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen) -> None:
+        self._study, self._tracker, self._parent, self._screen = study, tracker, parent, screen
+        self._runs: dict[int, TrackedRun] = {}
+        self._started: dict[int, float] = {}
+
+    def __reduce__(self) -> Any:
+        """Tune pickles its callbacks for a restart of its own, which is not used."""
+        return (ray.tune.Callback, ())
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's MLflow run."""
+        number = trial.config[NUMBER]
+        self._started[number] = time.monotonic()
+        self._runs[number] = follow_trial(self._tracker, self._study, number, self._parent)
+        self._screen.started(self._study.trial(number))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show an evaluation and send what is new."""
+        number = trial.config[NUMBER]
+        self._screen.evaluated(number, result)
+        self._runs[number].send()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close a trial that was stopped or came to its end."""
+        whole = (trial.last_result or {}).get(TIME, 0) >= self._study.settings.updates
+        self._end(trial.config[NUMBER], COMPLETED if whole else STOPPED, "")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close a trial that failed."""
+        self._end(trial.config[NUMBER], FAILED, failure_reason(self._study, trial.config[NUMBER]))
+
+    def _end(self, number: int, outcome: str, reason: str) -> None:
+        folder = self._study.trial_folder(number)
+        seconds = time.monotonic() - self._started.get(number, time.monotonic())
+        self._study.end_trial(number, outcome, reason, seconds)
+        if outcome != FAILED:  # of a model's size, and more
+            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
+        close_trial(self._runs[number], self._study, number)
+        self._screen.ended(self._study.trial(number))
+
+
+def follow_trial(tracker: Tracker, study: Study, number: int, parent: TrackedRun) -> TrackedRun:
+    """Open, or find again, a trial's MLflow run."""
+    config = study.trial_config(number)
+    tags = {name: str(config[name]) for name in TAGS}
+    return tracker.follow(
+        study.trial_folder(number),
+        name=f"{study.name}/{number:03d}",
+        params=config,
+        tags={**tags, "study": study.name, "trial": str(number)},
+        parent=parent,
+    )
+
+
+def close_trial(run: TrackedRun, study: Study, number: int) -> None:
+    """End a trial's MLflow run as the trial ended."""
+    trial = study.trial(number)
+    tags = {"outcome": trial.outcome, **({"reason": trial.reason} if trial.reason else {})}
+    run.close(STATUS[trial.outcome], tags, model_artifact(trial.folder) if trial.outcome == COMPLETED else ())
+
+
+def failure_reason(study: Study, number: int) -> str:
+    """Return why a trial failed, in one sentence."""
+    file = study.trial_folder(number) / FAILURE
+    if not file.is_file():
+        return "its process died (killed, or out of memory)"
+    return file.read_text().splitlines()[0]

@@ -1,0 +1,135 @@
+"""Search for the best way to finetune a diffusion model with the MMD: python tune/search.py --dataset digits.
+
+Each trial finetunes the same pretrained model for the same number of updates with another learning rate, kernel,
+feature space and timestep schedule. The first trial is always the paper's setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
+
+from mmd_ddm.errors import UserError
+
+_OF_A_NEW_STUDY = ("dataset", "base_model", "steps", "updates", "images", "evaluations", "seed", "space", "output",
+                   "workers_per_trial", "gpus_per_worker", "cpus_per_worker")  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    own = argparse.ArgumentParser(
+        prog="python tune/search.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""examples:
+  python tune/search.py --dataset digits
+  python tune/search.py --dataset digits --steps 10 --trials 20 --space learning_rate=1e-5..1e-3
+  python tune/search.py --dataset digits --space kernel=cubic,rbf:median,cubic+rbf:median --space space.yaml
+  python tune/search.py --resume studies/digits-5steps-20270101-120000
+
+Runs are recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where
+RAY_ADDRESS names one; --output must then lie on storage that all of its machines share.""",
+    )
+    study = own.add_argument_group("the study")
+    study.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
+    study.add_argument(
+        "--trials", type=_positive, metavar="N", help="trials, the paper's setting included (default: 8)"
+    )
+    study.add_argument("--steps", type=_positive, metavar="S", help="network evaluations per image (default: 5)")
+    study.add_argument(
+        "--updates", type=_positive, metavar="U", help="optimizer updates of a trial (default: preset best)"
+    )
+    study.add_argument(
+        "--space",
+        action="append",
+        metavar="SPACE",
+        help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; repeatable",
+    )
+    study.add_argument("--evaluations", type=_positive, metavar="E", help="KID and FID are measured E times a trial")
+    study.add_argument("--images", type=_positive, metavar="N", help="generated images an evaluation")
+    study.add_argument(
+        "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
+    )
+    study.add_argument("--seed", type=int, metavar="N", help="seed of the search and of the trials (default: 0)")
+    folder = own.add_argument_group("where it is kept")
+    folder.add_argument("--output", type=Path, metavar="DIR", help="default: studies/<dataset>-<steps>steps-<time>")
+    folder.add_argument("--resume", type=Path, metavar="DIR", help="continue the study in DIR; --trials may be raised")
+    machines = own.add_argument_group("machines")
+    machines.add_argument("--workers-per-trial", type=_natural, metavar="W",
+                          help="Ray Train workers of a trial; 0: the trial runs in Ray Tune's own process, which "
+                          "starts faster (default: 1 with GPUs, else 0)")  # fmt: skip
+    machines.add_argument("--gpus-per-worker", type=float, metavar="G", help="default: 1 where there are GPUs, else 0")
+    machines.add_argument("--cpus-per-worker", type=_positive, metavar="C", help="default: 4 with GPUs, else 1")
+    machines.add_argument("--concurrent", type=_positive, metavar="K",
+                          help="trials at once (default: as many as fit, up to a third of all: later ones learn from "
+                          "earlier ones)")  # fmt: skip
+    return own
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a study; return the exit status: 0 if a trial was completed, 1 if none, 2 for wrong input."""
+    started = time.monotonic()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    options = parser().parse_args(arguments)
+    try:
+        _check_options(options)
+        return _search(options, started)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _search(options: argparse.Namespace, started: float) -> int:
+    from tune.study import Study, refuse_used
+
+    if options.resume is not None:
+        study = Study.open(options.resume, options.trials)
+        settings = study.settings
+        open_study = lambda: study  # noqa: E731
+    else:
+        from tune.plan import plan
+
+        settings = plan(options)
+        folder = options.output or _default_folder(options.dataset, settings.config["steps"])
+        refuse_used(folder)
+        open_study = lambda: Study.create(folder, settings)  # noqa: E731
+    from tune.driver import drive
+
+    return drive(settings, open_study, concurrent=options.concurrent, started=started)
+
+
+def _default_folder(dataset: str, steps: int) -> Path:
+    return Path("studies") / f"{dataset}-{steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    given = [name for name in _OF_A_NEW_STUDY if getattr(options, name) is not None]
+    if options.resume is None and options.dataset is None:
+        raise UserError("--dataset is missing; name a data set, or a study to continue with --resume DIR")
+    if options.resume is not None and given:
+        flag = given[0].replace("_", "-")
+        raise UserError(f"--{flag} can't be changed when a study is resumed; leave it out, or begin a new study")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""A study's folder: what it was asked for, its trials, and how each of them ended.
+
+study.json           what was asked for
+optuna.db            the trials as Optuna knows them
+baseline.json        scores of the base model
+trials/007/          one run's folder (see mmd_ddm.experiment.record), with outcome.json and failure.txt
+leaderboard.csv, report.md, *.png, best/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.record import evaluations
+
+if TYPE_CHECKING:
+    from mmd_ddm.experiment.config import Config, Scalar
+
+COMPLETED, STOPPED, FAILED, RUNNING = "completed", "stopped", "failed", "running"
+_SETTINGS = "study.json"
+_CONFIG = "trial.json"
+_OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a study was asked for; fixed when it begins, apart from the number of trials.
+
+    Args:
+        config: Leaves of the configuration around which is searched.
+        first: Leaves of the first trial's configuration, the preset `paper`.
+        space: The space as text.
+        trials: How many trials.
+        workers: Ray Train workers a trial; 0: in Tune's own process.
+        gpus: GPUs of each worker.
+        cpus: CPUs of each worker.
+        seed: Of the search.
+    """
+
+    config: dict[str, Any]
+    first: dict[str, Any]
+    space: dict[str, Any]
+    trials: int
+    workers: int
+    gpus: float
+    cpus: int
+    seed: int
+
+    @property
+    def updates(self) -> int:
+        """Updates of a whole trial."""
+        return int(self.config["updates"])
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """How a trial stands.
+
+    Args:
+        number: Its place in the study; 0 is the preset `paper`.
+        folder: Its run's folder.
+        point: Its values of the searched settings.
+        outcome: completed, stopped, failed or running.
+        reason: Why it failed.
+        seconds: How long it ran.
+        curve: Its evaluations: update and metrics.
+    """
+
+    number: int
+    folder: Path
+    point: dict[str, Scalar]
+    outcome: str
+    reason: str
+    seconds: float
+    curve: list[dict[str, Any]]
+
+    @property
+    def score(self) -> float:
+        """The last evaluation's score; infinite without one."""
+        value = float(self.curve[-1]["score"]) if self.curve else math.inf
+        return value if math.isfinite(value) else math.inf
+
+    @property
+    def updates(self) -> int:
+        """Updates done when it was last evaluated."""
+        return int(self.curve[-1]["update"]) if self.curve else 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder.
+
+    Args:
+        folder: Absolute.
+        settings: What was asked for.
+    """
+
+    folder: Path
+    settings: Settings
+
+    @classmethod
+    def create(cls, folder: Path, settings: Settings) -> Study:
+        """Begin a study.
+
+        Raises:
+            UserError: If there is one in the folder, or it can't be written.
+        """
+        refuse_used(folder)
+        try:
+            (folder / "trials").mkdir(parents=True, exist_ok=True)
+            _write(folder / _SETTINGS, asdict(settings))
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"the study's folder {folder} can't be written ({reason}); give another --output") from None
+        return cls(folder.resolve(), settings)
+
+    @classmethod
+    def open(cls, folder: Path, trials: int | None = None) -> Study:
+        """Open a study to go on with it.
+
+        Args:
+            folder: Its folder.
+            trials: How many trials it shall have; None: as many as it was begun with.
+
+        Raises:
+            UserError: If there is no study in the folder.
+        """
+        if not (folder / _SETTINGS).is_file():
+            raise UserError(f"there is no study in {folder}; --resume wants the folder of a former search")
+        settings = json.loads((folder / _SETTINGS).read_text())
+        if trials is not None and trials != settings["trials"]:
+            settings["trials"] = trials
+            _write(folder / _SETTINGS, settings)
+        return cls(folder.resolve(), Settings(**settings))
+
+    @property
+    def name(self) -> str:
+        """What the study is called."""
+        return self.folder.name
+
+    def trial_folder(self, number: int) -> Path:
+        """Return a trial's folder."""
+        return self.folder / "trials" / f"{number:03d}"
+
+    def begin_trial(self, number: int, config: Config, point: Mapping[str, Scalar]) -> None:
+        """Write down what a trial is, before it starts."""
+        folder = self.trial_folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _CONFIG, {"config": config.flat(), "point": dict(point)})
+
+    def trial_config(self, number: int) -> dict[str, Any]:
+        """Return the leaves of a trial's configuration."""
+        config: dict[str, Any] = json.loads((self.trial_folder(number) / _CONFIG).read_text())["config"]
+        return config
+
+    def end_trial(self, number: int, outcome: str, reason: str, seconds: float) -> None:
+        """Write down how a trial ended."""
+        content = {"outcome": outcome, "reason": reason, "seconds": seconds}
+        _write(self.trial_folder(number) / _OUTCOME, content)
+
+    def trial(self, number: int) -> TrialRecord:
+        """Read one trial."""
+        folder = self.trial_folder(number)
+        point = json.loads((folder / _CONFIG).read_text())["point"]
+        end: dict[str, Any] = {"outcome": RUNNING, "reason": "", "seconds": 0.0}
+        if (folder / _OUTCOME).is_file():
+            end = json.loads((folder / _OUTCOME).read_text())
+        return TrialRecord(number, folder, point, curve=evaluations(folder), **end)
+
+    def trials(self) -> list[TrialRecord]:
+        """Read all trials that were begun."""
+        numbers = sorted(int(each.parent.name) for each in self.folder.glob(f"trials/*/{_CONFIG}"))
+        return [self.trial(number) for number in numbers]
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder for a new study that already holds one.
+
+    Raises:
+        UserError: Says how to continue that one.
+    """
+    if (folder / _SETTINGS).exists():
+        raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(json.dumps(content, indent=1))
+    fresh.replace(file)

@@ -1,0 +1,111 @@
+"""One trial, as Ray Tune runs it: in Tune's own process, or driving Ray Train workers.
+
+In Tune's own process (no workers) a stopped trial ends inside its report, where Ray raises SystemExit, and the process
+with everything it has imported takes the next trial. With workers Ray kills the processes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.experiment.ray_train import Job, finetune, fit
+from tune.study import Study
+
+STUDY = "study"  # key of the folder in what Tune hands to a trial
+FAILURE = "failure.txt"
+BASELINE = "baseline.json"
+
+
+def run_trial(settings: dict[str, Any]) -> None:
+    """Run the trial `settings["number"]` of the study in the folder `settings["study"]`; Ray Tune's trainable."""
+    study, number = Study.open(Path(settings[STUDY])), int(settings["number"])
+    failure = study.trial_folder(number) / FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        if study.settings.workers:
+            _run_with_workers(study, number)
+        else:
+            _run_here(study, number)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        failure.write_text(f"{reason}\n\n{traceback.format_exc()}")
+        raise
+
+
+def _job(study: Study, number: int) -> Job:
+    return Job(
+        study.trial_config(number),
+        str(study.trial_folder(number)),
+        threads=study.settings.cpus,
+        baseline=Baseline(study),
+    )
+
+
+def _run_here(study: Study, number: int) -> None:
+    import ray.tune
+
+    from mmd_ddm.discrepancy.gather import SingleCollective
+
+    finetune(_job(study, number), SingleCollective(), lambda metrics: ray.tune.report(dict(metrics)))
+
+
+def _run_with_workers(study: Study, number: int) -> None:
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    settings = study.settings
+    fit(
+        _job(study, number),
+        workers=settings.workers,
+        gpus_per_worker=settings.gpus,
+        callbacks=[TuneReportCallback],
+    )
+
+
+class Baseline:
+    """The base model's scores, measured by the first trial that asks and shared by all of the study.
+
+    Trials may differ in their schedule; dividing each by its own base model would make their scores incomparable.
+    The budget and sampler of the first trial, the preset `paper`, are used.
+
+    Args:
+        study: Whose.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._folder, self._config = study.folder, study.settings.first
+
+    def __call__(self) -> dict[str, float]:
+        """Read the scores, or measure them while the other trials wait."""
+        file = self._folder / BASELINE
+        with (self._folder / ".baseline.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
+            if not file.exists():
+                scores = _measure(self._config, self._folder)
+                fresh = file.with_suffix(".fresh")
+                fresh.write_text(json.dumps(scores, indent=1))
+                fresh.replace(file)
+            found: dict[str, float] = json.loads(file.read_text())
+        return found
+
+
+def _measure(leaves: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    """Score the base model, and draw its samples and real images for the report."""
+    import torch
+
+    from mmd_ddm.discrepancy.gather import SingleCollective
+    from mmd_ddm.evaluation.sheets import save_sheet
+    from mmd_ddm.experiment.build import Parts
+    from mmd_ddm.experiment.config import Config
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts = Parts(Config.from_flat(leaves), device, SingleCollective())
+    denoiser = parts.denoiser.eval()
+    shown = range(64)
+    save_sheet(parts.evaluator.sample(denoiser, shown), folder / "samples_base.png")
+    save_sheet(parts.images[: len(shown)], folder / "samples_real.png")
+    return parts.evaluator(denoiser)
