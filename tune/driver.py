@@ -97,7 +97,8 @@ def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, co
         seed=settings.seed,
         on_suggest=lambda number, point: _begin(study, space, number, point),
     )
-    own = {"CPU": settings.cpus, "GPU": settings.gpus} if settings.workers == 0 else {"CPU": 0.01}
+    # a trial that only drives workers must ask for something, and a share of a CPU would keep a worker out
+    own = {"CPU": settings.cpus, "GPU": settings.gpus} if settings.workers == 0 else {"memory": 2**20}
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
         param_space={STUDY: str(study.folder)},

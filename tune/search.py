@@ -13,7 +13,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
 from mmd_ddm.errors import UserError
 
