@@ -111,9 +111,11 @@ def mmd2_with_error(x: Tensor, y: Tensor, kernel: Kernel) -> MMD:
     z_xx, z_yy, z_xy = _within_residual(xx), _within_residual(yy), _cross_residual(xy)
     z_x = (xx.rows / (n - 1) - xy.rows / m).var() - z_xx / (n - 1) - z_xy / m
     z_y = (yy.rows / (m - 1) - xy.columns / n).var() - z_yy / (m - 1) - z_xy / n
-    variance = 4 * z_x.clamp(min=0) / n + 4 * z_y.clamp(min=0) / m
-    variance = variance + 2 * z_xx / (n * (n - 1)) + 2 * z_yy / (m * (m - 1)) + 4 * z_xy / (n * m)
-    return MMD(float(value), math.sqrt(max(0.0, float(variance))))
+    first = 4 * z_x / n + 4 * z_y / m
+    second = 2 * z_xx / (n * (n - 1)) + 2 * z_yy / (m * (m - 1)) + 4 * z_xy / (n * m)
+    # unbiased without a clamp on each part, which would overstate the error where P = Q; the floor is a safeguard
+    variance = (first + second).clamp(min=second / 4)
+    return MMD(float(value), math.sqrt(float(variance)))
 
 
 def _moments(x: Tensor, y: Tensor, kernel: Kernel, skip_diagonal: bool = False) -> _Moments:

@@ -111,6 +111,8 @@ class _Run:
         self.parts, self.folder, self.report = parts, folder, report
         self.config, self.leader = parts.config, parts.collective.rank == 0
         c = self.config.optimization
+        self.noise = NoiseSource(self.config.seed, "training")
+        self.mine = share(c.batch, parts.collective)
         self.baseline = dict(baseline) if baseline is not None else self._measure_baseline()
         ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
         optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
@@ -119,8 +121,6 @@ class _Run:
             load_checkpoint(self.state, checkpoint, dict(self.config.flat()))
         if self.state.gradient == "auto":
             self.state.gradient = "stored" if self._fits() else "replay"
-        self.noise = NoiseSource(self.config.seed, "training")
-        self.mine = share(c.batch, parts.collective)
         self.final: Path | None = None
         self.metrics: dict[str, float] = {}
         self.last: UpdateRecord | None = None
