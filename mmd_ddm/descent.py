@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,20 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
 
 _MEMORY = 0.99  # of the running mean of the loss
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Draw from torch's global generators as `seed` says, and put them back as they were afterwards.
+
+    Args:
+        seed: Seed of the generators of the processor and of `device`.
+        device: Torch device that is trained on.
+    """
+    accelerators = [] if torch.device(device).type == "cpu" else [torch.device(device)]
+    with torch.random.fork_rng(devices=accelerators):
+        torch.manual_seed(seed)
+        yield
 
 
 def descend(

@@ -26,9 +26,7 @@ def move(images: Tensor, pixels: float, degrees: float, stretch: float) -> Tenso
     cosine, sine = zoom * angle.cos(), zoom * angle.sin()
     shift_x, shift_y = (_uniform(count) * pixels * 2 / size for _ in range(2))
     rows = torch.stack([cosine, -sine, shift_x, sine, cosine, shift_y], dim=1)
-    grid = nn.functional.affine_grid(
-        rows.view(-1, 2, 3).to(images.device), list(images.shape), align_corners=False
-    )
+    grid = nn.functional.affine_grid(rows.view(-1, 2, 3).to(images.device), list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -11,9 +11,7 @@ _GROUPS = 8
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(_GROUPS, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         changed: Tensor = images + self.body(images)

@@ -24,9 +24,7 @@ class FeatureSpace(nn.Module):
 
     scale: Tensor
 
-    def __init__(
-        self, name: str, network: nn.Module, scale: Tensor, image_shape: tuple[int, int, int] | None
-    ) -> None:
+    def __init__(self, name: str, network: nn.Module, scale: Tensor, image_shape: tuple[int, int, int] | None) -> None:
         super().__init__()
         self.name = name
         self.dim = len(scale)

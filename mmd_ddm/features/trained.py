@@ -44,9 +44,10 @@ def save_trained(space: FeatureSpace, width: int, record: Mapping[str, Any], fil
     from safetensors.torch import save_file
 
     shape = {"name": space.name, "image_shape": space.image_shape, "width": width, "dim": space.dim}
+    # one key: safetensors writes several in random order, and equal spaces would be unequal files
+    metadata = {"space": json.dumps({**shape, "record": dict(record)})}
     half_done = file.with_name(file.name + ".tmp")
     file.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"space": json.dumps(shape), "record": json.dumps(dict(record))}
     save_file(space.state_dict(), half_done, metadata=metadata)
     half_done.replace(file)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.descent import descend
-from mmd_ddm.errors import UserError
+from mmd_ddm.descent import descend, seeded
+from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features import augment
 from mmd_ddm.features.classifier import accuracy, classifier_loss
 from mmd_ddm.features.contrastive import contrastive_loss, projection_head
@@ -68,7 +68,7 @@ def train_feature_space(
 
     Raises:
         UserError: If the name is unknown, labels are missing, or a setting is out of its range.
-        DivergenceError: If the loss stops being finite.
+        DivergenceError: If the loss stops being finite or a feature dies.
     """
     width = _WIDTHS.get(name, 0) if width is None else width
     settings = {
@@ -76,8 +76,7 @@ def train_feature_space(
         "dim": dim, "seed": seed,
     }  # fmt: skip
     _check(dataset, name, batch, width, dim)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, device):
         network = NETWORKS[name](dataset.image_shape, width, dim).to(device)
         task = (_classify if name == "classifier" else _contrast)(network, dataset, batch, dim, device)
         loss = descend(
@@ -102,9 +101,7 @@ def _check(dataset: ImageSet, name: str, batch: int, width: int, dim: int) -> No
         raise UserError(f"{dataset.name!r} has no labels to train a classifier on; train 'contrastive'.")
     _, height, across = dataset.image_shape
     if height != across or height < 4 or height & (height - 1):
-        raise UserError(
-            f"Images are {height} x {across}; height and width must be one power of two, 4 or more."
-        )
+        raise UserError(f"Images are {height} x {across}; height and width must be one power of two, 4 or more.")
     if batch < 2 or dim < 2 or width < 8 or width % 8:
         raise UserError(f"batch {batch}, dim {dim}, width {width}: at least 2, at least 2, a multiple of 8.")
 
@@ -156,5 +153,7 @@ def _with_unit_scale(name: str, network: nn.Module, dim: int, dataset: ImageSet)
     for first in range(0, len(dataset), part):  # a large set does not fit in memory as floats
         features = features_of(space, dataset.floats(slice(first, first + part)))
         squares += features.double().square().sum(0)
+    if not squares.min() > 0:
+        raise DivergenceError("A feature is zero on all images; train with another seed or learning rate.")
     space.scale.copy_((squares / len(dataset)).rsqrt())
     return space

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.descent import descend
+from mmd_ddm.descent import descend, seeded
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def pretrain(
     _check(dataset.image_shape, channels, folder)
     scheduler = build_scheduler()
     alpha_bar = scheduler.alphas_cumprod.to(device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, device):
         network = build_network(dataset.image_shape, channels, layers, dropout).to(device).train()
         loss = descend(
             network,
