@@ -1,0 +1,178 @@
+"""One law: every way of computing the gradient of the objective gives the same, to rounding in float64.
+
+The expected value is plain autograd through the chain and the estimator of Equation 7; that itself is compared with
+finite differences.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.gather import Collective, DistributedCollective, SingleCollective, share
+from mmd_ddm.discrepancy.kernels import make_kernel, parse_kernel
+from mmd_ddm.discrepancy.mmd import mmd2
+from mmd_ddm.finetuning.gradient import GRADIENTS, Pipeline
+from mmd_ddm.finetuning.loop import sum_gradients
+from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
+from tests.conftest import SHAPE, ToyNetwork
+
+BATCH, UPDATE, DIM, REAL = 14, 3, 5, 23
+SIZES = {"1": [14], "2": [7, 7], "7": [2] * 7, "7 unequal": [1, 2, 3, 1, 4, 2, 1], "2 unequal": [13, 1]}
+KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear"]
+SAMPLERS = {"ddim eta 0": ("ddim", 0.0), "ddim eta 1": ("ddim", 1.0), "ddpm": ("ddpm", 0.0)}
+
+
+class Setting:
+    """A small problem, the same in every process that builds it."""
+
+    def __init__(self, kernel: str, sampler: str, reference: str, collective: Collective) -> None:
+        torch.manual_seed(0)
+        schedule = NoiseSchedule(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
+        self.denoiser = Denoiser(ToyNetwork().double(), schedule, SHAPE).eval()
+        size = SHAPE[0] * SHAPE[1] * SHAPE[2]
+        self.space = nn.Sequential(nn.Flatten(), nn.Linear(size, DIM), nn.Tanh()).double().requires_grad_(False)
+        self.real = torch.randn(REAL, DIM, dtype=torch.float64)
+        self.collective = collective
+        name, eta = SAMPLERS[sampler]
+        self.chain = make_chain(schedule, sampler=name, steps=4, eta=eta)
+        self.kernel = make_kernel(parse_kernel(kernel), self.real)
+        bank = Bank(self.real)
+        kinds: dict[str, Callable[[], BankReference | BatchReference]] = {
+            "bank": lambda: BankReference(bank, self.kernel),
+            "batch": lambda: BatchReference(bank, self.kernel, 9, seed=1),
+        }
+        self.reference = kinds[reference]()
+
+    def noise(self, positions: range) -> Tensor:
+        return NoiseSource(1, "training").draw(UPDATE, positions, self.chain.draws, SHAPE).double()
+
+    def plain_loss(self) -> Tensor:
+        bank, _ = self.reference.at(UPDATE)
+        features = self.space(self.chain.sample(self.denoiser, self.noise(range(BATCH))))
+        return mmd2(features, bank.features, self.kernel)
+
+    def gradient(self, route: str, sizes: list[int]) -> tuple[float, Tensor]:
+        self.denoiser.zero_grad()
+        mine = share(BATCH, self.collective)
+        pieces = list(self.noise(mine).split(sizes if sum(sizes) == len(mine) else 3, dim=1))
+        objective = Objective(self.kernel, self.reference, self.collective)
+        value = GRADIENTS[route](Pipeline(self.denoiser, self.chain, self.space), objective, pieces, UPDATE)
+        sum_gradients(list(self.denoiser.parameters()), self.collective)
+        return float(value), flat_gradient(self.denoiser)
+
+    def expected(self) -> tuple[float, Tensor]:
+        self.denoiser.zero_grad()
+        loss = self.plain_loss()
+        loss.backward()
+        return loss.item(), flat_gradient(self.denoiser)
+
+
+def flat_gradient(module: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+def assert_same(found: tuple[float, Tensor], expected: tuple[float, Tensor]) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=1e-10)
+    assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-10
+
+
+@pytest.mark.parametrize("reference", ["bank", "batch"])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_routes_and_micro_batches_give_one_gradient(kernel: str, sampler: str, reference: str) -> None:
+    setting = Setting(kernel, sampler, reference, SingleCollective())
+    expected = setting.expected()
+    for route in GRADIENTS:
+        for sizes in SIZES.values():
+            assert_same(setting.gradient(route, sizes), expected)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
+    """14 samples on 4 workers are 3, 4, 3 and 4, each in micro-batches of up to 3; 23 real features are uneven too."""
+    mp.spawn(_worker, (world, tmp_path / "rendezvous", tmp_path), nprocs=world)
+    for (kernel, sampler, reference), expected in _expected_of_workers().items():
+        for route in GRADIENTS:
+            found = torch.load(tmp_path / f"{kernel} {sampler} {reference} {route}.pt", weights_only=True)
+            assert_same((found["value"], found["gradient"]), expected)
+
+
+WORKER_CASES = [(kernel, "ddim eta 1", "bank") for kernel in KERNELS]
+WORKER_CASES += [("cubic", "ddim eta 0", "batch"), ("rbf:median", "ddpm", "batch")]
+
+
+def _expected_of_workers() -> dict[tuple[str, str, str], tuple[float, Tensor]]:
+    return {case: Setting(*case, SingleCollective()).expected() for case in WORKER_CASES}
+
+
+def _worker(rank: int, world: int, rendezvous: Path, output: Path) -> None:
+    torch.set_num_threads(1)
+    timeout = datetime.timedelta(seconds=120)
+    dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=world, timeout=timeout)
+    for case in WORKER_CASES:
+        setting = Setting(*case, DistributedCollective())
+        for route in GRADIENTS:
+            value, gradient = setting.gradient(route, [3])
+            if rank == 0:
+                torch.save({"value": value, "gradient": gradient}, output / f"{' '.join(case)} {route}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("kernel", ["cubic", "rbf:median"])
+def test_plain_gradient_by_finite_differences(kernel: str) -> None:
+    setting = Setting(kernel, "ddim eta 1", "bank", SingleCollective())
+    _, gradient = setting.expected()
+    parameters = list(setting.denoiser.parameters())
+    direction = [torch.randn_like(p) for p in parameters]
+    slope = float(gradient @ torch.cat([d.flatten() for d in direction]))
+    step, values = 1e-5, []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for p, d in zip(parameters, direction, strict=True):
+                p.add_(d, alpha=sign * step)
+            values.append(setting.plain_loss().item())
+            for p, d in zip(parameters, direction, strict=True):
+                p.sub_(d, alpha=sign * step)
+    # central differences: the error is of order step^2 = 1e-10 times a third derivative, plus rounding 1e-16 / step
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-6)
+
+
+def test_mean_of_parts_is_not_the_gradient() -> None:
+    """What ordinary accumulation computes is something else: the law above is no tautology."""
+    setting = Setting("cubic", "ddim eta 0", "bank", SingleCollective())
+    _, expected = setting.expected()
+    setting.denoiser.zero_grad()
+    for piece in setting.noise(range(BATCH)).split(2, dim=1):
+        features = setting.space(setting.chain.sample(setting.denoiser, piece))
+        (mmd2(features, setting.real, setting.kernel) / 7).backward()
+    wrong = flat_gradient(setting.denoiser)
+    assert float((wrong - expected).norm() / expected.norm()) > 1e-2
+
+
+@pytest.mark.parametrize("route", GRADIENTS)
+def test_dropout_masks_are_the_same_in_replay(route: str) -> None:
+    setting = Setting("cubic", "ddim eta 1", "bank", SingleCollective())
+    setting.denoiser.train()
+    objective = Objective(setting.kernel, setting.reference, setting.collective)
+    pipeline = Pipeline(setting.denoiser, setting.chain, setting.space, NoiseSource(4, "dropout"))
+    found = []
+    for each in (route, "stored"):
+        setting.denoiser.zero_grad()
+        value = GRADIENTS[each](pipeline, objective, list(setting.noise(range(BATCH)).split(5, dim=1)), UPDATE)
+        found.append((float(value), flat_gradient(setting.denoiser)))
+    assert_same(found[0], found[1])
+    setting.denoiser.eval()
+    assert float((setting.gradient("stored", [14])[1] - found[0][1]).norm()) > 1e-3  # the masks do something
