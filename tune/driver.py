@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.experiment.ray_train import RAY_FOLDER, check_resources, start_ray
-from mmd_ddm.experiment.tracking import TrackedRun, Tracker, ui_command
+from mmd_ddm.experiment.tracking import TrackedRun, Tracker, check_reachable, ui_command
 from tune.leaderboard import write_table
 from tune.progress import Screen
 from tune.recorder import Recorder, close_trial, failure_reason, follow_trial
@@ -46,6 +46,7 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
     """
     import ray
 
+    check_reachable()
     tracker = Tracker(f"mmd-ddm {settings.config['dataset']}")  # connects while Ray starts
     screen = Screen(settings.trials, settings.updates, started)
     try:

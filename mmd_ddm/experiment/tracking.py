@@ -46,6 +46,17 @@ def ui_command() -> str:
     return "mlflow ui" if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" else f"mlflow ui --backend-store-uri {uri}"
 
 
+def check_reachable() -> None:
+    """Find at once, before anything is started, that no server answers at MLFLOW_TRACKING_URI.
+
+    Raises:
+        UserError: Says so.
+    """
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        _ask(uri)
+
+
 class Tracker:
     """The connection to an MLflow store.
 
@@ -272,15 +283,12 @@ def _values(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]]
 
 
 def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    if uri.startswith(("http://", "https://")):
-        _ask(uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     try:
         client = MlflowClient(tracking_uri=uri)
@@ -290,7 +298,7 @@ def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
-    except (MlflowException, OSError) as error:
+    except Exception as error:  # of MLflow, of its database layer, of the network
         raise UserError(
             f"MLflow's store {uri} can't be used ({_first_line(error)}); check MLFLOW_TRACKING_URI."
         ) from None

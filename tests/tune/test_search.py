@@ -1,0 +1,182 @@
+"""The search from the command line: with trials that do not finetune, and (slow) with some that do."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE, REAL = Path(__file__).with_name("fake_study.py"), ROOT / "tune" / "search.py"
+STATES = optuna.trial.TrialState
+
+
+def environment(**variables):
+    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    return {**kept, **variables}
+
+
+def search(folder, *arguments, script=FAKE, **variables):
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def fake(folder, *arguments, **variables):
+    return search(folder, "--updates", 8, "--evaluations", 4, "--concurrent", 1, *arguments, **variables)
+
+
+def leaderboard(study):
+    with (study / "leaderboard.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def runs(folder):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    return client, {run.data.tags.get("trial", "study"): run for run in found}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--dataset is missing"),
+        (["--dataset", "nope"], "nope"),
+        (["--dataset", "digits", "--space", "kernel=foo"], "'foo' is not known"),
+        (["--dataset", "digits", "--steps", "5000"], "5000"),
+        (["--dataset", "digits", "--updates", "3", "--evaluations", "4"], "evaluations is 4"),
+        (["--dataset", "digits", "--output", "old"], "--resume old"),
+        (["--resume", "nowhere"], "there is no study in nowhere"),
+        (["--resume", "old", "--steps", "5"], "--steps can't be changed"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_status_2(tmp_path, arguments, words):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "study.json").write_text("{}")
+    ended = search(tmp_path, *arguments, script=REAL)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert words in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "studies").exists()
+
+
+def test_an_unreachable_server_is_said_before_any_work(tmp_path):
+    started = time.monotonic()
+    uri = "http://127.0.0.1:9"  # the discard port
+    ended = fake(tmp_path, "--dataset", "digits", MLFLOW_TRACKING_URI=uri)
+    assert ended.returncode == 2
+    assert uri in ended.stderr
+    assert not (tmp_path / "studies").exists()
+    assert time.monotonic() - started < 30  # on a busy machine
+
+
+@pytest.mark.slow
+def test_a_study_ranks_stops_survives_failures_and_records(tmp_path):
+    rates = "learning_rate=1e-4,1e-9,0.9,0.3"
+    ended = fake(tmp_path, "--dataset", "digits", "--output", "s", "--trials", 9, "--space", rates, "--seed", 1)
+    assert ended.returncode == 0, ended.stderr
+    study = tmp_path / "s"
+    rows = {int(row["trial"]): row for row in leaderboard(study)}
+    assert len(rows) == 9
+    by_rate = {
+        "0.0001": {"completed", "stopped"},  # the worse of two good ones may be stopped
+        "1e-09": {"stopped"},
+        "0.9": {"failed"},
+        "0.3": {"failed"},
+        "5e-06": {"completed"},
+    }
+    for row in rows.values():
+        assert row["outcome"] in by_rate[row["learning_rate"]], row
+    assert {row["outcome"] for row in rows.values()} == {"completed", "stopped", "failed"}
+    assert rows[0]["learning_rate"] == "5e-06"  # the paper's, outside of the space
+    reasons = {row["learning_rate"]: row["reason"] for row in rows.values()}
+    assert reasons.get("0.9", "diverged").endswith("diverged")
+    assert "died" in reasons.get("0.3", "died")
+
+    best = min((r for r in rows.values() if r["outcome"] == "completed"), key=lambda r: float(r["score"]))
+    assert best["rank"] == "1"
+    assert json.loads((study / "best" / "model_index.json").read_text())["number"] == int(best["trial"])
+    assert (study / "curves.png").stat().st_size > 10_000
+    assert f"trial {int(best['trial']):03d}" in (study / "report.md").read_text()
+    assert "mlflow ui" in ended.stdout
+    assert not (study / ".ray").exists()
+
+    client, recorded = runs(tmp_path)
+    status = {"completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+    assert recorded["study"].info.status == "FINISHED"
+    for number, row in rows.items():
+        run = recorded[str(number)]
+        assert run.info.status == status[row["outcome"]]
+        assert run.data.tags["mlflow.parentRunId"] == recorded["study"].info.run_id
+        assert run.data.tags.get("reason", "") == row["reason"]
+        assert run.data.params.keys() == recorded["0"].data.params.keys()
+        models = [each.path for each in client.list_artifacts(run.info.run_id)]
+        assert ("model" in models) == (row["outcome"] == "completed")
+    assert len(client.get_metric_history(recorded["0"].info.run_id, "mmd2")) == 8
+
+    told = optuna.load_study(study_name="mmd-ddm", storage=f"sqlite:///{study / 'optuna.db'}").get_trials()
+    expected = {"completed": STATES.COMPLETE, "stopped": STATES.PRUNED, "failed": STATES.FAIL}
+    assert [trial.state for trial in told] == [expected[rows[n]["outcome"]] for n in range(9)]
+
+
+@pytest.mark.slow
+def test_a_study_without_a_completed_trial_ends_with_status_1(tmp_path):
+    (tmp_path / "space.yaml").write_text("learning_rate: [0.9]\n")
+    # trial 0, the paper's, is made to fail as well
+    ended = fake(tmp_path, "--dataset", "digits", "--trials", 2, "--space", "space.yaml", "--base-model", "digits",
+                 FAKE_PAUSE="-1")  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert "no trial was completed" in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was(tmp_path):
+    arguments = ["--dataset", "digits", "--output", "s", "--trials", "4", "--updates", "20", "--evaluations", "4"]
+    command = [sys.executable, str(FAKE), *arguments, "--concurrent", "1"]
+    study = tmp_path / "s"
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(FAKE_PAUSE="0.2"), stdout=subprocess.DEVNULL)
+    try:
+        running = study / "trials" / "001" / "checkpoint" / "update"
+        deadline = time.monotonic() + 120
+        while not running.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 60
+    pid = int((study / "trials" / "001" / "starts").read_text().split()[1])
+    while Path(f"/proc/{pid}").exists():  # Ray's processes see that their driver is gone
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+    ended = search(tmp_path, "--resume", study)
+    assert ended.returncode == 0, ended.stderr
+    starts = {n: (study / "trials" / f"{n:03d}" / "starts").read_text().split()[::2] for n in range(4)}
+    assert starts[0] == ["0"]  # was completed and is not repeated
+    assert starts[1][0] == "0"
+    assert int(starts[1][1]) >= 5  # went on from its checkpoint
+    assert starts[2] == starts[3] == ["0"]
+    rows = leaderboard(study)
+    assert len({(row["learning_rate"], row["kernel"], row["features"]) for row in rows}) == 4
+    assert all(row["outcome"] in ("completed", "stopped") for row in rows)
+
+    client, recorded = runs(tmp_path)
+    assert sorted(recorded) == ["0", "1", "2", "3", "study"]
+    steps = [metric.step for metric in client.get_metric_history(recorded["1"].info.run_id, "mmd2")]
+    assert steps == sorted(set(steps))  # none twice
+
+    again = search(tmp_path, "--resume", study)  # nothing is left to do
+    assert again.returncode == 0, again.stderr
+    assert leaderboard(study) == rows
