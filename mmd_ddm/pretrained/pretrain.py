@@ -30,7 +30,7 @@ def pretrain(
     dataset: ImageSet,
     folder: Path | str,
     *,
-    updates: int = 5000,
+    updates: int = 12000,
     batch: int = 128,
     learning_rate: float = 2e-3,
     ema: float = 0.999,
