@@ -312,16 +312,18 @@ def check_resources(needed: Mapping[str, float]) -> None:
 def _following(file: Path, report: Report) -> Iterator[None]:
     """Hand each evaluation that rank 0 appends to `file` to `report` while the workers run elsewhere."""
     position = file.stat().st_size if file.exists() else 0
+    reported = -1
     done = threading.Event()
 
     def follow() -> None:
-        nonlocal position
+        nonlocal position, reported
         last = False
         while not last:
             last = done.wait(0.5)
             rows, position = read_rows(file, position)
             for row in rows:
-                if "score" in row:
+                if "score" in row and row["update"] > reported:  # a replaced worker may repeat its last ones
+                    reported = row["update"]
                     report(row)
 
     thread = threading.Thread(target=follow, daemon=True)

@@ -211,7 +211,7 @@ class TrackedRun:
     def _send_metrics(self, client: MlflowClient, run_id: str) -> None:
         from mlflow.entities import Metric
 
-        rows, position = read_rows(self.folder / METRICS, self._memory.data["position"])
+        rows, _ = read_rows(self.folder / METRICS)
         latest: dict[str, int] = dict(self._memory.data["latest"])
         metrics = []
         for key, value, step, when in _values(rows):
@@ -220,7 +220,7 @@ class TrackedRun:
                 latest[key] = step
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        self._memory.remember(position=position, latest=latest)
+        self._memory.remember(latest=latest)
 
     def _send_sheets(self, client: MlflowClient, run_id: str) -> None:
         from PIL import Image
@@ -252,7 +252,6 @@ class _Memory:
             "run_id": None,
             "params": [],
             "tags": {},
-            "position": 0,
             "latest": {},
             "sheets": [],
             "artifacts": [],

@@ -13,7 +13,8 @@ import optuna
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKE, REAL = Path(__file__).with_name("fake_study.py"), ROOT / "tune" / "search.py"
+FAKE, SPY = (Path(__file__).with_name(name) for name in ("fake_study.py", "spied_study.py"))
+REAL = ROOT / "tune" / "search.py"
 STATES = optuna.trial.TrialState
 
 
@@ -180,3 +181,27 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     again = search(tmp_path, "--resume", study)  # nothing is left to do
     assert again.returncode == 0, again.stderr
     assert leaderboard(study) == rows
+
+
+def real(folder, output, *arguments):
+    fixed = ["--dataset", "digits", "--updates", 4, "--evaluations", 2, "--images", 100, "--concurrent", 1]
+    return search(folder, *fixed, "--output", output, *arguments, script=SPY)
+
+
+@pytest.mark.slow
+def test_workers_and_tunes_own_process_give_the_same_numbers_and_leave_nothing_behind(tmp_path):
+    slow = "learning_rate=1e-9"  # worse than the paper's, so it is stopped
+    here = real(tmp_path, "here", "--trials", 3, "--space", slow, "--workers-per-trial", 0)
+    there = real(tmp_path, "there", "--trials", 2, "--space", slow, "--workers-per-trial", 1)
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    ours, theirs = (leaderboard(tmp_path / name) for name in ("here", "there"))
+    assert [row["outcome"] for row in theirs] == ["completed", "stopped"]
+    for row in theirs:
+        (same,) = (each for each in ours if each["trial"] == row["trial"])
+        measured = [key for key in row if key.startswith(("score", "kid_", "fid_"))]
+        assert [same[key] for key in measured] == [row[key] for key in measured]
+    assert "placement groups: []" in here.stdout
+    assert "placement groups: []" in there.stdout
+    assert (tmp_path / "there" / "best" / "unet" / "config.json").is_file()
+    for study in ("here", "there"):
+        assert {each.name for each in (tmp_path / study).glob("samples_*")} >= {"samples_base.png", "samples_real.png"}

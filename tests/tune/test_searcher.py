@@ -39,7 +39,7 @@ class Searching:
         return self.optuna.get_trials()[number]
 
 
-@pytest.fixture()
+@pytest.fixture
 def searching(tmp_path):
     return Searching(tmp_path / "optuna.db")
 
