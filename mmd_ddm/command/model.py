@@ -19,9 +19,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="digits", metavar="M", help="diffusers folder, hub id, or digits: the shipped model [digits]"
     )
-    parser.add_argument("--sampler", metavar="NAME", help="ddim or ddpm [the model's own]")
+    parser.add_argument("--sampler", metavar="NAME", help="ddim or ddpm [as finetuned, or ddim]")
     parser.add_argument("--schedule", default="linear", metavar="NAME", help="linear, quadratic or stride [linear]")
-    parser.add_argument("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [the model's own, or 0]")
+    parser.add_argument("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [as finetuned, or 0]")
 
 
 def chain_of(folder: Path, options: argparse.Namespace, steps: int | None) -> Chain:

@@ -1,4 +1,4 @@
-"""How an exported pipeline samples best: what its `mmd_ddm.json` says, or what its scheduler is."""
+"""How a pipeline is sampled by default: as its `mmd_ddm.json` says, or with deterministic DDIM, the paper's sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.export import RECORD
-from mmd_ddm.pretrained.load import scheduler_config
 
 
 def sampling_settings(folder: Path) -> dict[str, Any]:
@@ -33,7 +32,4 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
             return {key: record[key] for key in ("sampler", "steps", "eta", "variance")}
         except (json.JSONDecodeError, KeyError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
-    config = scheduler_config(folder)
-    sampler = "ddpm" if config.get("_class_name") == "DDPMScheduler" else "ddim"
-    fixed = config.get("variance_type") if sampler == "ddpm" else None
-    return {"sampler": sampler, "eta": 0.0, "variance": fixed or "fixed_small"}
+    return {"sampler": "ddim", "eta": 0.0, "variance": "fixed_small"}
