@@ -12,17 +12,20 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mmd_ddm.experiment.config import Config, Scalar
-from mmd_ddm.experiment.ray_train import RAY_FOLDER, check_resources, start_ray
-from mmd_ddm.experiment.tracking import TrackedRun, Tracker, check_reachable, ui_command
+from mmd_ddm.experiment.mlflow_store import check_reachable, ui_command
+from mmd_ddm.experiment.ray_cluster import check_resources, start_ray
+from mmd_ddm.experiment.ray_train import RAY_FOLDER
+from mmd_ddm.experiment.tracking import TrackedRun, Tracker
 from tune.leaderboard import write_table
 from tune.progress import Screen
 from tune.recorder import Recorder, close_trial, failure_reason, follow_trial
 from tune.report import ARTIFACTS, write_report
 from tune.searcher import StudySearcher, open_optuna
-from tune.space import Space, parse_space, settle
+from tune.space import Space, settle
 from tune.stopping import Halving
 from tune.study import COMPLETED, FAILED, RUNNING, STOPPED, Settings, Study, TrialRecord
 from tune.trial import STUDY, run_trial
+from tune.written_space import parse_space
 
 OPTUNA_FILE = "optuna.db"
 _ENDED = {TrialState.COMPLETE: COMPLETED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}

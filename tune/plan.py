@@ -7,8 +7,9 @@ import argparse
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
-from tune.space import default_space, read_space
+from tune.space import default_space
 from tune.study import Settings
+from tune.written_space import read_space
 
 TRIALS = 8
 

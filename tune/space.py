@@ -1,24 +1,14 @@
-"""What a study searches: a few settings, each with its choices or its range.
-
-Written by users as `key=a,b,c` (choices) or `key=low..high` (a range, logarithmic for rates and lengths), or as a YAML
-or JSON file of the same: `learning_rate: 1e-6..1e-3`, `kernel: [cubic, rbf]`.
-"""
+"""What a study searches: a few settings, each with its choices or its range."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from mmd_ddm.data.catalogue import entry
-from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS, parse_kernel
-from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, Scalar, leaves
-
-LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
-FIXED = ("dataset", "base_model", "seed", "updates", "evaluation_features", "evaluation_images", "evaluations")
+from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
+from mmd_ddm.experiment.config import Config, Scalar
 
 
 class Suggester(Protocol):
@@ -141,102 +131,6 @@ def default_space(base: Config) -> Space:
     )
 
 
-def parse_space(written: Mapping[str, Any], base: Config) -> Space:
-    """Read a space back from `Space.as_text()`."""
-    return Space({key: _dimension(key, value, base) for key, value in written.items()})
-
-
-def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
-    """Change a space by what users wrote; a setting given a single value is no longer searched over.
-
-    Args:
-        default: The space to change.
-        texts: Each `key=a,b,c`, `key=low..high` or the name of a YAML or JSON file.
-        base: The configuration whose settings are searched.
-
-    Raises:
-        UserError: An unknown setting, an empty or reversed range, or a value that is not allowed.
-    """
-    dimensions = dict(default.dimensions)
-    for text in texts:
-        name, equals, value = text.partition("=")
-        given = {name.strip().replace("-", "_"): value} if equals else _read_file(Path(text))
-        for key, written in given.items():
-            dimensions[key] = _dimension(key, written, base)
-    space = Space(dimensions)
-    _check_bandwidth(space, base)
-    return space
-
-
-def _check_bandwidth(space: Space, base: Config) -> None:
-    kernel = space.dimensions.get("kernel", Choice((base.objective.kernel,)))
-    if "bandwidth" in space.dimensions and isinstance(kernel, Choice):
-        for each in kernel.values:
-            if takes_bandwidth(each):
-                parse_kernel(str(each), "median")
-
-
-def _read_file(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise UserError(f"--space {str(file)!r} is neither key=values nor a file; write for example kernel=cubic,rbf")
-    import yaml
-
-    try:
-        text = file.read_text()
-        read = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, OSError) as error:
-        raise UserError(f"the space file {file} can't be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(read, dict) or not read:
-        raise UserError(f"the space file {file} must hold settings, as in `kernel: [cubic, rbf]`")
-    return {str(key): value for key, value in read.items()}
-
-
-def _dimension(key: str, written: Any, base: Config) -> Dimension:
-    known = [leaf.name for leaf in leaves() if leaf.name not in FIXED]
-    if key not in known:
-        raise UserError(f"--space: {key!r} can't be searched; choose from {', '.join(known)}")
-    if isinstance(written, str) and ".." in written:
-        return _range(key, written, base)
-    values = written.split(",") if isinstance(written, str) else written if isinstance(written, list) else [written]
-    values = [value.strip() if isinstance(value, str) else value for value in values]
-    if not values or "" in values:
-        raise UserError(f"--space: {key} has an empty choice; write {key}=a,b,c")
-    read = tuple(_value(key, value, base) for value in values)
-    return Choice(tuple(dict.fromkeys(read)))
-
-
-def _range(key: str, written: str, base: Config) -> Range:
-    try:
-        low, high = (float(part) for part in written.split(".."))
-    except ValueError:
-        raise UserError(f"--space: {key}={written} is not a range; write {key}=low..high with two numbers") from None
-    if not low < high:
-        raise UserError(f"--space: {key}={written} is empty; the first number must be smaller than the second")
-    ends = [_value(key, end, base) for end in (low, high)]
-    if not all(isinstance(end, (int, float)) for end in ends):
-        raise UserError(f"--space: {key} is not a number; write its choices as {key}=a,b,c")
-    return Range(low, high, logarithmic=key in LOGARITHMIC, whole=all(isinstance(end, int) for end in ends))
-
-
-def _value(key: str, value: Any, base: Config) -> Scalar:
-    if key == "features" and value not in entry(base.dataset).feature_spaces:
-        fitting = ", ".join(entry(base.dataset).feature_spaces)
-        raise UserError(f"--space: features {value!r} does not fit data set {base.dataset}; choose from {fitting}")
-    changes = {key: value}
-    if key == "bandwidth":
-        changes["kernel"] = "rbf"
-    elif key == "kernel":
-        changes["bandwidth"] = None
-    elif key in ("eta", "variance", "sampler"):  # each belongs to one sampler
-        defaults = {"eta": 0.0, "variance": "fixed_small"}
-        changes = {**defaults, "sampler": "ddpm" if key == "variance" else "ddim", **changes}
-    return base.replace(**changes).flat()[key]
-
-
-def _written(dimension: Dimension) -> str | list[Scalar]:
-    return list(dimension.values) if isinstance(dimension, Choice) else f"{dimension.low!r}..{dimension.high!r}"
-
-
 def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     """Put a point of the space into a configuration; settings that the point makes meaningless are put aside.
 
@@ -252,3 +146,7 @@ def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     elif values.get("sampler") == "ddim":
         values["variance"] = "fixed_small"
     return config.replace(**values)
+
+
+def _written(dimension: Dimension) -> str | list[Scalar]:
+    return list(dimension.values) if isinstance(dimension, Choice) else f"{dimension.low!r}..{dimension.high!r}"

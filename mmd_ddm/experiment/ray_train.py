@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mmd_ddm
 from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.experiment.ray_cluster import check_resources, findable_cluster, start_ray
 from mmd_ddm.experiment.record import METRICS, keep_checkpoint, latest_checkpoint, read_rows
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
 RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
-_ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
-_NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
 _log = logging.getLogger(__name__)
 
 Report = Callable[[Mapping[str, float]], None]
@@ -49,61 +47,6 @@ class Job:
     folder: str
     threads: int = 1
     baseline: Callable[[], dict[str, float]] | None = None
-
-
-def environment() -> dict[str, str]:
-    """Return the environment variables that every Ray process of ours needs."""
-    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        "RAY_TRAIN_V2_ENABLED": "1",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default, 2 s, is also what each report may cost
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each trial; a death is retried anyway
-        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }
-
-
-def start_ray(*, workers: int, cpus: int | None = None) -> None:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
-
-    Args:
-        workers: Ray Train workers a run; with none, Ray's dashboard is left out, which halves the start-up time.
-        cpus: CPUs that Ray may use on this machine; None: all.
-
-    Raises:
-        UserError: If the cluster does not answer.
-    """
-    variables = environment()
-    os.environ.update(variables)
-    import ray
-
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS")
-    if address is None:
-        # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=workers > 0,
-            runtime_env={"env_vars": variables},
-            **quiet,
-        )
-        return
-    try:
-        ray.init(address, runtime_env=_remote_environment(variables), **quiet)
-    except (ConnectionError, RuntimeError, OSError) as error:
-        raise UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.") from error
-
-
-def _remote_environment(variables: dict[str, str]) -> dict[str, Any]:
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # `ray job submit` has brought the working directory already
-        return {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
-    variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}  # a path of this machine
-    if (_ROOT / "tune").is_dir():
-        return {"env_vars": variables, "working_dir": str(_ROOT), "excludes": _NOT_UPLOADED}
-    return {"env_vars": variables, "py_modules": [str(_ROOT / "mmd_ddm")]}
 
 
 def finetune(job: Job, collective: Collective, report: Report) -> None:
@@ -160,7 +103,7 @@ def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[C
     """
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    with _findable_cluster():
+    with findable_cluster():
         for attempt in range(RETRIES + 1):
             try:
                 _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]).fit()
@@ -239,23 +182,6 @@ def _worker(settings: dict[str, Job]) -> None:
     finetune(settings["job"], collective, lambda metrics: ray.train.report(dict(metrics)))
 
 
-@contextmanager
-def _findable_cluster() -> Iterator[None]:
-    """Name the cluster in RAY_ADDRESS, where alone Ray Train's helper looks that frees a stopped run's CPUs."""
-    import ray
-    from ray.train.v2._internal import constants
-
-    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
-    former = os.environ.get("RAY_ADDRESS")
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    try:
-        yield
-    finally:
-        del os.environ["RAY_ADDRESS"]
-        if former is not None:
-            os.environ["RAY_ADDRESS"] = former
-
-
 def run_distributed(
     config: Config,
     folder: Path,
@@ -290,22 +216,6 @@ def run_distributed(
             fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
     finally:
         ray.shutdown()
-
-
-def check_resources(needed: Mapping[str, float]) -> None:
-    """Refuse a run that the cluster could never start.
-
-    Raises:
-        UserError: If the cluster has less than `needed` of a resource.
-    """
-    import ray
-
-    there = ray.cluster_resources()
-    for name, amount in needed.items():
-        if amount > there.get(name, 0):
-            raise UserError(
-                f"A run needs {amount:g} {name}s at once, but there are {there.get(name, 0):g}; ask for fewer workers."
-            )
 
 
 @contextmanager

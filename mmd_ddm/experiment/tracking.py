@@ -10,51 +10,23 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.mlflow_store import connect, first_line, tracking_uri
 from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MEMORY = "mlflow.json"
-PATIENCE = 10.0  # seconds that a server may take to answer
 PAUSE = 30.0  # seconds without attempts after a failed one
 BATCH = 1000  # metrics a request, the limit of older servers
 _NOT_METRICS = ("update", "time")
 _log = logging.getLogger(__name__)
-
-
-def tracking_uri() -> str:
-    """Return the store that is used: MLFLOW_TRACKING_URI, or `mlflow.db` in the current directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def ui_command() -> str:
-    """Return the line that shows the recorded runs in a browser."""
-    uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        return f"open {uri} in a browser"
-    return "mlflow ui" if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" else f"mlflow ui --backend-store-uri {uri}"
-
-
-def check_reachable() -> None:
-    """Find at once, before anything is started, that no server answers at MLFLOW_TRACKING_URI.
-
-    Raises:
-        UserError: Says so.
-    """
-    uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        _ask(uri)
 
 
 class Tracker:
@@ -69,7 +41,7 @@ class Tracker:
         self.uri = uri or tracking_uri()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._not_before = 0.0
-        self._connection: Future[tuple[MlflowClient, str]] = self._thread.submit(_connect, self.uri, experiment)
+        self._connection: Future[tuple[MlflowClient, str]] = self._thread.submit(connect, self.uri, experiment)
         self._runs: list[TrackedRun] = []
 
     def check(self) -> None:
@@ -122,7 +94,7 @@ class Tracker:
             action(*self._connection.result())
         except Exception as error:  # an outage takes many forms; none of them may stop the run
             self._not_before = time.monotonic() + PAUSE
-            _log.warning("MLflow did not take a record, it will be sent later: %s", _first_line(error))
+            _log.warning("MLflow did not take a record, it will be sent later: %s", first_line(error))
             return False
         return True
 
@@ -279,50 +251,3 @@ def _values(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]]
         for key, value in row.items():
             if key not in _NOT_METRICS and isinstance(value, (int, float)) and math.isfinite(value):
                 yield key, float(value), int(row["update"]), when
-
-
-def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    try:
-        client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            return client, client.create_experiment(experiment, artifact_location=_artifact_location(uri))
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return client, found.experiment_id
-    except Exception as error:  # of MLflow, of its database layer, of the network
-        raise UserError(
-            f"MLflow's store {uri} can't be used ({_first_line(error)}); check MLFLOW_TRACKING_URI."
-        ) from None
-
-
-def _ask(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE):
-            pass
-    except urllib.error.HTTPError:  # somebody answers; MLflow's client will say what is wrong
-        pass
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"No MLflow server answers at {uri} ({_first_line(error)}); start it, or unset MLFLOW_TRACKING_URI "
-            "to record in ./mlflow.db."
-        ) from None
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Artifacts beside a local database: MLflow would put them into the current directory, wherever that is."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

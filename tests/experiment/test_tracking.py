@@ -6,7 +6,8 @@ from PIL import Image
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment import tracking
-from mmd_ddm.experiment.tracking import Tracker, check_reachable, model_artifact, tracking_uri, ui_command
+from mmd_ddm.experiment.mlflow_store import check_reachable, tracking_uri, ui_command
+from mmd_ddm.experiment.tracking import Tracker, model_artifact
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ import pytest
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
-from tune.space import Choice, Range, Space, default_space, parse_space, read_space, settle
+from tune.space import Choice, Range, Space, default_space, settle
+from tune.written_space import parse_space, read_space
 
 BASE = preset("best", "digits")
 DEFAULT = default_space(BASE)

@@ -1,0 +1,104 @@
+"""Where Ray runs: on this machine, or on the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mmd_ddm
+from mmd_ddm.errors import UserError
+
+_ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
+_NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables that every Ray process of ours needs."""
+    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default, 2 s, is also what each report may cost
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each trial; a death is retried anyway
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+
+
+def start_ray(*, workers: int, cpus: int | None = None) -> None:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
+
+    Args:
+        workers: Ray Train workers a run; with none, Ray's dashboard is left out, which halves the start-up time.
+        cpus: CPUs that Ray may use on this machine; None: all.
+
+    Raises:
+        UserError: If the cluster does not answer.
+    """
+    variables = environment()
+    os.environ.update(variables)
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=workers > 0,
+            runtime_env={"env_vars": variables},
+            **quiet,
+        )
+        return
+    try:
+        ray.init(address, runtime_env=_remote_environment(variables), **quiet)
+    except (ConnectionError, RuntimeError, OSError) as error:
+        raise UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.") from error
+
+
+def _remote_environment(variables: dict[str, str]) -> dict[str, Any]:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # `ray job submit` has brought the working directory already
+        return {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
+    variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}  # a path of this machine
+    if (_ROOT / "tune").is_dir():
+        return {"env_vars": variables, "working_dir": str(_ROOT), "excludes": _NOT_UPLOADED}
+    return {"env_vars": variables, "py_modules": [str(_ROOT / "mmd_ddm")]}
+
+
+def check_resources(needed: Mapping[str, float]) -> None:
+    """Refuse a run that the cluster could never start.
+
+    Raises:
+        UserError: If the cluster has less than `needed` of a resource.
+    """
+    import ray
+
+    there = ray.cluster_resources()
+    for name, amount in needed.items():
+        if amount > there.get(name, 0):
+            raise UserError(
+                f"A run needs {amount:g} {name}s at once, but there are {there.get(name, 0):g}; ask for fewer workers."
+            )
+
+
+@contextmanager
+def findable_cluster() -> Iterator[None]:
+    """Name the cluster in RAY_ADDRESS, where alone Ray Train's helper looks that frees a stopped run's CPUs."""
+    import ray
+    from ray.train.v2._internal import constants
+
+    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    former = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        if former is not None:
+            os.environ["RAY_ADDRESS"] = former
