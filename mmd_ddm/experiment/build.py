@@ -25,7 +25,7 @@ from mmd_ddm.features.space import FeatureSpace, load_feature_space
 from mmd_ddm.finetuning.gradient import Pipeline
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
-from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate, scheduler_config
+from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config
 
 
 def base_model(config: Config) -> str:
@@ -53,11 +53,10 @@ def check(config: Config) -> None:
         UserError: a feature space that does not fit the data set, or more steps than the base model has.
     """
     evaluation_spaces(config)
-    source = base_model(config)
-    if config.base_model is None or "/" not in source:
-        length = scheduler_config(locate(source)).get("num_train_timesteps")
-        if length is not None:
-            timesteps(config.sampler.schedule, config.sampler.steps, int(length))
+    local = find_local(base_model(config))
+    length = scheduler_config(local).get("num_train_timesteps") if local is not None else None
+    if length is not None:
+        timesteps(config.sampler.schedule, config.sampler.steps, int(length))
 
 
 @dataclass(frozen=True)

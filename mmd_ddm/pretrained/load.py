@@ -14,22 +14,33 @@ from mmd_ddm.errors import UserError
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def locate(source: str) -> Path:
-    """The folder of a base model: a shipped one by name, a local folder, or the snapshot of a hub id.
+def find_local(source: str) -> Path | None:
+    """The folder of a base model that is on this machine: a shipped one by name, or a path; none for a hub id.
 
     Raises:
-        UserError: it is none of these, or the hub does not have it or cannot be reached.
+        UserError: it is neither a folder nor in the form of a hub id.
     """
     for folder in (SHIPPED / source, Path(source).expanduser()):
         if folder.is_dir():
             return folder
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"base model {source!r} is not a folder, and a hub id has the form owner/name")
+    return None
+
+
+def locate(source: str) -> Path:
+    """The folder of a base model: as `find_local` has it, or the snapshot of a hub id, downloaded if need be.
+
+    Raises:
+        UserError: there is none, or the hub cannot be reached.
+    """
+    local = find_local(source)
+    if local is not None:
+        return local
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors"]
     try:
-        return Path(snapshot_download(source, allow_patterns=wanted))
+        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         reason = str(error).splitlines()[0]
         raise UserError(f"base model {source!r} is neither a folder nor to be had from the hub: {reason}") from None

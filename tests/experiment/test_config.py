@@ -1,0 +1,95 @@
+"""One name for each setting, and one clear sentence for each wrong value."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.build import check, evaluation_spaces
+from mmd_ddm.experiment.config import Config, leaves
+from mmd_ddm.experiment.presets import PRESETS, preset
+
+
+def test_names_are_unique_and_flat_has_them_all() -> None:
+    names = [leaf.name for leaf in leaves()]
+    assert len(names) == len(set(names))
+    assert list(Config().flat()) == names
+    assert all(leaf.metadata["help"] for leaf in leaves())
+
+
+def test_flat_and_back() -> None:
+    config = Config.from_flat({"kernel": "cubic+rbf", "bandwidth": "0.5", "learning_rate": "2e-5", "clip": "none"})
+    assert config.optimization.learning_rate == 2e-5
+    assert config.objective.bandwidth == 0.5
+    assert config.optimization.clip is None
+    assert Config.from_flat(config.flat()) == config
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("learnin_rate", 1e-5, "'learnin_rate' is not a setting.*learning_rate"),
+        ("learning_rate", -1, r"learning_rate is -1.0.*positive"),
+        ("learning_rate", 0, "positive"),
+        ("learning_rate", "fast", "learning_rate is 'fast'.*positive number"),
+        ("learning_rate", math.nan, "learning_rate is nan"),
+        ("steps", 0, "steps is 0.*at least 1"),
+        ("steps", 2.5, "steps is 2.5.*whole number"),
+        ("updates", math.inf, "updates is inf.*whole number"),
+        ("batch", 1, "batch is 1.*at least 2"),
+        ("ema", 1, "ema is 1.0"),
+        ("clip", 0, "clip is 0.0.*positive number, or none"),
+        ("schedule", "cosine", "cosine.*linear, quadratic, stride"),
+        ("dataset", "mnist", "mnist.*digits"),
+        ("kernel", "quartic", "quartic"),
+        ("bandwidth", 1.0, "no term"),
+        ("eta", 1.5, "eta is 1.5.*0 to 1"),
+        ("variance", "fixed_large", "belongs to sampler ddpm"),
+        ("seed", -1, "seed is -1"),
+        ("evaluation_images", 2, "at least 4"),
+    ],
+)
+def test_wrong_values(key: str, value: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Config().replace(**{key: value})
+
+
+def test_contradiction_of_sampler_and_eta() -> None:
+    with pytest.raises(UserError, match="belongs to sampler ddim"):
+        Config().replace(sampler="ddpm", eta=0.5)
+
+
+def test_checks_against_data_set_and_model() -> None:
+    with pytest.raises(UserError, match="'inception' does not fit data set digits; it has classifier, contrastive"):
+        check(Config().replace(features="inception"))
+    with pytest.raises(UserError, match="clip"):
+        check(Config().replace(evaluation_features="classifier+clip"))
+    with pytest.raises(UserError, match="steps is 2000; a budget is 1 to 1000"):
+        check(Config().replace(steps=2000))
+    with pytest.raises(UserError, match="nowhere"):
+        check(Config().replace(base_model="./nowhere"))
+
+
+def test_trained_space_is_evaluated_first() -> None:
+    assert evaluation_spaces(Config().replace(features="contrastive")) == ("contrastive", "classifier")
+    assert evaluation_spaces(Config().replace(evaluation_features="classifier")) == ("classifier",)
+
+
+def test_presets() -> None:
+    with pytest.raises(UserError, match="great.*paper, published, best"):
+        preset("great", "digits")
+    configs = {name: preset(name, "digits") for name in PRESETS}
+    paper = configs["paper"].flat()
+    # Section IV-A of the paper
+    expected = {"batch": 128, "learning_rate": 5e-6, "updates": 500, "kernel": "cubic", "sampler": "ddim", "eta": 0.0}
+    assert expected.items() <= {**paper, "schedule": "linear"}.items()
+    assert paper["reference"] == "batch"
+    assert paper["ema"] == 0
+    published = configs["published"].optimization
+    assert (published.batch, published.clip, published.dropout) == (64, 0.5, "train")
+    assert configs["best"].objective.reference == "bank"

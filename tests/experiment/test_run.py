@@ -1,0 +1,132 @@
+"""A whole run in process, on the shipped model and data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMPipeline
+
+from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.run import milestones, run, score
+from mmd_ddm.finetuning.checkpoint import load_file
+from mmd_ddm.pretrained.export import RECORD
+
+TINY = {"updates": 6, "batch": 8, "evaluations": 2, "evaluation_images": 40}
+
+
+def tiny(**changes: object) -> Config:
+    return preset("best", "digits").replace(**{**TINY, **changes})
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "checkpoint/state.safetensors")
+
+
+@pytest.mark.parametrize("gradient", ["stored", "replay"])
+def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -> None:
+    config = tiny(gradient=gradient, micro_batch=3, eta=0.5, kernel="cubic+rbf", reference="batch")
+    whole = run(config, tmp_path / "whole", report=lambda metrics, checkpoint: None)
+    seen: list[int] = []
+    stopped = run(
+        config, tmp_path / "part", report=lambda m, c: None,
+        on_update=lambda record: seen.append(record.update), should_stop=lambda: len(seen) == 4,
+    )  # fmt: skip
+    assert stopped.model is None
+    resumed = run(
+        config, tmp_path / "part", report=lambda m, c: None, checkpoint=tmp_path / "part/checkpoint",
+        on_update=lambda record: seen.append(record.update),
+    )  # fmt: skip
+    assert seen == [1, 2, 3, 4, 4, 5, 6]  # the fourth came after the checkpoint and is done again
+    assert resumed.metrics == whole.metrics
+    ours, theirs = weights_of(tmp_path / "part"), weights_of(tmp_path / "whole")
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    lines = [[json.loads(x) for x in (tmp_path / f / "metrics.jsonl").open()] for f in ("whole", "part")]
+    timeless = [[{k: v for k, v in line.items() if k != "time"} for line in run_] for run_ in lines]
+    assert timeless[0] == timeless[1]
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    reports: list[tuple[dict[str, float], Path | None]] = []
+    outcome = run(tiny(schedule="quadratic"), tmp_path / "run", report=lambda m, c: reports.append((m, c)))
+    assert [m["update"] for m, _ in reports] == [3, 6]
+    assert all(c == tmp_path / "run/checkpoint" for _, c in reports)
+    metrics = reports[-1][0]
+    for space in ("classifier", "contrastive"):
+        assert {f"kid_{space}", f"kid_{space}_stderr", f"fid_{space}_40"} <= set(metrics)
+    assert metrics["score"] == min(metrics["score_raw"], metrics["score_ema"])
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {
+        "config.json", "baseline.json", "metrics.jsonl", "samples_000003.png", "samples_000006.png", "checkpoint", "model",
+    }  # fmt: skip
+    assert outcome.model == tmp_path / "run/model"
+    record = json.loads((outcome.model / RECORD).read_text())
+    assert record["config"] == tiny(schedule="quadratic").flat()
+    assert record["weights"] in ("raw", "ema")
+    assert DDIMPipeline.from_pretrained(outcome.model).scheduler.config.num_train_timesteps == 5
+
+
+def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
+    baseline = {"kid_a": 0.1, "kid_a_stderr": 0.01, "kid_b": 0.2, "fid_a_40": 3.0}
+    assert score({"kid_a": 0.05, "kid_b": 0.02}, baseline) == pytest.approx((0.5 + 0.1) / 2)
+    # an update with a vanishing learning rate leaves the base model: its score is 1
+    config = tiny(updates=1, evaluations=1, learning_rate=1e-12, ema=0.0)
+    outcome = run(config, tmp_path / "run", report=lambda m, c: None)
+    assert outcome.metrics["score"] == pytest.approx(1, rel=1e-3)
+
+
+def test_milestones() -> None:
+    assert milestones(100, 4) == {25, 50, 75, 100}
+    assert milestones(2, 5) == {1, 2}
+    assert max(milestones(7, 3)) == 7
+
+
+def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    config = tiny(updates=40, evaluations=40, learning_rate=1.0, clip=None, ema=0.0)
+    seen: list[float] = []
+    with pytest.raises(DivergenceError, match="diverged"):
+        run(config, tmp_path / "run", report=lambda m, c: seen.append(m["update"]))
+    kept = json.loads((tmp_path / "run/checkpoint/state.json").read_text())
+    assert kept["update"] == seen[-1]
+    assert all(value.isfinite().all() for value in weights_of(tmp_path / "run").values())
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tiny(), tmp_path / "run", report=lambda m, c: None)
+    with pytest.raises(UserError, match="learning_rate was"):
+        run(
+            tiny(learning_rate=3e-5), tmp_path / "run", report=lambda m, c: None,
+            checkpoint=tmp_path / "run/checkpoint",
+        )  # fmt: skip
+
+
+SETTINGS = {
+    "steps": 4, "schedule": "quadratic", "eta": 0.5, "features": "contrastive", "kernel": "linear",
+    "reference": "batch", "image_range": "none", "learning_rate": 3e-5, "batch": 9, "clip": 1e-4, "ema": 0.05, "seed": 1,
+    "dropout": "train", "updates": 2, "evaluation_images": 41, "evaluation_features": "classifier", "evaluations": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_changes_something(name: str, tmp_path: Path) -> None:
+    base = tiny(updates=3, evaluations=1, evaluation_images=8, learning_rate=1e-3)
+    results = []
+    for folder, config in (("base", base), ("changed", base.replace(**{name: SETTINGS[name]}))):
+        rows: list[dict[str, float]] = []
+        run(config, tmp_path / folder, report=lambda m, c, rows=rows: rows.append(m))
+        results.append(rows)
+    assert results[0] != results[1]
+
+
+def test_sampler_settings_change_something(tmp_path: Path) -> None:
+    found = []
+    for changes in ({}, {"sampler": "ddpm"}, {"sampler": "ddpm", "variance": "fixed_large"}, {"kernel": "rbf"}):
+        config = tiny(updates=1, evaluations=1, evaluation_images=8, **changes)
+        found.append(run(config, tmp_path / str(len(found)), report=lambda m, c: None).metrics["mmd2"])
+    found.append(run(tiny(updates=1, evaluations=1, evaluation_images=8, kernel="rbf", bandwidth="dim"),
+                     tmp_path / "dim", report=lambda m, c: None).metrics["mmd2"])  # fmt: skip
+    assert len(set(found)) == 5

@@ -1,0 +1,125 @@
+"""An exported pipeline samples with diffusers alone, and gives our images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.export import is_leading, save_pipeline
+from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate, scheduler_config
+from mmd_ddm.pretrained.record import sampling_settings
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,
+        norm_num_groups=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("base")
+    DDPMPipeline(network, DDPMScheduler(clip_sample=True)).save_pretrained(folder)
+    return folder
+
+
+def export(base: Path, folder: Path, sampler: str, steps: int, schedule: str, eta: float = 0.0, variance: str = "fixed_small"):
+    denoiser = load_denoiser(base)
+    chain = make_chain(
+        denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance
+    )
+    save_pipeline(
+        denoiser, scheduler_config(base), folder,
+        sampler=sampler, timesteps=chain.timesteps, eta=eta, variance=variance, record={"weights": "raw"},
+    )  # fmt: skip
+    return denoiser, chain
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "schedule", "eta", "variance"),
+    [
+        ("ddim", 5, "linear", 0.0, "fixed_small"),
+        ("ddim", 5, "quadratic", 0.0, "fixed_small"),
+        ("ddim", 15, "linear", 0.0, "fixed_small"),
+        ("ddim", 15, "stride", 0.0, "fixed_small"),
+        ("ddim", 7, "quadratic", 0.6, "fixed_small"),
+        ("ddpm", 5, "linear", 0.0, "fixed_large"),
+        ("ddpm", 6, "quadratic", 0.0, "fixed_small"),
+        ("ddpm", 6, "quadratic", 0.0, "fixed_large"),
+    ],
+)
+def test_diffusers_alone_gives_our_images(
+    base: Path, tmp_path: Path, sampler: str, steps: int, schedule: str, eta: float, variance: str
+) -> None:
+    denoiser, chain = export(base, tmp_path / "model", sampler, steps, schedule, eta, variance)
+    evaluations = len(chain.timesteps)
+    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline).from_pretrained(tmp_path / "model")
+    pipeline.set_progress_bar_config(disable=True)
+    settings = {"eta": eta} if sampler == "ddim" else {}
+    theirs = pipeline(
+        batch_size=3, generator=torch.Generator().manual_seed(5), num_inference_steps=evaluations,
+        output_type="np", **settings,
+    ).images  # fmt: skip
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.stack([torch.randn((3, 3, 8, 8), generator=generator) for _ in range(chain.draws)])
+    for model in (denoiser, load_denoiser(tmp_path / "model")):
+        if model is not denoiser:  # the export is a model like any other: sampled by its own record
+            settings = sampling_settings(tmp_path / "model")
+            assert settings["steps"] == evaluations
+            chain = make_chain(model.schedule, schedule="linear", **settings)
+        with torch.no_grad():
+            ours = (chain.sample(model, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        # float32 betas of the respaced process: alpha_bar to 1e-6, carried through the chain
+        torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=2e-5)
+
+
+def test_record_and_scheduler_tell_the_budget(base: Path, tmp_path: Path) -> None:
+    export(base, tmp_path / "model", "ddim", 5, "quadratic")
+    record = json.loads((tmp_path / "model/mmd_ddm.json").read_text())
+    assert record["timesteps"] == [0, 50, 200, 450, 800]
+    assert record["weights"] == "raw"
+    config = scheduler_config(tmp_path / "model")
+    assert config["num_train_timesteps"] == 5
+    assert not config["clip_sample"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_leading_timesteps_keep_the_original_process(base: Path, tmp_path: Path) -> None:
+    export(base, tmp_path / "model", "ddim", 5, "linear")
+    assert scheduler_config(tmp_path / "model")["num_train_timesteps"] == 1000
+    theirs, ours = (UNet2DModel.from_pretrained(f / "unet").state_dict() for f in (base, tmp_path / "model"))
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+    assert is_leading((0, 200, 400, 600, 800), 1000)
+    assert not is_leading((0, 66, 133), 200)
+
+
+def test_damaged_and_foreign_folders_get_one_sentence(base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(UserError, match=r"nowhere.*not a folder.*owner/name"):
+        locate(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a diffusers pipeline"):
+        load_denoiser(tmp_path / "empty")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(base, damaged)
+    weights = damaged / "unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_denoiser(damaged)
+    (damaged / "scheduler/scheduler_config.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        load_denoiser(damaged)
+
+
+def test_model_of_another_shape_is_refused(base: Path) -> None:
+    from mmd_ddm.data.catalogue import entry
+
+    with pytest.raises(UserError, match=r"\(3, 8, 8\).*digits has \(1, 8, 8\)"):
+        check_fits(load_denoiser(base), entry("digits"))
