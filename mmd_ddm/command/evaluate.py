@@ -1,7 +1,7 @@
 """Score a model: KID with its standard error, and FID, in every feature space of a data set.
 
-Gives a table over budgets of network evaluations, and the same scores of real images as a floor: one half of the data
-set against the other.
+Gives a table over budgets of network evaluations, and as a floor the scores between random halves of the real images
+(its KID with the standard deviation over splits).
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmd_ddm.command.model import add_model_options, chain_of
 from mmd_ddm.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +34,7 @@ def execute(options: argparse.Namespace) -> None:
     from mmd_ddm.diffusion.noise import NoiseSource
     from mmd_ddm.discrepancy.bank import Bank
     from mmd_ddm.discrepancy.gather import SingleCollective
+    from mmd_ddm.evaluation.floor import real_floor
     from mmd_ddm.evaluation.scores import Evaluator, from_uint8
     from mmd_ddm.features.space import load_feature_space
     from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate
@@ -62,8 +59,11 @@ def execute(options: argparse.Namespace) -> None:
         evaluator = Evaluator(chain, spaces, banks, options.images, noise, SingleCollective(), device)
         scores[str(len(chain.timesteps))] = found = evaluator(denoiser)
         print(_row(f"{len(chain.timesteps)} steps", found, names, options.images), flush=True)
-    floor = {name: _halves(bank.features) for name, bank in banks.items()}
-    scores["real"] = {key: value for per_space in _named(floor, options.images) for key, value in per_space.items()}
+    scores["real"] = {}
+    for name, bank in banks.items():
+        floor = real_floor(bank.features)
+        scores["real"] |= {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation}
+        scores["real"][f"fid_{name}_{options.images}"] = floor.fid
     print(_row("real halves", scores["real"], names, options.images))
     if options.json:
         options.json.write_text(json.dumps(scores, indent=1))
@@ -76,22 +76,6 @@ def _budgets(text: str | None) -> list[int | None]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"--steps is {text!r}; write whole numbers joined by commas, as in 5,10,20") from None
-
-
-def _halves(features: Tensor) -> tuple[float, float, float]:
-    from mmd_ddm.evaluation.fid import fid
-    from mmd_ddm.evaluation.kid import kid
-
-    # odd against even rows: data sets are often sorted
-    result = kid(features[::2], features[1::2])
-    return result.mmd2, result.standard_error, fid(features[::2], features[1::2])
-
-
-def _named(floor: Mapping[str, tuple[float, float, float]], images: int) -> list[dict[str, float]]:
-    return [
-        {f"kid_{name}": value, f"kid_{name}_stderr": error, f"fid_{name}_{images}": distance}
-        for name, (value, error, distance) in floor.items()
-    ]
 
 
 def _header(names: tuple[str, ...] | list[str], images: int) -> str:

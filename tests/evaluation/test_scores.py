@@ -73,3 +73,15 @@ def test_uint8_rounding_is_what_diffusers_writes() -> None:
     theirs = torch.from_numpy(np.stack([np.asarray(p) for p in pils]))[:, None]
     assert torch.equal(to_uint8(images), theirs)
     assert torch.equal(to_uint8(from_uint8(theirs)), theirs)
+
+
+def test_floor_of_sorted_data_is_about_zero() -> None:
+    from mmd_ddm.evaluation.floor import real_floor
+
+    # two clusters one after the other: the halves as stored would be far apart
+    clusters = torch.cat([torch.randn(200, 6), torch.randn(200, 6) + 2])
+    floor = real_floor(clusters)
+    assert abs(floor.kid) < 4 * floor.kid_deviation / math.sqrt(10)
+    assert kid(clusters[:200], clusters[200:]).mmd2 > 20 * floor.kid_deviation
+    assert floor == real_floor(clusters)
+    assert floor != real_floor(clusters, seed=1)

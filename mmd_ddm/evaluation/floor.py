@@ -1,0 +1,45 @@
+"""The floor of a score: what real images score against other real images of the same data set."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.evaluation.fid import fid
+from mmd_ddm.evaluation.kid import kid
+
+SPLITS = 10
+
+
+class Floor(NamedTuple):
+    """KID and FID between two halves of the real images, and the standard deviation of that KID over splits."""
+
+    kid: float
+    kid_deviation: float
+    fid: float
+
+
+def real_floor(features: Tensor, splits: int = SPLITS, seed: int = 0) -> Floor:
+    """Score random halves of the real features against each other.
+
+    Random, since data sets are often sorted: neighbouring rows may be more alike than chance. KID's expectation is 0;
+    FID is biased upwards by the small number of images, so it is a floor for that number only.
+
+    Args:
+        features: (M, D) of all real images, M at least 8.
+        splits: how many random splits the means are taken over.
+        seed: of the splits.
+    """
+    source, kids, fids = NoiseSource(seed, "floor"), [], []
+    for split in range(splits):
+        order = torch.randperm(len(features), generator=source.generator(split)).to(features.device)
+        one, other = features[order[: len(order) // 2]], features[order[len(order) // 2 :]]
+        kids.append(kid(one, other).mmd2)
+        fids.append(fid(one, other))
+    mean = sum(kids) / splits
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in kids) / max(1, splits - 1))
+    return Floor(mean, deviation, sum(fids) / splits)
