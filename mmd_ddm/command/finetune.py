@@ -121,12 +121,13 @@ def _recorded(config: Config, folder: Path, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    from mmd_ddm.experiment.tracking import Tracker, model_artifact, tags, ui_command
+    from mmd_ddm.experiment.mlflow_store import ui_command
+    from mmd_ddm.experiment.tracking import Tracker, model_artifact, tags
 
     tracker = Tracker(f"mmd-ddm {config.dataset}")
     tracker.check()
     folder.mkdir(parents=True, exist_ok=True)
-    run = tracker.follow(folder, name=folder.name, params=config.flat(), tags=tags(config))
+    run = tracker.follow(folder, name=folder.name, params=config.flat(), tags=tags(config.flat()))
     try:
         yield
         run.close("FINISHED", artifacts=model_artifact(folder))

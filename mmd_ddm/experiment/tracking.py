@@ -26,6 +26,7 @@ MEMORY = "mlflow.json"
 PAUSE = 30.0  # seconds without attempts after a failed one
 BATCH = 1000  # metrics a request, the limit of older servers
 _NOT_METRICS = ("update", "time")
+_TAGGED = ("kernel", "features", "schedule", "sampler", "steps")
 _log = logging.getLogger(__name__)
 
 
@@ -238,6 +239,11 @@ class _Memory:
         fresh = self._file.with_suffix(".fresh")
         fresh.write_text(json.dumps(self.data))
         fresh.replace(self._file)
+
+
+def tags(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings by which runs are found and grouped in MLflow, as tags."""
+    return {name: str(config[name]) for name in _TAGGED}
 
 
 def model_artifact(folder: Path) -> list[tuple[Path, str]]:

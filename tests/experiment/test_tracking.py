@@ -4,6 +4,7 @@ import logging
 import pytest
 from PIL import Image
 
+from mmd_ddm.cli import main
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment import tracking
 from mmd_ddm.experiment.mlflow_store import check_reachable, tracking_uri, ui_command
@@ -191,3 +192,17 @@ def test_a_store_that_can_not_be_used_is_said_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("no database")
     with pytest.raises(UserError, match=r"^MLflow's store [^\n]+ can't be used"):
         Tracker("experiment", uri=f"sqlite:///{tmp_path}/file").check()
+
+
+def test_the_command_records_its_run(tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    sizes = ["--updates", "2", "--evaluations", "1", "--evaluation-images", "20", "--batch", "8", "--steps", "3"]
+    assert main(["finetune", "--output", str(tmp_path / "one"), "--mlflow", *sizes]) == 0
+    assert "mlflow ui" in capsys.readouterr().out
+    client = MlflowClient(tracking_uri())
+    (experiment,) = client.search_experiments(filter_string="name = 'mmd-ddm digits'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["steps"] == run.data.params["steps"] == "3"
+    assert {"mmd2", "score"} <= set(run.data.metrics)
