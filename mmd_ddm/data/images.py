@@ -33,9 +33,7 @@ class ImageSet:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or len(self.images) == 0:
             found = f"{self.images.dtype} of shape {tuple(self.images.shape)}"
             raise ValueError(f"Images of {self.name!r} must be uint8, M x C x H x W with M > 0, not {found}.")
-        if self.labels is not None and (
-            self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]
-        ):
+        if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]):
             raise ValueError(f"Labels of {self.name!r} must be int64, one for each image.")
 
     def __len__(self) -> int:

@@ -225,7 +225,7 @@ class Config:
 
 
 def leaf_groups() -> dict[str, list[dataclasses.Field[Any]]]:
-    """The settings by group, each with `metadata["help"]` and `metadata["rule"]`; `run` are those of the tree's root."""
+    """The settings by group, each with `metadata["help"]` and `metadata["rule"]`; `run` are those of the root."""
     root = [item for item in dataclasses.fields(Config) if "rule" in item.metadata]
     groups = {
         "sampler": SamplerConfig,

@@ -15,7 +15,7 @@ def test_every_budget_is_exact(schedule: str, length: int) -> None:
         chosen = timesteps(schedule, steps, length)
         assert len(chosen) == steps
         assert list(chosen) == sorted(set(chosen))
-        assert 0 <= chosen[0]
+        assert chosen[0] >= 0
         assert chosen[-1] < length
 
 
@@ -38,5 +38,5 @@ def test_budget_out_of_range_names_the_range(steps: int) -> None:
 
 
 def test_unknown_schedule_names_the_known() -> None:
-    with pytest.raises(UserError, match="cosine.*linear, quadratic, stride"):
+    with pytest.raises(UserError, match=r"cosine.*linear, quadratic, stride"):
         timesteps("cosine", 5, 1000)

@@ -76,8 +76,8 @@ def test_standard_error_is_the_spread_of_repetitions(kernel: Kernel, shift: floa
     ]
     spread = float(torch.tensor([r.mmd2 for r in results]).std())
     stated = math.sqrt(sum(r.standard_error**2 for r in results) / repetitions)
-    # a standard deviation of 800 draws has relative error 1/sqrt(2*800) = 2.5 % where they are normal, and sqrt((k-1)/2)
-    # times that for kurtosis k, about 12 for the null statistic of these kernels: 6 %, twice that here
+    # a standard deviation of 800 draws has relative error 1/sqrt(2*800) = 2.5 % where they are normal, and
+    # sqrt((k-1)/2) times that for kurtosis k, about 12 for the null statistic of these kernels: 6 %, twice that here
     assert stated == pytest.approx(spread, rel=0.12)
 
 

@@ -81,7 +81,7 @@ def test_trained_space_is_evaluated_first() -> None:
 
 
 def test_presets() -> None:
-    with pytest.raises(UserError, match="great.*paper, published, best"):
+    with pytest.raises(UserError, match=r"great.*paper, published, best"):
         preset("great", "digits")
     configs = {name: preset(name, "digits") for name in PRESETS}
     paper = configs["paper"].flat()

@@ -61,7 +61,8 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert metrics["score"] == min(metrics["score_raw"], metrics["score_ema"])
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
-        "config.json", "baseline.json", "metrics.jsonl", "samples_000003.png", "samples_000006.png", "checkpoint", "model",
+        "config.json", "baseline.json", "metrics.jsonl", "samples_000003.png", "samples_000006.png",
+        "checkpoint", "model",
     }  # fmt: skip
     assert outcome.model == tmp_path / "run/model"
     record = json.loads((outcome.model / RECORD).read_text())
@@ -106,8 +107,9 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 
 SETTINGS = {
     "steps": 4, "schedule": "quadratic", "eta": 0.5, "features": "contrastive", "kernel": "linear",
-    "reference": "batch", "image_range": "none", "learning_rate": 3e-5, "batch": 9, "clip": 1e-4, "ema": 0.05, "seed": 1,
-    "dropout": "train", "updates": 2, "evaluation_images": 41, "evaluation_features": "classifier", "evaluations": 2,
+    "reference": "batch", "image_range": "none", "learning_rate": 3e-5, "batch": 9, "clip": 1e-4, "ema": 0.05,
+    "seed": 1, "dropout": "train", "updates": 2, "evaluation_images": 41, "evaluation_features": "classifier",
+    "evaluations": 2,
 }  # fmt: skip
 
 

@@ -37,9 +37,7 @@ def advance(state: TrainingState, updates: int, **changes: object) -> list[Updat
     records: list[UpdateRecord] = []
     settings: dict[str, object] = {"clip": None, "milestones": (), "on_milestone": lambda state: None, **changes}
     compute = settings.pop("compute", quadratic(state.denoiser))
-    finetune(
-        state, compute, updates=updates, collective=SingleCollective(), on_update=records.append, **settings
-    )  # type: ignore[arg-type]
+    finetune(state, compute, updates=updates, collective=SingleCollective(), on_update=records.append, **settings)
     return records
 
 

@@ -29,11 +29,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def export(base: Path, folder: Path, sampler: str, steps: int, schedule: str, eta: float = 0.0, variance: str = "fixed_small"):
+def export(
+    base: Path, folder: Path, sampler: str, steps: int, schedule: str, eta: float = 0.0, variance: str = "fixed_small"
+):
     denoiser = load_denoiser(base)
-    chain = make_chain(
-        denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance
-    )
+    chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance)
     save_pipeline(
         denoiser, scheduler_config(base), folder,
         sampler=sampler, timesteps=chain.timesteps, eta=eta, variance=variance, record={"weights": "raw"},
