@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """The average over updates n = 0, 1, 2 ... with decay min(decay, (1 + n) / (10 + n)).
+    """The weighted mean of the weights after each update, the latest weighted 1, the one before `decay`, and so on.
 
-    The ramp, as in diffusers' `EMAModel`, lets short runs forget the starting point.
+    That is the exponential average with its bias towards the starting point taken out, as Adam does with its moments
+    (Kingma & Ba 2015, Section 3): the pretrained weights themselves have no part in it, however short the run.
 
     Args:
         module: its parameters are averaged.
-        decay: 0 (no averaging) to below 1.
+        decay: 0 (the latest weights) to below 1; the mean reaches back over about 1 / (1 - decay) updates.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -26,9 +27,9 @@ class EMA:
     @torch.no_grad()
     def update(self, module: nn.Module, count: int) -> None:
         """Take in the parameters after update number `count`, counted from 0."""
-        decay = min(self.decay, (1 + count) / (10 + count))
+        share = (1 - self.decay) / (1 - self.decay ** (count + 1))
         for name, parameter in module.named_parameters():
-            self.average[name].lerp_(parameter, 1 - decay)
+            self.average[name].lerp_(parameter, share)
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:

@@ -77,12 +77,12 @@ def test_clip_scales_the_whole_gradient_once(toy: Denoiser) -> None:
 
 
 def test_ema_by_hand(toy: Denoiser) -> None:
-    state = state_of(toy, decay=0.5)
-    expected = weights(toy)
+    state, history = state_of(toy, decay=0.8), []
     for update in range(20):
         advance(state, update + 1)
-        decay = min(0.5, (1 + update) / (10 + update))
-        expected = decay * expected + (1 - decay) * weights(toy)
+        history.append(weights(toy))
+    shares = torch.tensor([0.8 ** (19 - i) for i in range(20)], dtype=torch.float64)
+    expected = (shares[:, None] * torch.stack(history)).sum(0) / shares.sum()
     assert state.ema is not None
     torch.testing.assert_close(torch.cat([a.flatten() for a in state.ema.average.values()]), expected)
     own = weights(toy)
