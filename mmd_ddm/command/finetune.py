@@ -36,9 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, group in leaf_groups().items():
         section = parser.add_argument_group(f"{name} settings [default in preset best]")
         for leaf in group:
-            text = f"{leaf.metadata['help']} [{defaults[leaf.name]}]".replace("%", "%%")
+            shown = "none" if defaults[leaf.name] is None else defaults[leaf.name]
+            text = f"{leaf.metadata['help']} [{shown}]".replace("%", "%%")
             option = f"--{leaf.name.replace('_', '-')}"
-            section.add_argument(option, default=argparse.SUPPRESS, metavar="V", help=text)
+            metavar = leaf.name.rpartition("_")[2].upper()
+            section.add_argument(option, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
 def execute(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ class Entry:
         mirrored: Whether mirror images belong to the set.
         base_model: Pretrained diffusion model that is finetuned on it: the name of a folder shipped in
             `mmd_ddm/pretrained/weights`, another folder or a hub id.
-        feature_spaces: Feature spaces that fit it, the usual one to train on first.
+        feature_spaces: Feature spaces that fit it, a supervised one first, a self-supervised one last.
         read: Reads the images (uint8, M x C x H x W) and their labels (int64) or None.
     """
 
