@@ -10,13 +10,12 @@ import ray.tune
 
 from mmd_ddm.experiment.ray_train import RAY_FOLDER
 from mmd_ddm.experiment.record import CHECKPOINT
-from mmd_ddm.experiment.tracking import TrackedRun, Tracker, model_artifact
+from mmd_ddm.experiment.tracking import TrackedRun, Tracker, model_artifact, tags
 from tune.progress import Screen
 from tune.searcher import NUMBER, TIME
 from tune.study import COMPLETED, FAILED, STOPPED, Study
 from tune.trial import FAILURE
 
-TAGS = ("kernel", "features", "schedule", "sampler", "steps")
 STATUS = {COMPLETED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
 
 
@@ -77,12 +76,11 @@ class Recorder(ray.tune.Callback):
 def follow_trial(tracker: Tracker, study: Study, number: int, parent: TrackedRun) -> TrackedRun:
     """Open, or find again, a trial's MLflow run."""
     config = study.trial_config(number)
-    tags = {name: str(config[name]) for name in TAGS}
     return tracker.follow(
         study.trial_folder(number),
         name=f"{study.name}/{number:03d}",
         params=config,
-        tags={**tags, "study": study.name, "trial": str(number)},
+        tags={**tags(config), "study": study.name, "trial": str(number)},
         parent=parent,
     )
 
@@ -90,8 +88,8 @@ def follow_trial(tracker: Tracker, study: Study, number: int, parent: TrackedRun
 def close_trial(run: TrackedRun, study: Study, number: int) -> None:
     """End a trial's MLflow run as the trial ended."""
     trial = study.trial(number)
-    tags = {"outcome": trial.outcome, **({"reason": trial.reason} if trial.reason else {})}
-    run.close(STATUS[trial.outcome], tags, model_artifact(trial.folder) if trial.outcome == COMPLETED else ())
+    words = {"outcome": trial.outcome, **({"reason": trial.reason} if trial.reason else {})}
+    run.close(STATUS[trial.outcome], words, model_artifact(trial.folder) if trial.outcome == COMPLETED else ())
 
 
 def failure_reason(study: Study, number: int) -> str:

@@ -1,7 +1,7 @@
-"""One trial, as Ray Tune runs it: in Tune's own process, or driving Ray Train workers.
+"""One trial, as Ray Tune runs it: a run of Ray Train, with workers or in Tune's own process.
 
-In Tune's own process (no workers) a stopped trial ends inside its report, where Ray raises SystemExit, and the process
-with everything it has imported takes the next trial. With workers Ray kills the processes.
+In Tune's own process (no workers: Ray Train's local mode) a stopped trial ends inside its report, where Ray raises
+SystemExit, and the process with everything it has imported takes the next trial. With workers Ray kills the processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmd_ddm.experiment.ray_train import Job, finetune, fit
+from mmd_ddm.experiment.ray_train import Job, fit
 from tune.study import Study
 
 STUDY = "study"  # key of the folder in what Tune hands to a trial
@@ -27,43 +27,24 @@ def run_trial(settings: dict[str, Any]) -> None:
     failure = study.trial_folder(number) / FAILURE
     failure.unlink(missing_ok=True)
     try:
-        if study.settings.workers:
-            _run_with_workers(study, number)
-        else:
-            _run_here(study, number)
+        _fit(study, number)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         failure.write_text(f"{reason}\n\n{traceback.format_exc()}")
         raise
 
 
-def _job(study: Study, number: int) -> Job:
-    return Job(
-        study.trial_config(number),
-        str(study.trial_folder(number)),
-        threads=study.settings.cpus,
-        baseline=Baseline(study),
-    )
-
-
-def _run_here(study: Study, number: int) -> None:
-    import ray.tune
-
-    from mmd_ddm.discrepancy.gather import SingleCollective
-
-    finetune(_job(study, number), SingleCollective(), lambda metrics: ray.tune.report(dict(metrics)))
-
-
-def _run_with_workers(study: Study, number: int) -> None:
+def _fit(study: Study, number: int) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     settings = study.settings
-    fit(
-        _job(study, number),
-        workers=settings.workers,
-        gpus_per_worker=settings.gpus,
-        callbacks=[TuneReportCallback],
+    job = Job(
+        study.trial_config(number),
+        str(study.trial_folder(number)),
+        threads=settings.cpus,
+        baseline=Baseline(study),
     )
+    fit(job, workers=settings.workers, gpus_per_worker=settings.gpus, callbacks=[TuneReportCallback])
 
 
 class Baseline:

@@ -1,4 +1,4 @@
-"""Finetuning in several processes with Ray Train: one worker function for the command line and for the search.
+"""Finetuning with Ray Train: one worker function, whether it runs in several processes or in the one that is there.
 
 A run's folder is its only memory: rank 0 keeps metrics, sample sheets, the latest checkpoint and the model there, so
 that a run started again, here or on another machine that sees the folder, goes on where it was.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.ray_cluster import check_resources, findable_cluster, start_ray
-from mmd_ddm.experiment.record import METRICS, keep_checkpoint, latest_checkpoint, read_rows
+from mmd_ddm.experiment.record import METRICS, latest_checkpoint, read_rows
 
 if TYPE_CHECKING:
     from mmd_ddm.discrepancy.gather import Collective
@@ -72,16 +72,10 @@ def finetune(job: Job, collective: Collective, report: Report) -> None:
             f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
         )
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
-
-    def keep_and_report(metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-        if checkpoint is not None:
-            keep_checkpoint(checkpoint, folder)
-        report(dict(metrics))
-
     run(
         Config.from_flat(job.config),
         folder,
-        report=keep_and_report,
+        report=lambda metrics, checkpoint: report(dict(metrics)),
         checkpoint=latest_checkpoint(folder),
         collective=collective,
         baseline=None if job.baseline is None else job.baseline(),
@@ -93,7 +87,7 @@ def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[C
 
     Args:
         job: What to run; `job.threads` CPUs are taken for each worker.
-        workers: Number of worker processes, at least 1.
+        workers: Number of worker processes; 0: Ray Train's local mode, in this process, which runs a trial of Ray Tune.
         gpus_per_worker: GPUs of each; 0: gloo on the CPU.
         callbacks: Make the Ray Train callbacks of an attempt.
 
@@ -101,6 +95,10 @@ def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[C
         UserError, DivergenceError: As the worker raised it.
         RuntimeError: If worker processes died more than `RETRIES` times.
     """
+    if workers == 0:
+        # no controller and no worker is between: what is raised, SystemExit of a stopped trial too, comes out as it is
+        _trainer(job, 0, 0, []).fit()
+        return
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     with findable_cluster():
@@ -155,7 +153,7 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
     resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
     return Trainer(
         _worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "in_tune": workers == 0},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(
@@ -167,19 +165,23 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
     )
 
 
-def _worker(settings: dict[str, Job]) -> None:
+def _worker(settings: dict[str, Any]) -> None:
     import ray.train
     import ray.train.torch
+    import ray.tune
     import torch
+    import torch.distributed as dist
 
     from mmd_ddm.discrepancy.gather import DistributedCollective, SingleCollective
 
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    alone = ray.train.get_context().get_world_size() == 1
+    # ray.train's own context and report refuse to work inside a trial of Ray Tune
+    report = ray.tune.report if settings["in_tune"] else ray.train.report
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
     collective = SingleCollective() if alone else DistributedCollective()
-    finetune(settings["job"], collective, lambda metrics: ray.train.report(dict(metrics)))
+    finetune(settings["job"], collective, report)
 
 
 def run_distributed(

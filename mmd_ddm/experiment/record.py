@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
+
+from mmd_ddm.finetuning.checkpoint import former_of
 
 METRICS = "metrics.jsonl"
 MODEL = "model"
@@ -67,21 +68,7 @@ def sample_sheets(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), file) for match, file in found if match))
 
 
-def keep_checkpoint(checkpoint: Path, folder: Path) -> None:
-    """Make a copy of `checkpoint` the folder's latest, so that a death at any moment leaves a whole one."""
-    latest, former, fresh = (folder / f"{CHECKPOINT}{suffix}" for suffix in ("", ".former", ".fresh"))
-    if checkpoint == latest:
-        return
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(checkpoint, fresh)
-    if latest.exists():
-        shutil.rmtree(former, ignore_errors=True)
-        latest.rename(former)
-    fresh.rename(latest)
-    shutil.rmtree(former, ignore_errors=True)
-
-
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the folder's latest whole checkpoint, or None."""
-    candidates = (folder / CHECKPOINT, folder / f"{CHECKPOINT}.former")
-    return next((each for each in candidates if each.is_dir()), None)
+    latest = folder / CHECKPOINT
+    return next((each for each in (latest, former_of(latest)) if each.is_dir()), None)

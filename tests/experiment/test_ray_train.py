@@ -11,7 +11,7 @@ import pytest
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.ray_train import Job, explain, finetune, run_distributed
-from mmd_ddm.experiment.record import evaluations, keep_checkpoint, latest_checkpoint, read_rows
+from mmd_ddm.experiment.record import evaluations, latest_checkpoint, read_rows
 
 TINY = {"updates": 4, "evaluations": 2, "evaluation_images": 60, "batch": 10}
 
@@ -47,18 +47,12 @@ def test_our_own_errors_win_over_what_they_cause_elsewhere():
     assert explain(worker_group_error(r0=RuntimeError("gloo: broken"), r1=diverged)) == (diverged, False)
 
 
-def test_a_checkpoint_is_whole_at_any_moment(tmp_path):
+def test_the_latest_whole_checkpoint_is_found_wherever_a_death_left_it(tmp_path):
     assert latest_checkpoint(tmp_path) is None
-    for number in (1, 2):
-        source = tmp_path / "elsewhere" / str(number)
-        source.mkdir(parents=True)
-        (source / "state").write_text(str(number))
-        keep_checkpoint(source, tmp_path)
-        latest = latest_checkpoint(tmp_path)
-        assert latest is not None
-        assert (latest / "state").read_text() == str(number)
-    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.former")  # where a death may leave it
+    (tmp_path / "checkpoint.former").mkdir()
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint.former"
+    (tmp_path / "checkpoint").mkdir()
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint"
 
 
 def test_rows_are_read_from_where_they_were_left(tmp_path):
