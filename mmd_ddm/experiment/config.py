@@ -197,6 +197,14 @@ class Config:
         """All leaves by name, in the order of the tree."""
         return {leaf.name: getattr(owner, leaf.name) for owner, leaf in self._owned_leaves()}
 
+    def trajectory(self) -> dict[str, Scalar]:
+        """The leaves that decide the weights after each update; others only say how long to go on and what to measure.
+
+        A run may be continued with other values of the rest: more updates, say.
+        """
+        aside = {"updates", *(leaf.name for leaf in leaf_groups()["evaluation"])}
+        return {name: value for name, value in self.flat().items() if name not in aside}
+
     def replace(self, **values: Any) -> Config:
         """A copy with other leaves; text is read as the leaf's type.
 

@@ -118,7 +118,7 @@ class _Run:
         optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
         self.state = TrainingState(parts.denoiser, optimizer, ema, gradient=c.gradient)
         if checkpoint is not None:
-            load_checkpoint(self.state, checkpoint, dict(self.config.flat()))
+            load_checkpoint(self.state, checkpoint, dict(self.config.trajectory()))
         if self.state.gradient == "auto":
             self.state.gradient = "stored" if self._fits() else "replay"
         self.final: Path | None = None
@@ -217,7 +217,7 @@ class _Run:
             if ended:
                 self._export(weights)
         self._log(self.metrics)
-        return save_checkpoint(state, self.folder / "checkpoint", dict(self.config.flat()))
+        return save_checkpoint(state, self.folder / "checkpoint", dict(self.config.trajectory()))
 
     def _sheet(self, update: int) -> None:
         evaluator, denoiser = self.parts.evaluator, self.parts.denoiser

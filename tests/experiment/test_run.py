@@ -50,6 +50,17 @@ def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -
     assert timeless[0] == timeless[1]
 
 
+def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
+    whole = run(tiny(), tmp_path / "whole", report=lambda metrics, checkpoint: None)
+    run(tiny(updates=3, evaluations=1), tmp_path / "part", report=lambda metrics, checkpoint: None)
+    longer = run(
+        tiny(), tmp_path / "part", report=lambda m, c: None, checkpoint=tmp_path / "part/checkpoint"
+    )  # fmt: skip
+    assert longer.metrics == whole.metrics
+    ours, theirs = weights_of(tmp_path / "part"), weights_of(tmp_path / "whole")
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     reports: list[tuple[dict[str, float], Path | None]] = []
     outcome = run(tiny(schedule="quadratic"), tmp_path / "run", report=lambda m, c: reports.append((m, c)))
