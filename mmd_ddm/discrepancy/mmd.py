@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel
 
-BLOCK_ELEMENTS = 1 << 24  # a block of 64 MiB in float32, whatever the number of features
+BLOCK_ROWS = 128  # so that a batch of 8192 takes no more memory than one of 128, and products of matrices stay fast
+BLOCK_ELEMENTS = 1 << 24  # at most 64 MiB in float32, whatever the number of columns
 
 
 class MMD(NamedTuple):
@@ -35,7 +36,7 @@ class _Moments(NamedTuple):
 
 def blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Rows of x in pieces whose kernel block against y stays small."""
-    size = max(1, BLOCK_ELEMENTS // max(1, len(y)))
+    size = max(1, min(BLOCK_ROWS, BLOCK_ELEMENTS // max(1, len(y))))
     for start in range(0, len(x), size):
         yield slice(start, min(start + size, len(x))), x[start : start + size]
 
