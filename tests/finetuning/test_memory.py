@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 import mmd_ddm.finetuning.memory as memory_module
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -13,45 +12,19 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.finetuning.gradient import GRADIENTS, Pipeline
 from mmd_ddm.finetuning.memory import SavedBytes, stored_graph_fits
 from tests.conftest import SHAPE
+from tests.digits_update import DigitsUpdate
+from tests.memory import PeakSaved
 
 
 def pipeline_of(toy: Denoiser, space: torch.nn.Module, steps: int) -> Pipeline:
     return Pipeline(toy, make_chain(toy.schedule, steps=steps), space)
 
 
-class PeakSaved:
-    """The largest number of bytes that autograd keeps at any time."""
-
-    def __init__(self) -> None:
-        self.alive = self.peak = 0
-
-    def pack(self, tensor: Tensor) -> Held:
-        return Held(self, tensor)
-
-    def __enter__(self) -> PeakSaved:
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda held: held.tensor)
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hooks.__exit__(*error)
-
-
-class Held:
-    def __init__(self, owner: PeakSaved, tensor: Tensor) -> None:
-        self.owner, self.tensor, self.size = owner, tensor, tensor.numel() * tensor.element_size()
-        owner.alive += self.size
-        owner.peak = max(owner.peak, owner.alive)
-
-    def __del__(self) -> None:
-        self.owner.alive -= self.size
-
-
 def peak(toy: Denoiser, space: torch.nn.Module, route: str, steps: int, batch: int, micro: int) -> int:
     pipeline = pipeline_of(toy, space, steps)
     noise = NoiseSource(0, "training").draw(0, range(batch), 1, SHAPE).double()
     toy.zero_grad()
-    with PeakSaved() as saved:
+    with PeakSaved(toy, space) as saved:
         # the loss itself keeps one kernel block; here only the chain counts
         GRADIENTS[route](pipeline, lambda features, update: (torch.zeros(()), features), noise.split(micro, dim=1), 0)
     return saved.peak
@@ -62,6 +35,17 @@ def test_replay_keeps_one_evaluation_of_one_micro_batch(toy: Denoiser, toy_space
     assert peak(toy, toy_space, "replay", steps=20, batch=64, micro=64) == small
     assert peak(toy, toy_space, "replay", steps=5, batch=512, micro=64) == small
     assert peak(toy, toy_space, "stored", steps=5, batch=64, micro=64) > 4 * small
+
+
+def test_replayed_update_of_digits_keeps_the_same_for_more_steps_and_samples() -> None:
+    """The whole update, its objective's kernel blocks against 1797 real images included."""
+    kept = []
+    for update in (DigitsUpdate(2, 128, 32), DigitsUpdate(20, 128, 32), DigitsUpdate(2, 1024, 32)):
+        update.prepare()
+        with PeakSaved(update.parts.denoiser) as saved:
+            update.gradient("replay")
+        kept.append(saved.peak)
+    assert max(kept) <= 1.1 * kept[0]
 
 
 @pytest.mark.parametrize("free_factor", [0.5, 2.0])
