@@ -12,6 +12,7 @@ from diffusers import DDIMPipeline
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.record import read_rows
 from mmd_ddm.experiment.run import milestones, run, score
 from mmd_ddm.finetuning.checkpoint import load_file
 from mmd_ddm.pretrained.export import RECORD
@@ -45,7 +46,7 @@ def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -
     assert resumed.metrics == whole.metrics
     ours, theirs = weights_of(tmp_path / "part"), weights_of(tmp_path / "whole")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
-    lines = [[json.loads(x) for x in (tmp_path / f / "metrics.jsonl").open()] for f in ("whole", "part")]
+    lines = [read_rows(tmp_path / folder / "metrics.jsonl")[0] for folder in ("whole", "part")]
     timeless = [[{k: v for k, v in line.items() if k != "time"} for line in run_] for run_ in lines]
     assert timeless[0] == timeless[1]
 
