@@ -17,11 +17,19 @@ from mmd_ddm.experiment.run import milestones, run, score
 from mmd_ddm.finetuning.checkpoint import load_file
 from mmd_ddm.pretrained.export import RECORD
 
-TINY = {"updates": 6, "batch": 8, "evaluations": 2, "evaluation_images": 40}
+TINY = {
+    "updates": 6,
+    "batch": 8,
+    "evaluations": 2,
+    "evaluation_images": 40,
+    "reference": "bank",
+    "ema": 0.9,
+    "clip": 1.0,
+}
 
 
 def tiny(**changes: object) -> Config:
-    return preset("best", "digits").replace(**{**TINY, **changes})
+    return preset("paper", "digits").replace(**{**TINY, **changes})
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
