@@ -9,25 +9,39 @@ from typing import Any
 
 from tune.leaderboard import metric_names, ranked
 from tune.progress import point_text
+from tune.scores import BASE, Row, Subject
 from tune.study import COMPLETED, Study, TrialRecord
 
 CURVES = "curves.png"
+DASHES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 2, 1, 2)))
 
 
-def draw_curves(study: Study, trials: Sequence[TrialRecord], baseline: Mapping[str, float]) -> Path | None:
-    """Draw KID over updates, a panel for each feature space and a line for each trial; None without evaluations."""
+def draw_curves(
+    study: Study, trials: Sequence[TrialRecord], baseline: Mapping[str, float], rows: Sequence[Row]
+) -> Path | None:
+    """Draw KID over updates, and the base model's KIDs as levels; None without evaluations.
+
+    Args:
+        study: Where the figure is kept.
+        trials: A line for each.
+        baseline: The base model's scores on the noise of the trials, where the lines start.
+        rows: The final scores, for the base model's levels at larger budgets.
+    """
     names = [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
     if not names:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = 3.4 + 0.22 * len(trials)
-    figure = Figure(figsize=(4.6 * len(names), height), layout="constrained")
+    steps = int(study.settings.first["steps"])
+    levels = {steps: baseline} if baseline else {}
+    larger = (row for row in rows if row.subject == Subject(BASE, row.subject.steps) and row.subject.steps > steps)
+    levels |= {row.subject.steps: row.scores for row in larger}
+    figure = Figure(figsize=(5.2 * len(names), 3.8 + 0.2 * (len(trials) + 1)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
-        _draw_panel(panel, name, trials, baseline.get(name))
+        _draw_panel(panel, name, trials, levels)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", fontsize=8, frameon=False)
     file = study.folder / CURVES
@@ -35,12 +49,14 @@ def draw_curves(study: Study, trials: Sequence[TrialRecord], baseline: Mapping[s
     return file
 
 
-def _draw_panel(panel: Any, name: str, trials: Sequence[TrialRecord], base: float | None) -> None:
+def _draw_panel(
+    panel: Any, name: str, trials: Sequence[TrialRecord], levels: Mapping[int, Mapping[str, float]]
+) -> None:
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
     colours = colormaps["tab10" if len(trials) <= 10 else "tab20"]
-    start = [(0, base)] if base is not None else []
+    start = [(0, scores[name]) for _, scores in sorted(levels.items())[:1]]
     for trial in ranked(trials):
         points = start + [(row["update"], row[name]) for row in trial.curve if name in row]
         whole = trial.outcome == COMPLETED
@@ -49,19 +65,41 @@ def _draw_panel(panel: Any, name: str, trials: Sequence[TrialRecord], base: floa
             [value for _, value in points],
             color=colours(trial.number % colours.N),
             linestyle="-" if whole else "--",
-            marker="o",
-            markersize=3,
+            marker="o" if whole else "x",
+            markersize=3 if whole else 4,
             linewidth=1.6 if whole else 1.0,
             label=f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}",
         )
-    if base is not None:
-        panel.axhline(base, color="0.5", linestyle=":", linewidth=1, label="base model at this budget")
+    for dash, (steps, scores) in zip(DASHES, sorted(levels.items()), strict=False):
+        panel.axhline(scores[name], color="0.35", linestyle=dash, linewidth=1, label=f"base model, {steps} evaluations")
     rows = [row for trial in trials for row in trial.curve if name in row]
-    if all(row[name] > 0 for row in rows):
-        panel.set_yscale("log")
-    else:  # an unbiased estimate may fall below zero; what is smaller than its error is drawn linearly
-        panel.set_yscale("symlog", linthresh=max(median(row.get(f"{name}_stderr", 0) for row in rows), 1e-9))
+    _scale(panel, [row[name] for row in rows], [row.get(f"{name}_stderr", 0) for row in rows], levels, name)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("optimizer updates")
     panel.set_title(f"KID, {name.removeprefix('kid_')} features", fontsize=10)
-    panel.grid(alpha=0.3, which="both", linewidth=0.4)
+    panel.grid(alpha=0.3, linewidth=0.4)
+
+
+def _scale(
+    panel: Any, values: Sequence[float], errors: Sequence[float], levels: Mapping[int, Mapping[str, float]], name: str
+) -> None:
+    """Draw in logarithmic steps; what may be negative, since it is smaller than its error, linearly around zero."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter, SymmetricalLogLocator
+
+    values = [*values, *(scores[name] for scores in levels.values())]
+    smallest = max(median(errors), 1e-9) if errors else 1e-9
+    if min(values) > smallest:
+        panel.set_yscale("log", subs=range(2, 10))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        few = max(values) < 10 * min(values)  # perhaps no power of ten lies between them
+        panel.yaxis.set_minor_formatter(FuncFormatter(_one_two_five) if few else NullFormatter())
+        return
+    panel.set_yscale("symlog", linthresh=smallest)
+    panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+
+
+def _one_two_five(value: float, _: int) -> str:
+    text = f"{value:.1g}"
+    return f"{value:g}" if text.strip("0.e-")[:1] in "125" else ""

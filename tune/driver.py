@@ -12,14 +12,15 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mmd_ddm.experiment.config import Config, Scalar
-from mmd_ddm.experiment.mlflow_store import check_reachable, ui_command
+from mmd_ddm.experiment.mlflow_store import check_reachable, first_line, ui_command
 from mmd_ddm.experiment.ray_cluster import check_resources, start_ray
 from mmd_ddm.experiment.ray_train import RAY_FOLDER
 from mmd_ddm.experiment.tracking import TrackedRun, Tracker
-from tune.leaderboard import write_table
+from tune.leaderboard import best_trial, write_table
 from tune.progress import Screen
 from tune.recorder import Recorder, close_trial, failure_reason, follow_trial
-from tune.report import ARTIFACTS, write_report
+from tune.report import ARTIFACTS, keep_best, write_report
+from tune.scores import final_metrics, read_scores, score_best
 from tune.searcher import StudySearcher, open_optuna
 from tune.space import Space, settle
 from tune.stopping import Halving
@@ -62,6 +63,7 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
         parent = _follow_study(tracker, study)
         with screen:
             _tune(study, tracker, parent, screen, at_once)
+            _score(study, screen)
         searched = time.monotonic()
     finally:
         ray.shutdown()
@@ -148,13 +150,30 @@ def _follow_study(tracker: Tracker, study: Study) -> TrackedRun:
     return tracker.follow(study.folder, name=study.name, params=params, tags=tags)
 
 
-def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, searched: float) -> int:
-    best = write_report(study)
+def _score(study: Study, screen: Screen) -> None:
+    """Measure the final scores once all trials have ended; without them the study still has its report."""
     trials = study.trials()
+    best = best_trial(trials)
+    if best is None or any(trial.outcome == RUNNING for trial in trials):
+        return
+    keep_best(study, best)
+    try:
+        score_best(study, best, screen.say)
+    except (Exception, KeyboardInterrupt) as error:  # of Ray, of the network, of the disk: the trials stand
+        reason = first_line(error)
+        _log.warning("The final scores were not measured (%s); --resume %s measures them", reason, study.folder)
+
+
+def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, searched: float) -> int:
+    said = write_report(study)
+    trials = study.trials()
+    best = best_trial(trials)
     unfinished = [trial for trial in trials if trial.outcome == RUNNING]
     tags = {} if best is None else {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}"}
+    if said:
+        tags["mlflow.note.content"] = "\n\n".join(said)  # shown on the run's page
     status = "KILLED" if unfinished else "FINISHED" if best is not None else "FAILED"
-    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS])
+    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS], final_metrics(read_scores(study)))
     unsent = tracker.close()
     write_table(screen.console, trials)
     screen.say(f"report and records took {time.monotonic() - searched:.0f} s")
@@ -170,6 +189,8 @@ def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen
     if best is None:
         screen.say("no trial was completed")
         return 1
+    for line in said:
+        screen.say(line.replace("*", "").strip())
     screen.say(f"best model: {study.folder / 'best'} (trial {best.number:03d}, score {best.score:.4g})")
     screen.say(f"compare the trials: {ui_command()}")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tune.progress import point_text
+from tune.progress import plus_minus, point_text, short
 from tune.study import COMPLETED, FAILED, Study, TrialRecord
 
 LEADERBOARD = "leaderboard.csv"
@@ -76,25 +76,53 @@ def _cell(value: Any, absent: str = "") -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+NARROW = 120  # columns of a terminal below which a trial's settings have a line of their own
+
+
 def write_table(console: Console, trials: Sequence[TrialRecord]) -> None:
-    """Print the trials, the best first."""
-    names = [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
-    table = Table(box=None)
-    for heading in ("rank", "trial", "outcome", "updates", "s", "score", *names):
+    """Print the trials, the best first, in no more columns than the console has."""
+    names, narrow = _kid_names(trials), console.width < NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("#", "trial", "outcome", "updates", "score", *(name.replace("kid_", "KID ") for name in names)):
         table.add_column(heading, no_wrap=True)
-    table.add_column("setting")
+    if not narrow:
+        table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(ranked(trials), 1):
         last = trial.curve[-1] if trial.curve else {}
-        state = (f"{trial.number:03d}", trial.outcome, str(trial.updates), f"{trial.seconds:.0f}")
-        scores = (rounded(last.get("score")), *(with_error(last, name) for name in names))
-        table.add_row(str(rank), *state, *scores, point_text(trial.point))
-    console.print(table)
+        cells = [str(rank), f"{trial.number:03d}", trial.outcome, str(trial.updates), rounded(last.get("score"))]
+        cells += [with_error(last, name) for name in names]
+        table.add_row(*cells, *([] if narrow else [trial.reason or point_text(trial.point)]))
+    console.print(table, soft_wrap=False)
+    if narrow:
+        for trial in ranked(trials):
+            console.print(f"{trial.number:03d}: {trial.reason or point_text(trial.point)}", markup=False)
+
+
+def markdown_table(trials: Sequence[TrialRecord], baseline: Mapping[str, float]) -> str:
+    """Return the trials as a Markdown table, the best first and the base model last."""
+    names = [name for name in metric_names(trials) if not name.endswith("_stderr")]
+    points = _point_names(trials)
+    head = ["rank", "trial", "outcome", "score", *names, *points, "updates", "seconds"]
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in head) + " |", "|" + "---|" * len(head)]
+    for rank, trial in enumerate(ranked(trials), 1):
+        last = trial.curve[-1] if trial.curve else {}
+        cells = [f"{rank}", f"{trial.number:03d}", trial.outcome, rounded(last.get("score"))]
+        cells += [with_error(last, name) for name in names]
+        cells += [short(trial.point[name]) if trial.point.get(name) is not None else "" for name in points]
+        lines.append("| " + " | ".join([*cells, str(trial.updates), f"{trial.seconds:.0f}"]) + " |")
+    if baseline:
+        cells = ["", "base", "", "1", *(with_error(baseline, name) for name in names), *("" for _ in points), "0", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _kid_names(trials: Sequence[TrialRecord]) -> list[str]:
+    return [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
 
 
 def with_error(row: Mapping[str, Any], name: str) -> str:
     """Return a metric with its standard error, or nothing if it is absent."""
-    error = row.get(f"{name}_stderr")
-    return rounded(row.get(name)) + (f" ± {error:.1g}" if error is not None else "")
+    return "" if row.get(name) is None else plus_minus(row[name], row.get(f"{name}_stderr"))
 
 
 def rounded(value: Any) -> str:

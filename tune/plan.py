@@ -8,7 +8,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
 from tune.space import default_space
-from tune.study import Settings
+from tune.study import FINAL_IMAGES, Settings
 from tune.written_space import read_space
 
 TRIALS = 8
@@ -34,6 +34,7 @@ def plan(options: argparse.Namespace) -> Settings:
         gpus=gpus,
         cpus=cpus,
         seed=options.seed or 0,
+        final_images=options.final_images or FINAL_IMAGES,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a line with the time since the start."""
-        self.console.print(f"[{time.monotonic() - self._started:5.0f} s] {text}", markup=False)
+        self.console.print(f"[{time.monotonic() - self._started:4.0f} s] {text}", markup=False)
 
     def started(self, trial: TrialRecord) -> None:
         """A trial begins."""
@@ -54,7 +55,7 @@ class Screen:
 
     def evaluated(self, number: int, metrics: Mapping[str, Any]) -> None:
         """A trial was evaluated."""
-        self.say(f"trial {number:03d}  update {metrics['update']:>5}/{self._updates}  {metrics_text(metrics)}")
+        self.say(f"trial {number:03d}  {metrics['update']:>4}/{self._updates}  {metrics_text(metrics)}")
         self._advance(number, int(metrics["update"]))
 
     def ended(self, trial: TrialRecord) -> None:
@@ -74,18 +75,26 @@ class Screen:
 
 def point_text(point: Mapping[str, Any]) -> str:
     """Return the values of a trial's searched settings as a few words."""
-    return ", ".join(f"{name}={_short(value)}" for name, value in point.items() if value is not None)
+    return ", ".join(f"{name}={short(value)}" for name, value in point.items() if value is not None)
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:
     """Return the score and the KIDs with their standard errors as a few words."""
-    words = [f"score {metrics['score']:.4g}"]
+    words = [f"score {metrics['score']:.3g}"]
     for name, value in metrics.items():
         if name.startswith("kid_") and not name.endswith("_stderr"):
-            error = metrics.get(f"{name}_stderr")
-            words.append(f"{name} {value:.4g}" + (f" ± {error:.1g}" if error is not None else ""))
+            words.append(f"{name.removeprefix('kid_')} {plus_minus(value, metrics.get(f'{name}_stderr'))}")
     return "  ".join(words)
 
 
-def _short(value: Any) -> str:
+def plus_minus(value: float, error: float | None) -> str:
+    """Return a number with its standard error, to two digits of the error."""
+    if error is None or not (math.isfinite(error) and math.isfinite(value) and error > 0):
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def short(value: Any) -> str:
+    """Return a setting's value in a few characters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

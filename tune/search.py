@@ -18,8 +18,8 @@ if __name__ == "__main__":
 
 from mmd_ddm.errors import UserError
 
-_OF_A_NEW_STUDY = ("dataset", "base_model", "steps", "updates", "images", "evaluations", "seed", "space", "output",
-                   "workers_per_trial", "gpus_per_worker", "cpus_per_worker")  # fmt: skip
+_OF_A_NEW_STUDY = ("dataset", "base_model", "steps", "updates", "images", "final_images", "evaluations", "seed",
+                   "space", "output", "workers_per_trial", "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +54,12 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
     )
     study.add_argument("--evaluations", type=_positive, metavar="E", help="KID and FID are measured E times a trial")
     study.add_argument("--images", type=_positive, metavar="N", help="generated images an evaluation")
+    study.add_argument(
+        "--final-images",
+        type=_positive,
+        metavar="N",
+        help="generated images of each final score (default: 5000)",
+    )
     study.add_argument(
         "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
     )

@@ -4,6 +4,7 @@ study.json           what was asked for
 optuna.db            the trials as Optuna knows them
 baseline.json        scores of the base model
 trials/007/          one run's folder (see mmd_ddm.experiment.record), with outcome.json and failure.txt
+scores.json          final scores of the best model, the base model and real images; samples/: some images of each
 leaderboard.csv, report.md, *.png, best/
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config, Scalar
 
 COMPLETED, STOPPED, FAILED, RUNNING = "completed", "stopped", "failed", "running"
+FINAL_IMAGES = 5000
 _SETTINGS = "study.json"
 _CONFIG = "trial.json"
 _OUTCOME = "outcome.json"
@@ -41,6 +43,7 @@ class Settings:
         gpus: GPUs of each worker.
         cpus: CPUs of each worker.
         seed: Of the search.
+        final_images: Generated images of each score at the end.
     """
 
     config: dict[str, Any]
@@ -51,6 +54,7 @@ class Settings:
     gpus: float
     cpus: int
     seed: int
+    final_images: int = FINAL_IMAGES
 
     @property
     def updates(self) -> int:
@@ -133,11 +137,14 @@ class Study:
         """
         if not (folder / _SETTINGS).is_file():
             raise UserError(f"there is no study in {folder}; --resume wants the folder of a former search")
-        settings = json.loads((folder / _SETTINGS).read_text())
-        if trials is not None and trials != settings["trials"]:
-            settings["trials"] = trials
-            _write(folder / _SETTINGS, settings)
-        return cls(folder.resolve(), Settings(**settings))
+        try:
+            settings = Settings(**json.loads((folder / _SETTINGS).read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{folder / _SETTINGS} is damaged ({error}); the study can't be continued") from None
+        if trials is not None and trials != settings.trials:
+            settings = replace(settings, trials=trials)
+            _write(folder / _SETTINGS, asdict(settings))
+        return cls(folder.resolve(), settings)
 
     @property
     def name(self) -> str:

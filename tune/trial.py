@@ -66,7 +66,7 @@ class Baseline:
         with (self._folder / ".baseline.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
             if not file.exists():
-                scores = _measure(self._config, self._folder)
+                scores = _measure(self._config)
                 fresh = file.with_suffix(".fresh")
                 fresh.write_text(json.dumps(scores, indent=1))
                 fresh.replace(file)
@@ -74,19 +74,13 @@ class Baseline:
         return found
 
 
-def _measure(leaves: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """Score the base model, and draw its samples and real images for the report."""
+def _measure(leaves: Mapping[str, Any]) -> dict[str, float]:
     import torch
 
     from mmd_ddm.discrepancy.gather import SingleCollective
-    from mmd_ddm.evaluation.sheets import save_sheet
     from mmd_ddm.experiment.build import Parts
     from mmd_ddm.experiment.config import Config
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = Parts(Config.from_flat(leaves), device, SingleCollective())
-    denoiser = parts.denoiser.eval()
-    shown = range(64)
-    save_sheet(parts.evaluator.sample(denoiser, shown), folder / "samples_base.png")
-    save_sheet(parts.images[: len(shown)], folder / "samples_real.png")
-    return parts.evaluator(denoiser)
+    return parts.evaluator(parts.denoiser.eval())

@@ -152,10 +152,6 @@ class Parts:
             self.device,
         )
 
-    def evaluator_at(self, steps: int, images: int, stream: str) -> Evaluator:
-        """The evaluator of another budget (linear schedule for another number of steps), or of fresh noise."""
-        chain = self.chain
-        if steps != self.config.sampler.steps:
-            config = replace(self.config.sampler, steps=steps, schedule="linear")
-            chain = make_chain(self.denoiser.schedule, **vars(config))
+    def evaluator_with(self, chain: Chain, images: int, stream: str) -> Evaluator:
+        """The evaluator with another chain, number of images and stream of noise."""
         return replace(self.evaluator, chain=chain, images=images, noise=NoiseSource(self.config.seed, stream))

@@ -117,6 +117,7 @@ class TrackedRun:
         self._params, self._tags = dict(params), dict(tags)
         self._status: str | None = None
         self._artifacts: list[tuple[Path, str]] = []
+        self._final: list[tuple[str, float, int]] = []
         self._memory = _Memory(folder / MEMORY)
         self._memory.data["closed"] = False
         self.behind = True
@@ -132,7 +133,11 @@ class TrackedRun:
         return self._tracker.attempt(self._send)
 
     def close(
-        self, status: str, tags: Mapping[str, str] | None = None, artifacts: Sequence[tuple[Path, str]] = ()
+        self,
+        status: str,
+        tags: Mapping[str, str] | None = None,
+        artifacts: Sequence[tuple[Path, str]] = (),
+        metrics: Sequence[tuple[str, float, int]] = (),
     ) -> Future[bool]:
         """End the run.
 
@@ -140,10 +145,11 @@ class TrackedRun:
             status: FINISHED, FAILED or KILLED.
             tags: Further words, such as the reason of a failure.
             artifacts: Files or folders to keep, each with its folder in MLflow ("" for the top).
+            metrics: What is known only now, each with its step; not of the folder's metrics file.
         """
         self._status = status
         self._tags.update(tags or {})
-        self._artifacts = list(artifacts)
+        self._artifacts, self._final = list(artifacts), list(metrics)
         return self.send()
 
     def _send(self, client: MlflowClient, experiment: str) -> None:
@@ -191,9 +197,12 @@ class TrackedRun:
             if step > latest.get(key, -1):  # a resumed run repeats what it did after its last checkpoint
                 metrics.append(Metric(key, value, when, step))
                 latest[key] = step
+        known, now = self._memory.data["final"], int(1000 * time.time())
+        final = {f"{key} {step}": value for key, value, step in self._final}
+        metrics += [Metric(k, v, now, step) for k, v, step in self._final if known.get(f"{k} {step}") != v]
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        self._memory.remember(latest=latest)
+        self._memory.remember(latest=latest, final={**known, **final})
 
     def _send_sheets(self, client: MlflowClient, run_id: str) -> None:
         from PIL import Image
@@ -206,8 +215,10 @@ class TrackedRun:
 
     def _send_artifacts(self, client: MlflowClient, run_id: str) -> None:
         for path, place in self._artifacts:
-            name = f"{place}/{path.name}"
-            if name in self._memory.data["artifacts"] or not path.exists():
+            if not path.exists():
+                continue
+            name = f"{place}/{path.name} {path.stat().st_mtime_ns}"  # a continued study writes its report anew
+            if name in self._memory.data["artifacts"]:
                 continue
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), place or None)
@@ -226,6 +237,7 @@ class _Memory:
             "params": [],
             "tags": {},
             "latest": {},
+            "final": {},
             "sheets": [],
             "artifacts": [],
             "closed": False,

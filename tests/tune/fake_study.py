@@ -56,15 +56,30 @@ def run_trial(settings):
             if update == config["updates"]:
                 (folder / "model").mkdir()
                 (folder / "model" / "model_index.json").write_text(json.dumps({"number": number}))
+                record = {"sampler": "ddim", "steps": 5, "eta": 0.0}
+                (folder / "model" / "mmd_ddm.json").write_text(json.dumps(record))
             ray.tune.report(metrics)
     (folder / "ended").touch()
 
 
 study_pause = PAUSE  # a global of __main__, so it travels with the function into Ray's processes
 
+
+def score_best(study, best, say):
+    """Final scores without the models: three times as good as the base model at the same budget."""
+    from dataclasses import asdict
+
+    from tune.scores import BASE, FINETUNED, Row, Subject
+
+    scores = [(Subject(FINETUNED, 5, trial=best.number), 0.3), (Subject(BASE, 5), 0.9), (Subject(BASE, 20), 0.2)]
+    rows = [Row(s, 100, {"kid_a": kid, "kid_a_stderr": 0.01, "fid_a_100": kid}) for s, kid in scores]
+    (study.folder / "scores.json").write_text(json.dumps([asdict(row) for row in rows]))
+
+
 if __name__ == "__main__":
     import tune.driver
     import tune.search
 
     tune.driver.run_trial = run_trial
+    tune.driver.score_best = score_best
     sys.exit(tune.search.main())

@@ -1,0 +1,53 @@
+"""How the best trial is repeated without a search, and how its model is used."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.presets import PRESETS
+
+RECORD = "mmd_ddm.json"
+
+
+def command_line(config: Mapping[str, Any], output: str) -> str:
+    """Return the line that runs a configuration: the preset that needs the fewest changes, and those.
+
+    Args:
+        config: All leaves.
+        output: Folder of the new run.
+    """
+    name, changed = min(
+        ((name, _changes(config, make(str(config["dataset"])))) for name, make in PRESETS.items()),
+        key=lambda pair: len(pair[1]),
+    )
+    flags = [f"--{key.replace('_', '-')} {shlex.quote(_text(value))}" for key, value in changed.items()]
+    start = f"mmd-ddm finetune --preset {name} --dataset {config['dataset']} --output {shlex.quote(output)}"
+    return " ".join([start, *flags])
+
+
+def _changes(config: Mapping[str, Any], preset: Config) -> dict[str, Any]:
+    return {key: config[key] for key, value in preset.flat().items() if config[key] != value}
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)  # str of a float reads back as the same float
+
+
+def loading_code(folder: Path) -> str:
+    """Return the Python lines that sample from an exported model with diffusers alone."""
+    record = json.loads((folder / RECORD).read_text())
+    pipeline = "DDIMPipeline" if record["sampler"] == "ddim" else "DDPMPipeline"
+    eta = f", eta={record['eta']:g}" if record["sampler"] == "ddim" else ""
+    return "\n".join(
+        [
+            f"from diffusers import {pipeline}",
+            "",
+            f"pipeline = {pipeline}.from_pretrained({str(folder)!r})",
+            f"images = pipeline(batch_size=16, num_inference_steps={record['steps']}{eta}).images",
+        ]
+    )

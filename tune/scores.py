@@ -1,0 +1,227 @@
+"""The scores at the end of a study: the best model beside its base model, on noise that no trial was chosen by.
+
+The best of several trials looks better than it is on the noise that they were compared on. So it is scored anew, as
+exported, together with the base model at the same budget and at larger ones, and with real images as a floor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune.study import Study, TrialRecord
+
+if TYPE_CHECKING:
+    from mmd_ddm.diffusion.chain import Chain
+    from mmd_ddm.diffusion.denoiser import Denoiser
+    from mmd_ddm.experiment.build import Parts
+
+SCORES, SHEETS = "scores.json", "samples"
+FINETUNED, BASE, REAL = "finetuned", "base", "real"
+LARGER = (50, 20)  # budgets of the base model to compare with, the longest to measure first
+STREAM = "final"
+SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored.
+
+    Args:
+        model: `finetuned`, `base` or `real`.
+        steps: Network evaluations per image; 0 for real images.
+        sampler: Of the chain; so are schedule, eta and variance.
+        trial: The finetuned model's.
+    """
+
+    model: str
+    steps: int = 0
+    sampler: str = "ddim"
+    schedule: str = "linear"
+    eta: float = 0.0
+    variance: str = "fixed_small"
+    trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for files and metrics."""
+        if self.model != BASE:
+            return self.model
+        return f"base_{self.steps}" if self == Subject(BASE, self.steps) else "base_alike"
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        if self.model == REAL:
+            return "real images"
+        how = [f"{self.steps} evaluations"]
+        how += [self.schedule] if self.schedule != "linear" else []
+        how += [self.sampler] if self.sampler != "ddim" else []
+        how += [f"eta {self.eta:g}"] if self.eta else []
+        return f"{'base model' if self.model == BASE else 'finetuned'}, {', '.join(how)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A subject with its scores.
+
+    Args:
+        subject: What was scored.
+        images: From how many images; for real ones, in each half.
+        scores: `kid_s`, `kid_s_stderr` and `fid_s_<images>` in each feature space s.
+    """
+
+    subject: Subject
+    images: int
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def subjects(config: Mapping[str, Any], trial: int, length: int) -> list[Subject]:
+    """List what is scored, the longest to measure first.
+
+    Args:
+        config: Leaves of the best trial's configuration.
+        trial: Its number.
+        length: T, the largest budget of the base model.
+    """
+    how = {name: config[name] for name in ("steps", "sampler", "schedule", "eta", "variance")}
+    budgets = [steps for steps in LARGER if how["steps"] < steps <= length]
+    base = [Subject(BASE, steps) for steps in (*budgets, how["steps"])]
+    alike = Subject(BASE, **how)  # what the finetuned model's timesteps alone are worth
+    return [*base, *([alike] if alike not in base else []), Subject(FINETUNED, **how, trial=trial), Subject(REAL)]
+
+
+def read_scores(study: Study) -> list[Row]:
+    """Return the scores that were measured, by budget, the base model before the finetuned one."""
+    file = study.folder / SCORES
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    read = [Row(Subject(**row["subject"]), row["images"], row["scores"]) for row in rows]
+    return sorted(read, key=lambda row: (row.subject.steps, row.subject.model == FINETUNED, row.subject.title))
+
+
+def final_metrics(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
+    """Return all scores as metrics of the study's run in MLflow: name, value, and network evaluations as the step."""
+    return [
+        (f"{row.subject.name.removesuffix(f'_{row.subject.steps}')}_{name}", value, row.subject.steps)
+        for row in sorted(rows, key=lambda row: row.subject.steps)
+        for name, value in row.scores.items()
+    ]
+
+
+def score_best(study: Study, best: TrialRecord, say: Callable[[str], None]) -> None:
+    """Measure in Ray's processes what scores.json lacks; each score is kept as it comes.
+
+    Args:
+        study: Whose.
+        best: Its best trial, whose model lies in best/.
+        say: Given a line of progress.
+    """
+    import ray
+
+    from mmd_ddm.experiment.build import base_model
+    from mmd_ddm.experiment.config import Config
+    from mmd_ddm.pretrained.load import locate, scheduler_config
+
+    settings, config = study.settings, study.trial_config(best.number)
+    length = scheduler_config(locate(base_model(Config.from_flat(config))))["num_train_timesteps"]
+    wanted = subjects(config, best.number, length)
+    images = settings.final_images
+    rows = [row for row in read_scores(study) if row.subject in wanted and row.images in (images, _floor_size(row))]
+    missing = [each for each in wanted if each not in [row.subject for row in rows]]
+    if missing:
+        say(f"scoring trial {best.number:03d} and the base model with fresh noise, {images} images each")
+    task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(measure)
+    pending = [task.remote(str(study.folder), asdict(each), images) for each in missing]
+    while pending:
+        (done,), pending = ray.wait(pending)
+        row = ray.get(done)
+        rows.append(Row(Subject(**row["subject"]), row["images"], row["scores"]))
+        _write(study, rows)
+        say(f"scored {rows[-1].subject.title}")
+
+
+def _floor_size(row: Row) -> int | None:
+    return row.images if row.subject.model == REAL else None
+
+
+def _write(study: Study, rows: list[Row]) -> None:
+    fresh = study.folder / f".{SCORES}"
+    fresh.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    fresh.replace(study.folder / SCORES)
+
+
+def measure(folder: str, subject: dict[str, Any], images: int) -> dict[str, Any]:
+    """Score one subject and draw some of its images; runs in a process of Ray.
+
+    Args:
+        folder: The study's.
+        subject: As a dictionary.
+        images: How many to generate.
+
+    Returns:
+        A row, as a dictionary.
+    """
+    from mmd_ddm.evaluation.sheets import save_sheet
+
+    study, what = Study.open(Path(folder)), Subject(**subject)
+    parts = _parts(json.dumps(study.settings.first), study.settings.cpus)
+    sheet = study.folder / SHEETS / f"{what.name}.png"
+    sheet.parent.mkdir(exist_ok=True)
+    if what.model == REAL:
+        shown, scores, images = _real(parts)
+    else:
+        denoiser, chain = _model(parts, study, what)
+        evaluator = parts.evaluator_with(chain, images, STREAM)
+        shown, scores = evaluator.sample(denoiser, range(min(SHOWN, images))), evaluator(denoiser)
+    save_sheet(shown, sheet, columns=SHOWN // 2)
+    return asdict(Row(what, images, scores))
+
+
+@lru_cache(maxsize=1)  # Ray gives the tasks of a study to the same few processes
+def _parts(config: str, threads: int) -> Parts:
+    import torch
+
+    from mmd_ddm.discrepancy.gather import SingleCollective
+    from mmd_ddm.experiment.build import Parts
+    from mmd_ddm.experiment.config import Config
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Parts(Config.from_flat(json.loads(config)), device, SingleCollective())
+
+
+def _model(parts: Parts, study: Study, what: Subject) -> tuple[Denoiser, Chain]:
+    from mmd_ddm.diffusion.samplers import make_chain
+    from mmd_ddm.pretrained.load import load_denoiser
+    from mmd_ddm.pretrained.record import sampling_settings
+
+    if what.model == BASE:
+        chain = make_chain(
+            parts.denoiser.schedule, sampler=what.sampler, steps=what.steps,
+            schedule=what.schedule, eta=what.eta, variance=what.variance,
+        )  # fmt: skip
+        return parts.denoiser.eval(), chain
+    exported = study.folder / "best"  # what users get, not what was trained
+    denoiser = load_denoiser(exported).to(parts.device)
+    return denoiser, make_chain(denoiser.schedule, schedule="linear", **sampling_settings(exported))
+
+
+def _real(parts: Parts) -> tuple[Any, dict[str, float], int]:
+    """Some real images, and the floor of the scores: random halves of the real images against each other."""
+    import torch
+
+    from mmd_ddm.diffusion.noise import NoiseSource
+    from mmd_ddm.evaluation.floor import real_floor
+    from mmd_ddm.experiment.build import evaluation_spaces
+
+    half = len(parts.images) // 2
+    scores: dict[str, float] = {}
+    for name in evaluation_spaces(parts.config):
+        floor = real_floor(parts.banks[name].features, seed=parts.config.seed)
+        scores |= {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation, f"fid_{name}_{half}": floor.fid}
+    order = torch.randperm(len(parts.images), generator=NoiseSource(parts.config.seed, "shown").generator(0))
+    return parts.images[order[:SHOWN].to(parts.device)], scores, half
