@@ -141,20 +141,22 @@ def _parse_term(text: str) -> KernelTerm:
 
 
 def parse_bandwidth(value: Bandwidth) -> Bandwidth:
-    """A bandwidth as written: `dim`, `median` or a positive number.
+    """A bandwidth as written: `dim`, `median`, a multiple of one such as `0.5*median`, or a positive number.
 
     Raises:
         UserError: anything else.
     """
-    if value in ("dim", "median"):
-        return value
+    factor, _, unit = str(value).rpartition("*")
+    relative = unit in BANDWIDTH_UNITS
     try:
-        number = float(value)
+        number = float(factor or 1) if relative else float(value)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise UserError(f"bandwidth is {value!r}; it must be dim, median or a positive number")
-    return number
+        raise UserError(
+            f"bandwidth is {value!r}; it must be dim, median, a multiple such as 0.5*median, or a positive number"
+        )
+    return str(value) if relative else number
 
 
 def resolve_bandwidth(bandwidth: Bandwidth, real: Tensor) -> float:
@@ -162,20 +164,30 @@ def resolve_bandwidth(bandwidth: Bandwidth, real: Tensor) -> float:
 
     * `dim`: sigma^2 = d / 2, the published code's gamma = 1 / d.
     * `median`: sigma is the median distance between two different real features (Gretton et al. 2012, Section 8).
+    * `c*dim` and `c*median`: c times that length.
 
     Args:
-        bandwidth: a number, `dim` or `median`.
+        bandwidth: as `parse_bandwidth` gives it.
         real: (M, D) features of real images.
     """
-    if bandwidth == "dim":
-        return math.sqrt(real.shape[1] / 2)
-    if bandwidth == "median":
-        rows = real[torch.linspace(0, len(real) - 1, min(len(real), MEDIAN_ROWS)).long()].double()
-        distances = torch.nn.functional.pdist(rows)
-        # numpy's median: torch.quantile refuses more than 2^24 values and torch.median takes the lower of two
-        middle = distances.sort().values
-        return float((middle[(len(middle) - 1) // 2] + middle[len(middle) // 2]) / 2)
-    return float(bandwidth)
+    if not isinstance(bandwidth, str):
+        return float(bandwidth)
+    factor, _, unit = bandwidth.rpartition("*")
+    return float(factor or 1) * BANDWIDTH_UNITS[unit](real)
+
+
+def _dimension_length(real: Tensor) -> float:
+    return math.sqrt(real.shape[1] / 2)
+
+
+def _median_distance(real: Tensor) -> float:
+    rows = real[torch.linspace(0, len(real) - 1, min(len(real), MEDIAN_ROWS)).long()].double()
+    # numpy's median: torch.quantile refuses more than 2^24 values and torch.median takes the lower of two
+    ordered = torch.nn.functional.pdist(rows).sort().values
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
+
+
+BANDWIDTH_UNITS = {"dim": _dimension_length, "median": _median_distance}
 
 
 def make_kernel(terms: tuple[KernelTerm, ...], real: Tensor) -> Kernel:

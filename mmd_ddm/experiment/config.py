@@ -101,8 +101,9 @@ class ObjectiveConfig:
     )
     bandwidth: Bandwidth | None = setting(
         None,
-        _or_none(Rule(_read_bandwidth, lambda value: True, "dim, median or a positive number")),
-        "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), or median distance of real features",
+        _or_none(Rule(_read_bandwidth, lambda value: True, "dim, median, 0.5*median or so, or a positive number")),
+        "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
+        "or a multiple such as 0.5*median",
     )
     reference: str = setting(
         "bank",

@@ -39,7 +39,7 @@ def best(dataset: str) -> Config:
     return paper(dataset).replace(
         features=entry(dataset).feature_spaces[-1],  # an entry names its self-supervised space last
         kernel="rational_quadratic",
-        bandwidth="median",
+        bandwidth="0.3*median",
         reference="bank",
         learning_rate=2e-4,
         updates=120,

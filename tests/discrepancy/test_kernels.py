@@ -66,6 +66,8 @@ def test_bandwidths() -> None:
     distances = [float((real[i] - real[j]).norm()) for i in range(301) for j in range(i)]
     assert resolve_bandwidth("median", real) == pytest.approx(float(np.median(distances)))
     assert resolve_bandwidth(0.3, real) == 0.3
+    assert resolve_bandwidth("0.5*dim", real) == pytest.approx(1.0)
+    assert resolve_bandwidth("3*median", real) == pytest.approx(3 * float(np.median(distances)))
 
 
 def test_specifications() -> None:
@@ -93,6 +95,9 @@ def test_specifications() -> None:
         ("cubic", "dim", "bandwidth is dim.*no term"),
         ("rbf:1", 2.0, "no term"),
         ("rbf", 0, "positive"),
+        ("rbf", "-1*median", "-1.*median.*positive"),
+        ("rbf", "2*mean", "multiple such as"),
+        ("rbf:half*median", None, "multiple such as"),
     ],
 )
 def test_wrong_specifications(text: str, bandwidth: float | str | None, told: str) -> None:
