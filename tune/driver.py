@@ -98,6 +98,7 @@ def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, co
         optuna_study,
         space,
         first={name: settings.first[name] for name in space.dimensions},
+        second={name: settings.config[name] for name in space.dimensions},
         trials=settings.trials,
         updates=settings.updates,
         seed=settings.seed,

@@ -1,7 +1,8 @@
 """Search for the best way to finetune a diffusion model with the MMD: python tune/search.py --dataset digits.
 
 Each trial finetunes the same pretrained model for the same number of updates with another learning rate, kernel,
-feature space and timestep schedule. The first trial is always the paper's setting.
+feature space and timestep schedule. The first trial is always the paper's setting, the second the preset best; the
+others are proposed by Optuna's TPE.
 """
 
 from __future__ import annotations

@@ -36,12 +36,13 @@ def open_optuna(file: Path) -> optuna.Study:
 
 
 class StudySearcher(Searcher):
-    """Suggests points of a space, the first one given, the others by Optuna's TPE.
+    """Suggests points of a space: the first ones given, the others by Optuna's TPE.
 
     Args:
         study: Where trials are drawn from and told to.
         space: What is searched.
-        first: The point of trial 0.
+        first: The point of trial 0, whether it lies in the space or not.
+        second: The point of trial 1; its values outside of the space are drawn by the sampler instead.
         trials: How many trials the study has in all.
         updates: Updates of a whole trial; one that ends before was stopped.
         seed: Trial k draws from (seed, k) alone, so that a continued study does not repeat itself.
@@ -54,6 +55,7 @@ class StudySearcher(Searcher):
         space: Space,
         *,
         first: dict[str, Scalar],
+        second: dict[str, Scalar],
         trials: int,
         updates: int,
         seed: int,
@@ -61,6 +63,7 @@ class StudySearcher(Searcher):
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._study, self._space, self._first = study, space, first
+        self._second = {name: value for name, value in second.items() if value in space.dimensions[name]}
         self._trials, self._updates, self._seed, self._on_suggest = trials, updates, seed, on_suggest
         self._running: dict[str, Trial] = {}
         self._interrupted = [t for t in study.get_trials(deepcopy=False) if t.state is TrialState.RUNNING]
@@ -84,6 +87,8 @@ class StudySearcher(Searcher):
         number = len(self._study.get_trials(deepcopy=False))
         if number == 0:
             self._study.enqueue_trial(self._first)
+        elif number == 1:
+            self._study.enqueue_trial(self._second)
         self._study.sampler = sampler(self._seed, number)
         return self._study.ask()
 

@@ -124,7 +124,7 @@ def default_space(base: Config) -> Space:
         {
             "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
             "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
-            "bandwidth": Choice(("dim", "median")),
+            "bandwidth": Choice(("median", "0.3*median", "dim")),
             "features": Choice(entry(base.dataset).feature_spaces),
             "schedule": Choice(("linear", "quadratic")),
         }

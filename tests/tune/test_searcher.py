@@ -5,21 +5,23 @@ from optuna.trial import TrialState
 
 from mmd_ddm.experiment.presets import preset
 from tune.searcher import StudySearcher, open_optuna
-from tune.space import default_space
+from tune.space import Choice, Space, default_space
 
 SPACE = default_space(preset("best", "digits"))
 FIRST = {name: preset("paper", "digits").flat()[name] for name in SPACE.dimensions}
+SECOND = {name: preset("best", "digits").flat()[name] for name in SPACE.dimensions}
 UPDATES = 100
 
 
 class Searching:
-    def __init__(self, file, trials=20, seed=3):
+    def __init__(self, file, trials=20, seed=3, space=SPACE):
         self.points = {}
         self.optuna = open_optuna(file)
         self.searcher = StudySearcher(
             self.optuna,
-            SPACE,
+            space,
             first=FIRST,
+            second=SECOND,
             trials=trials,
             updates=UPDATES,
             seed=seed,
@@ -44,11 +46,21 @@ def searching(tmp_path):
     return Searching(tmp_path / "optuna.db")
 
 
-def test_the_first_trial_is_the_one_given(searching):
-    searching.run("a", 0.5)
+def test_the_first_two_trials_are_the_ones_given(searching):
+    for name in "abc":
+        searching.run(name, 0.5)
     assert searching.points[0] == FIRST
+    assert searching.points[1] == SECOND
+    assert searching.points[2] not in (FIRST, SECOND)
+
+
+def test_the_second_trial_stays_in_a_space_that_users_narrowed(tmp_path):
+    narrow = Space({**SPACE.dimensions, "kernel": Choice(("cubic", "rbf"))})
+    searching = Searching(tmp_path / "narrow.db", space=narrow)
+    searching.run("a", 0.5)
     searching.run("b", 0.5)
-    assert searching.points[1] != FIRST
+    assert searching.points[1]["kernel"] in ("cubic", "rbf")
+    assert searching.points[1]["learning_rate"] == SECOND["learning_rate"]
 
 
 def test_ends_are_told_as_what_they_are(searching):
@@ -103,7 +115,7 @@ def test_seeds_differ(tmp_path):
     suggestions = []
     for seed in (1, 1, 2):
         searching = Searching(tmp_path / f"{len(suggestions)}.db", seed=seed)
-        for name in "ab":
+        for name in "abc":
             searching.run(name, 0.5)
-        suggestions.append(searching.points[1])
+        suggestions.append(searching.points[2])
     assert suggestions[0] == suggestions[1] != suggestions[2]

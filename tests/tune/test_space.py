@@ -85,7 +85,7 @@ def test_bandwidth_is_drawn_only_for_a_kernel_that_has_one():
     plain, wide = Script(kernel="cubic"), Script(kernel="rbf")
     assert DEFAULT.suggest(plain)["bandwidth"] is None
     assert "bandwidth" not in plain.asked
-    assert DEFAULT.suggest(wide)["bandwidth"] == "dim"
+    assert DEFAULT.suggest(wide)["bandwidth"] == "median"
 
 
 def test_a_given_value_outside_of_its_dimension_is_kept_from_the_sampler():
