@@ -21,6 +21,8 @@ from mmd_ddm.experiment.ray_cluster import check_resources, findable_cluster, st
 from mmd_ddm.experiment.record import METRICS, latest_checkpoint, read_rows
 
 if TYPE_CHECKING:
+    import torch
+
     from mmd_ddm.discrepancy.gather import Collective
     from mmd_ddm.experiment.config import Config
 
@@ -49,13 +51,14 @@ class Job:
     baseline: Callable[[], dict[str, float]] | None = None
 
 
-def finetune(job: Job, collective: Collective, report: Report) -> None:
+def finetune(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
     """Run a job in this process, from its folder's checkpoint where there is one.
 
     Args:
         job: What to run.
         collective: This process's place among the workers.
         report: Called on every worker with the metrics of each evaluation.
+        device: The one that Ray gave this worker; None: CUDA if there is one.
 
     Raises:
         UserError: If the folder is not visible here, or the configuration doesn't fit.
@@ -79,6 +82,7 @@ def finetune(job: Job, collective: Collective, report: Report) -> None:
         checkpoint=latest_checkpoint(folder),
         collective=collective,
         baseline=None if job.baseline is None else job.baseline(),
+        device=device,
     )
 
 
@@ -181,7 +185,7 @@ def _worker(settings: dict[str, Any]) -> None:
     report = ray.tune.report if settings["in_tune"] else ray.train.report
     alone = not dist.is_initialized() or dist.get_world_size() == 1
     collective = SingleCollective() if alone else DistributedCollective()
-    finetune(settings["job"], collective, report)
+    finetune(settings["job"], collective, report, device)
 
 
 def run_distributed(
@@ -209,10 +213,10 @@ def run_distributed(
     """
     import ray
 
-    folder.mkdir(parents=True, exist_ok=True)
     start_ray(workers=workers)
     try:
         check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
+        folder.mkdir(parents=True, exist_ok=True)
         with _following(folder / METRICS, report):
             job = Job(config.flat(), str(folder.resolve()), threads=cpus_per_worker)
             fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
