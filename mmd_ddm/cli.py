@@ -14,7 +14,7 @@ Handler = Callable[[argparse.Namespace], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 for a diverged run, 2 for wrong input."""
+    """Run a command; returns the exit status: 0, 1 for a diverged run, 2 for wrong input, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergenceError as error:
         print(f"mmd-ddm: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("mmd-ddm: interrupted; a finetuning run goes on with --resume", file=sys.stderr)
+        return 130
     except OSError as error:
         # a full disk or a folder that may not be written: the user's to mend, not a bug to trace
         print(f"mmd-ddm: {error}", file=sys.stderr)

@@ -22,7 +22,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
     parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a budget [5000]")
     parser.add_argument("--features", metavar="NAME,...", help="feature spaces, joined by commas [all of the data set]")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to a file")
 
 
@@ -44,6 +43,8 @@ def execute(options: argparse.Namespace) -> None:
     names = options.features.split(",") if options.features else known.feature_spaces
     if options.images < 4:
         raise UserError(f"--images is {options.images}; an unbiased KID needs at least 4")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
     folder = locate(options.model)
     chains = [chain_of(folder, options, steps) for steps in budgets]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

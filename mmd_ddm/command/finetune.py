@@ -53,6 +53,8 @@ def execute(options: argparse.Namespace) -> None:
     folder: Path = options.output.resolve()
     if options.workers < 0:
         raise UserError(f"--workers is {options.workers}; it must be 0 or more")
+    if not 0 <= options.gpus_per_worker < math.inf or options.cpus_per_worker < 1:
+        raise UserError("--gpus-per-worker must be 0 or more, and --cpus-per-worker 1 or more")
     if options.resume:
         config = _held(folder).replace(**given)
     else:
@@ -75,7 +77,7 @@ def _held(folder: Path) -> Config:
         return Config.from_flat(json.loads((folder / "config.json").read_text()))
     except FileNotFoundError:
         raise UserError(f"{folder} holds no run to resume; leave --resume out") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} is damaged: {error}") from None
 
 

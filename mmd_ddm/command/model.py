@@ -15,13 +15,14 @@ DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model and its sampler."""
+    """--model, its sampler, and the seed of the noise."""
     parser.add_argument(
         "--model", default="digits", metavar="M", help="diffusers folder, hub id, or digits: the shipped model [digits]"
     )
     parser.add_argument("--sampler", metavar="NAME", help="ddim or ddpm [as finetuned, or ddim]")
     parser.add_argument("--schedule", default="linear", metavar="NAME", help="linear, quadratic or stride [linear]")
     parser.add_argument("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [as finetuned, or 0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
 
 
 def chain_of(folder: Path, options: argparse.Namespace, steps: int | None) -> Chain:
@@ -35,10 +36,14 @@ def chain_of(folder: Path, options: argparse.Namespace, steps: int | None) -> Ch
     from mmd_ddm.pretrained.load import scheduler_config
     from mmd_ddm.pretrained.record import sampling_settings
 
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed is {options.seed}; it must be a whole number from 0 to {2**32 - 1}")
     settings = {"steps": DEFAULT_STEPS, **sampling_settings(folder)}
     asked = {"steps": steps, "sampler": options.sampler, "eta": options.eta}
     settings.update({key: value for key, value in asked.items() if value is not None})
     if not 0 <= settings["eta"] <= 1:
         raise UserError(f"--eta is {settings['eta']}; it must be a number from 0 to 1")
+    if options.eta and settings["sampler"] == "ddpm":
+        raise UserError(f"--eta is {options.eta}, but it belongs to sampler ddim; leave it out with ddpm")
     schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
     return make_chain(schedule, schedule=options.schedule, **settings)

@@ -23,7 +23,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="S", help="network evaluations an image [what it was finetuned for]"
     )
     parser.add_argument("--images", type=int, default=64, metavar="N", help="how many [64]")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/samples"), help="folder of N PNG files and a sheet [%(default)s]"
     )

@@ -60,5 +60,15 @@ class NoiseSchedule:
         from diffusers import DDPMScheduler  # takes seconds to import, and only real models need it
 
         keys = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
-        scheduler = DDPMScheduler(**{key: config[key] for key in keys if config.get(key) is not None})
+        try:
+            scheduler = DDPMScheduler(**{key: config[key] for key in keys if config.get(key) is not None})
+            length = int(config["num_train_timesteps"])
+        except (TypeError, ValueError, RuntimeError) as error:  # NotImplementedError of an unknown beta_schedule too
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"the model's scheduler config describes no process: {reason}") from None
+        if len(scheduler.alphas_cumprod) != length:
+            raise UserError(
+                f"the model's scheduler config has num_train_timesteps {length} but "
+                f"{len(scheduler.alphas_cumprod)} trained_betas; they must be as many"
+            )
         return cls(scheduler.alphas_cumprod.to(torch.float64), config["prediction_type"])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.gather import Collective, SingleCollective, share
+from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.sheets import save_sheet
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
@@ -78,6 +79,7 @@ def run(
     """
     collective = collective or SingleCollective()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _check_shares(config, collective)
     parts = Parts(config, device, collective)
     folder.mkdir(parents=True, exist_ok=True)
     return _Run(parts, folder, report, baseline, checkpoint).execute(on_update, should_stop)
@@ -90,6 +92,15 @@ def score(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """
     names = [key for key in baseline if key.startswith("kid_") and not key.endswith("_stderr")]
     return sum(metrics[name] / baseline[name] for name in names) / len(names)
+
+
+def _check_shares(config: Config, collective: Collective) -> None:
+    for name, value in (
+        ("batch", config.optimization.batch),
+        ("evaluation_images", config.evaluation.evaluation_images),
+    ):
+        if value < collective.world:
+            raise UserError(f"{name} is {value}; it must be at least the number of workers, {collective.world}")
 
 
 def milestones(updates: int, evaluations: int) -> Collection[int]:
@@ -119,6 +130,8 @@ class _Run:
         self.state = TrainingState(parts.denoiser, optimizer, ema, gradient=c.gradient)
         if checkpoint is not None:
             load_checkpoint(self.state, checkpoint, dict(self.config.trajectory()))
+            if self.state.update > c.updates:
+                raise UserError(f"updates is {c.updates}, but the run has done {self.state.update} already; name more")
         if self.state.gradient == "auto":
             self.state.gradient = "stored" if self._fits() else "replay"
         self.final: Path | None = None

@@ -74,18 +74,19 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     """
     try:
         record = json.loads((folder / "state.json").read_text())
+        update, gradient, former = int(record["update"]), str(record["gradient"]), dict(record["config"])
         tensors = load_file(folder / "state.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
-    other = {key for key in config if record["config"].get(key) != config[key]}
+    other = {key for key in config if former.get(key) != config[key]}
     if other:
-        changes = ", ".join(f"{k} was {record['config'].get(k)!r} and is {config[k]!r}" for k in sorted(other))
+        changes = ", ".join(f"{k} was {former.get(k)!r} and is {config[k]!r}" for k in sorted(other))
         raise UserError(f"checkpoint {folder} belongs to a run with other settings: {changes}")
     expected = _tensors(state, with_moments=False)
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
         raise UserError(f"checkpoint {folder} belongs to another network")
     _restore(state, tensors)
-    state.update, state.gradient = int(record["update"]), str(record["gradient"])
+    state.update, state.gradient = update, gradient
 
 
 def _tensors(state: TrainingState, with_moments: bool = True) -> dict[str, Tensor]:

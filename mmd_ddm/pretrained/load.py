@@ -74,9 +74,15 @@ def load_denoiser(folder: Path) -> Denoiser:
     try:
         network = UNet2DModel.from_pretrained(unet, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the network in {unet} cannot be loaded: {str(error).splitlines()[0]}") from None
+        reason = " ".join(
+            line.strip() for line in str(error).splitlines()[:2]
+        )  # the first may only announce the second
+        raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
     size, channels = network.config.sample_size, network.config.in_channels
-    height, width = (size, size) if isinstance(size, int) else size
+    sizes = [size, size] if isinstance(size, int) else size
+    if not (isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(isinstance(side, int) for side in sizes)):
+        raise UserError(f"sample_size in {unet / 'config.json'} is {size!r}; it must be the side of the images, or two")
+    height, width = sizes
     return Denoiser(network.eval(), schedule, (channels, height, width))
 
 
@@ -106,4 +112,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    return dict(content)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object")
+    return content

@@ -9,6 +9,8 @@ from typing import Any
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.export import RECORD
 
+_READ = {"sampler": str, "steps": int, "eta": float, "variance": str}
+
 
 def sampling_settings(folder: Path) -> dict[str, Any]:
     """Sampler, steps, eta and variance of a pipeline folder, for `make_chain` with the linear schedule.
@@ -29,7 +31,7 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
     if path.exists():
         try:
             record = json.loads(path.read_text())
-            return {key: record[key] for key in ("sampler", "steps", "eta", "variance")}
-        except (json.JSONDecodeError, KeyError) as error:
+            return {key: read(record[key]) for key, read in _READ.items()}
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
     return {"sampler": "ddim", "eta": 0.0, "variance": "fixed_small"}
