@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mmd_ddm.experiment.config import Config, Scalar
-from mmd_ddm.experiment.mlflow_store import check_reachable, first_line, ui_command
+from mmd_ddm.experiment.mlflow_store import first_line, ui_command
 from mmd_ddm.experiment.ray_cluster import check_resources, start_ray
 from mmd_ddm.experiment.ray_train import RAY_FOLDER
 from mmd_ddm.experiment.tracking import TrackedRun, Tracker
@@ -50,7 +50,6 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
     """
     import ray
 
-    check_reachable()
     tracker = Tracker(f"mmd-ddm {settings.config['dataset']}")  # connects while Ray starts
     screen = Screen(settings.trials, settings.updates, started)
     try:
@@ -125,6 +124,7 @@ def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, co
             verbose=0,
         ),
     )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, its folder has all
     tuner.fit()
     shutil.rmtree(study.folder / RAY_FOLDER, ignore_errors=True)
 

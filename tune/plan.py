@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.experiment.presets import preset
-from tune.space import default_space
+from tune.space import Choice, Dimension, default_space
 from tune.study import FINAL_IMAGES, Settings
 from tune.written_space import read_space
 
@@ -24,6 +24,8 @@ def plan(options: argparse.Namespace) -> Settings:
     paper = _changed(preset("paper", options.dataset), options).replace(updates=best.optimization.updates)
     _check(best)
     space = read_space(default_space(best), options.space or (), best)
+    for steps in _ends(space.dimensions.get("steps")):
+        _check(best.replace(steps=steps))
     workers, gpus, cpus = _machines(options)
     return Settings(
         config=dict(best.flat()),
@@ -36,6 +38,12 @@ def plan(options: argparse.Namespace) -> Settings:
         seed=options.seed or 0,
         final_images=options.final_images or FINAL_IMAGES,
     )
+
+
+def _ends(dimension: Dimension | None) -> tuple[Scalar, ...]:
+    if dimension is None:
+        return ()
+    return dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
 
 
 def _changed(config: Config, options: argparse.Namespace) -> Config:

@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
@@ -23,9 +24,16 @@ _OF_A_NEW_STUDY = ("dataset", "base_model", "steps", "updates", "images", "final
                    "space", "output", "workers_per_trial", "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    own = argparse.ArgumentParser(
+    own = _Parser(
         prog="python tune/search.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,17 +89,15 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value
+    return int(text)
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-    return value
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,7 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
-    from tune.study import Study, refuse_used
+    from mmd_ddm.experiment.mlflow_store import check_reachable
+    from mmd_ddm.experiment.ray_cluster import check_address
+    from tune.study import Study, check_folder
 
     if options.resume is not None:
         study = Study.open(options.resume, options.trials)
@@ -119,9 +127,11 @@ def _search(options: argparse.Namespace, started: float) -> int:
 
         settings = plan(options)
         folder = options.output or _default_folder(options.dataset, settings.config["steps"])
-        refuse_used(folder)
+        check_folder(folder)
         open_study = lambda: Study.create(folder, settings)  # noqa: E731
-    from tune.driver import drive
+    check_reachable()
+    check_address()
+    from tune.driver import drive  # seconds of imports
 
     return drive(settings, open_study, concurrent=options.concurrent, started=started)
 

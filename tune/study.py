@@ -10,8 +10,10 @@ leaderboard.csv, report.md, *.png, best/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -115,13 +117,12 @@ class Study:
         Raises:
             UserError: If there is one in the folder, or it can't be written.
         """
-        refuse_used(folder)
+        check_folder(folder)
         try:
             (folder / "trials").mkdir(parents=True, exist_ok=True)
             _write(folder / _SETTINGS, asdict(settings))
         except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"the study's folder {folder} can't be written ({reason}); give another --output") from None
+            raise _unwritable(folder, error) from None
         return cls(folder.resolve(), settings)
 
     @classmethod
@@ -186,14 +187,29 @@ class Study:
         return [self.trial(number) for number in numbers]
 
 
-def refuse_used(folder: Path) -> None:
-    """Refuse a folder for a new study that already holds one.
+def check_folder(folder: Path) -> None:
+    """Refuse a folder for a new study that holds one already, or that can't be written; leaves nothing in it.
 
     Raises:
-        UserError: Says how to continue that one.
+        UserError: Says how to continue that study, or why the folder can't be written.
     """
     if (folder / _SETTINGS).exists():
         raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        for each in missing:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"the study's folder {folder} can't be written ({error.strerror}); give another --output")
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

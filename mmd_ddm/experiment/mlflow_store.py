@@ -36,9 +36,7 @@ def check_reachable() -> None:
     Raises:
         UserError: Says so.
     """
-    uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        _ask(uri)
+    _ask(tracking_uri())
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
@@ -47,11 +45,13 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     Raises:
         UserError: If the store can't be used.
     """
+    _ask(uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries; we say what is not sent
     from mlflow import MlflowClient
 
     try:
@@ -69,6 +69,8 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
 
 def _ask(uri: str) -> None:
+    if not uri.startswith(("http://", "https://")):
+        return
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE):
             pass
@@ -76,9 +78,14 @@ def _ask(uri: str) -> None:
         pass
     except (OSError, ValueError) as error:
         raise UserError(
-            f"No MLflow server answers at {uri} ({first_line(error)}); start it, or unset MLFLOW_TRACKING_URI "
+            f"No MLflow server answers at {uri} ({_reason(error)}); start it, or unset MLFLOW_TRACKING_URI "
             "to record in ./mlflow.db."
         ) from None
+
+
+def _reason(error: Exception) -> object:
+    reason = getattr(error, "reason", error)  # urllib wraps what the system says
+    return getattr(reason, "strerror", None) or first_line(error)
 
 
 def _artifact_location(uri: str) -> str | None:

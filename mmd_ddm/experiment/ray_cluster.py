@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import mmd_ddm
 from mmd_ddm.errors import UserError
 
 _ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
+PATIENCE = 3.0  # seconds that a cluster may take to answer
 _NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
 
 
@@ -30,6 +32,26 @@ def environment() -> dict[str, str]:
     }
 
 
+def check_address() -> None:
+    """Find at once that nothing answers at RAY_ADDRESS; Ray itself would try for a minute.
+
+    Raises:
+        UserError: Says so.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not colon or not port.isdecimal():  # a name that Ray resolves, such as `auto`
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except OSError:
+        raise _unanswered(address) from None
+
+
+def _unanswered(address: str) -> UserError:
+    return UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.")
+
+
 def start_ray(*, workers: int, cpus: int | None = None) -> None:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
 
@@ -40,6 +62,7 @@ def start_ray(*, workers: int, cpus: int | None = None) -> None:
     Raises:
         UserError: If the cluster does not answer.
     """
+    check_address()
     variables = environment()
     os.environ.update(variables)
     import ray
@@ -59,7 +82,7 @@ def start_ray(*, workers: int, cpus: int | None = None) -> None:
     try:
         ray.init(address, runtime_env=_remote_environment(variables), **quiet)
     except (ConnectionError, RuntimeError, OSError) as error:
-        raise UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.") from error
+        raise _unanswered(address) from error
 
 
 def _remote_environment(variables: dict[str, str]) -> dict[str, Any]:
