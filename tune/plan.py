@@ -7,6 +7,7 @@ import argparse
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.ray_train import check_gpus
 from tune.space import Choice, Dimension, default_space
 from tune.study import FINAL_IMAGES, Settings
 from tune.written_space import read_space
@@ -78,6 +79,5 @@ def _machines(options: argparse.Namespace) -> tuple[int, float, int]:
     there = torch.cuda.is_available()
     workers = options.workers_per_trial if options.workers_per_trial is not None else int(there)
     gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(there)
-    if gpus < 0:
-        raise UserError(f"gpus-per-worker is {gpus:g}; it must be 0 or more")
+    check_gpus(max(1, workers), gpus)
     return workers, gpus, options.cpus_per_worker or (4 if gpus else 1)

@@ -1,7 +1,7 @@
 """Score a model: KID with its standard error, and FID, in every feature space of a data set.
 
-Gives a table over budgets of network evaluations, and as a floor the scores between random halves of the real images
-(its KID with the standard deviation over splits).
+Gives a table over budgets of network evaluations, and as a floor the scores between random halves of the real images:
+their KID with its standard deviation over splits, and their FID, which is biased upwards as it is from fewer images.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace) -> None:
 
     budgets = _budgets(options.steps)
     known = entry(options.dataset)
-    names = options.features.split(",") if options.features else known.feature_spaces
+    names = list(dict.fromkeys(options.features.split(","))) if options.features else list(known.feature_spaces)
     if options.images < 4:
         raise UserError(f"--images is {options.images}; an unbiased KID needs at least 4")
     if options.json:
@@ -60,12 +60,13 @@ def execute(options: argparse.Namespace) -> None:
         evaluator = Evaluator(chain, spaces, banks, options.images, noise, SingleCollective(), device)
         scores[str(len(chain.timesteps))] = found = evaluator(denoiser)
         print(_row(f"{len(chain.timesteps)} steps", found, names, options.images), flush=True)
+    half = len(real) // 2
     scores["real"] = {}
     for name, bank in banks.items():
         floor = real_floor(bank.features)
-        scores["real"] |= {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation}
-        scores["real"][f"fid_{name}_{options.images}"] = floor.fid
-    print(_row("real halves", scores["real"], names, options.images))
+        found = {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation, f"fid_{name}_{half}": floor.fid}
+        scores["real"].update(found)
+    print(_row(f"real, {half}", scores["real"], names, half))
     if options.json:
         options.json.write_text(json.dumps(scores, indent=1))
 
@@ -79,12 +80,12 @@ def _budgets(text: str | None) -> list[int | None]:
         raise UserError(f"--steps is {text!r}; write whole numbers joined by commas, as in 5,10,20") from None
 
 
-def _header(names: tuple[str, ...] | list[str], images: int) -> str:
+def _header(names: list[str], images: int) -> str:
     columns = "".join(f"{f'KID {name}':>26}{f'FID ({images})':>14}" for name in names)
     return f"{'':<12}{columns}"
 
 
-def _row(title: str, scores: Mapping[str, float], names: tuple[str, ...] | list[str], images: int) -> str:
+def _row(title: str, scores: Mapping[str, float], names: list[str], images: int) -> str:
     cells = ""
     for name in names:
         value = f"{scores[f'kid_{name}']:.5f} ± {scores[f'kid_{name}_stderr']:.5f}"

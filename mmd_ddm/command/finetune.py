@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,13 +50,17 @@ def execute(options: argparse.Namespace) -> None:
     from mmd_ddm.experiment.build import check
     from mmd_ddm.experiment.config import leaves
     from mmd_ddm.experiment.presets import preset
+    from mmd_ddm.experiment.ray_train import check_gpus
 
     given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
     folder: Path = options.output.resolve()
     if options.workers < 0:
         raise UserError(f"--workers is {options.workers}; it must be 0 or more")
-    if not 0 <= options.gpus_per_worker < math.inf or options.cpus_per_worker < 1:
-        raise UserError("--gpus-per-worker must be 0 or more, and --cpus-per-worker 1 or more")
+    if options.cpus_per_worker < 1:
+        raise UserError(f"--cpus-per-worker is {options.cpus_per_worker}; it must be 1 or more")
+    if options.workers == 0 and options.gpus_per_worker:
+        raise UserError("--gpus-per-worker is for --workers 1 or more; this process uses a GPU if there is one")
+    check_gpus(max(1, options.workers), options.gpus_per_worker)
     if options.resume:
         config = _held(folder).replace(**given)
     else:
@@ -87,14 +93,33 @@ def _in_process(config: Config, folder: Path, resume: bool) -> None:
     from mmd_ddm.progress import progress
 
     checkpoint = latest_checkpoint(folder) if resume else None
-    with progress("finetuning", config.optimization.updates) as advance:
+    with progress("finetuning", config.optimization.updates) as advance, _interruptible() as interrupted:
         run(
             config,
             folder,
             report=lambda metrics, checkpoint: _show(metrics),
-            on_update=lambda record: advance(f"MMD^2 {record.mmd2:.4f}"),
+            on_update=lambda record: advance(f"update {record.update} MMD^2 {record.mmd2:.4f}"),
+            should_stop=interrupted.is_set,
             checkpoint=checkpoint,
         )
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C end the run after its update, with a checkpoint; the second ends it at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, former)
+
+    former = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _distributed(config: Config, folder: Path, options: argparse.Namespace) -> None:

@@ -143,6 +143,19 @@ def explain(error: Exception) -> tuple[Exception, bool]:
     return RuntimeError(f"Ray Train could not run the workers: {str(cause).strip().splitlines()[0]}"), False
 
 
+def check_gpus(workers: int, gpus: float) -> None:
+    """Refuse a share of GPUs that workers could not use.
+
+    Raises:
+        UserError: more than one GPU a worker, or a part of one with several workers, which NCCL cannot connect.
+    """
+    if gpus not in (0, 1) and not (0 < gpus < 1 and workers == 1):
+        raise UserError(
+            f"gpus-per-worker is {gpus:g}; it must be 0 or 1, or between them for a single worker, which then shares "
+            "its GPU with others"
+        )
+
+
 def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer

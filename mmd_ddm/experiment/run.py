@@ -7,6 +7,7 @@ Files in the run's folder, all written by rank 0: `config.json`, `baseline.json`
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -88,10 +89,13 @@ def run(
 def score(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """The mean over evaluation spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
 
-    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter.
+    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter. Where the
+    base model's KID is not clear of its noise, twice its standard error stands in for it: an unbiased KID may be
+    negative, and must not turn the order round.
     """
     names = [key for key in baseline if key.startswith("kid_") and not key.endswith("_stderr")]
-    return sum(metrics[name] / baseline[name] for name in names) / len(names)
+    scales = {name: max(baseline[name], 2 * baseline.get(f"{name}_stderr", 0.0)) for name in names}
+    return sum(metrics[name] / scales[name] for name in names) / len(names)
 
 
 def _check_shares(config: Config, collective: Collective) -> None:
@@ -161,6 +165,8 @@ class _Run:
         )
         if self.state.update == c.updates and not self.metrics:
             self._milestone(self.state)  # resumed from the end: tell the result once more
+        if self.state.update < c.updates and self.leader:
+            self._keep(self.state)  # stopped on the way: nothing that was computed is lost
         return Outcome(self.metrics, self.final)
 
     def _gradient(self, update: int) -> Tensor:
@@ -230,6 +236,9 @@ class _Run:
             if ended:
                 self._export(weights)
         self._log(self.metrics)
+        return self._keep(state)
+
+    def _keep(self, state: TrainingState) -> Path:
         return save_checkpoint(state, self.folder / "checkpoint", dict(self.config.trajectory()))
 
     def _sheet(self, update: int) -> None:
@@ -259,10 +268,18 @@ class _Run:
         """Drop what was logged after the checkpoint, a line torn by a crash included: it is computed again."""
         path = self.folder / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["update"] <= self.state.update]
+        kept = [line for line in lines if _update_of(line) <= self.state.update]
         half = path.with_name(f".{path.name}.{os.getpid()}")
         half.write_text("".join(kept))
         half.rename(path)
+
+
+def _update_of(line: str) -> float:
+    """The update that a line of the log belongs to; infinite for a line that a crash left damaged."""
+    try:
+        return float(json.loads(line)["update"]) if line.endswith("\n") else math.inf
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def write_json(path: Path, content: Any) -> None:

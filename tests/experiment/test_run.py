@@ -50,7 +50,7 @@ def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -
         config, tmp_path / "part", report=lambda m, c: None, checkpoint=tmp_path / "part/checkpoint",
         on_update=lambda record: seen.append(record.update),
     )  # fmt: skip
-    assert seen == [1, 2, 3, 4, 4, 5, 6]  # the fourth came after the checkpoint and is done again
+    assert seen == [1, 2, 3, 4, 5, 6]  # the fourth came after the last evaluation, and was kept all the same
     assert resumed.metrics == whole.metrics
     ours, theirs = weights_of(tmp_path / "part"), weights_of(tmp_path / "whole")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
@@ -94,8 +94,11 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
     baseline = {"kid_a": 0.1, "kid_a_stderr": 0.01, "kid_b": 0.2, "fid_a_40": 3.0}
     assert score({"kid_a": 0.05, "kid_b": 0.02}, baseline) == pytest.approx((0.5 + 0.1) / 2)
+    # where the base model is at the noise already, twice its error is the unit, and a larger KID is still worse
+    noise = {"kid_a": -0.001, "kid_a_stderr": 0.002}
+    assert score({"kid_a": 0.004}, noise) == pytest.approx(1)
     # an update with a vanishing learning rate leaves the base model: its score is 1
-    config = tiny(updates=1, evaluations=1, learning_rate=1e-12, ema=0.0)
+    config = tiny(updates=1, evaluations=1, learning_rate=1e-12, ema=0.0, evaluation_images=500)
     outcome = run(config, tmp_path / "run", report=lambda m, c: None)
     assert outcome.metrics["score"] == pytest.approx(1, rel=1e-3)
 
