@@ -95,7 +95,12 @@ def _scale(
         panel.yaxis.set_minor_formatter(FuncFormatter(_one_two_five) if few else NullFormatter())
         return
     panel.set_yscale("symlog", linthresh=smallest)
-    panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=(1, 2, 5)))
+    # a trial that diverges may leave the panel; the others decide its range
+    top = min(max(values), 5 * max(scores[name] for scores in levels.values())) if levels else max(values)
+    bottom = min(min(values), -smallest)
+    panel.set_ylim(1.5 * bottom, 1.5 * max(top, smallest))
+    subs = (1,) if max(top, -bottom) > 1000 * smallest else (1, 2, 5)
+    panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=subs))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
 
