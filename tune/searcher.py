@@ -94,8 +94,12 @@ class StudySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remember an evaluation."""
-        trial, value = self._running.get(trial_id), result.get(METRIC)
-        if trial is not None and value is not None and math.isfinite(value):
+        if trial_id in self._running:
+            self._report(self._running[trial_id], result)
+
+    def _report(self, trial: Trial, result: dict[str, Any]) -> None:
+        value, known = result.get(METRIC), self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if value is not None and math.isfinite(value) and int(result[TIME]) not in known:
             trial.report(value, int(result[TIME]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -104,6 +108,8 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         value = (result or {}).get(METRIC)
+        if result is not None:
+            self._report(trial, result)  # Tune hands the result that stopped a trial here alone
         if error or result is None or value is None or not math.isfinite(value):
             self._study.tell(trial, state=TrialState.FAIL)
         elif result[TIME] < self._updates:

@@ -53,7 +53,10 @@ def _plain(row: Row) -> object:
 def _overall(against: Mapping[str, str], trained: str) -> str:
     held_out = {space: found for space, found in against.items() if space != trained}
     behind = [f"{space} {_CHANGES[found]}" for space, found in held_out.items() if found != BETTER]
-    if against.get(trained) != BETTER:
+    if trained not in against:
+        every = [f"{space} {_CHANGES[found]}" for space, found in held_out.items()]
+        return f"The trained space, {trained}, was not measured; held out, {', '.join(every)}."
+    if against[trained] != BETTER:
         return f"Finetuning did not improve the space that it trained on: {trained} {_CHANGES[against[trained]]}."
     if not held_out:
         return f"It improves in the trained space, {trained}; no other was measured, so nothing is known beyond it."
@@ -79,7 +82,7 @@ def _space_line(space: str, trained: bool, finetuned: Row, same: Row, larger: Se
     return text + "."
 
 
-_AGAINST = {BETTER: "better than", WORSE: "worse than", EQUAL: "no different from"}
+_AGAINST = {BETTER: "better than", WORSE: "worse than", EQUAL: "within two standard errors of"}
 
 
 def _kid(row: Row, name: str) -> str:

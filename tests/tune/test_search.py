@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,46 +40,13 @@ def leaderboard(study):
         return list(csv.DictReader(stream))
 
 
-def runs(folder):
+def runs(folder, study=None):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    found = [run for run in found if study is None or run.data.tags["study"] == study]
     return client, {run.data.tags.get("trial", "study"): run for run in found}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "--dataset is missing"),
-        (["--dataset", "nope"], "nope"),
-        (["--dataset", "digits", "--space", "kernel=foo"], "'foo' is not known"),
-        (["--dataset", "digits", "--steps", "5000"], "5000"),
-        (["--dataset", "digits", "--updates", "3", "--evaluations", "4"], "evaluations is 4"),
-        (["--dataset", "digits", "--output", "old"], "--resume old"),
-        (["--resume", "nowhere"], "there is no study in nowhere"),
-        (["--resume", "old", "--steps", "5"], "--steps can't be changed"),
-    ],
-)
-def test_wrong_input_is_one_sentence_and_status_2(tmp_path, arguments, words):
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "study.json").write_text("{}")
-    ended = search(tmp_path, *arguments, script=REAL)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert words in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
-    assert not (tmp_path / "studies").exists()
-
-
-def test_an_unreachable_server_is_said_before_any_work(tmp_path):
-    started = time.monotonic()
-    uri = "http://127.0.0.1:9"  # the discard port
-    ended = fake(tmp_path, "--dataset", "digits", MLFLOW_TRACKING_URI=uri)
-    assert ended.returncode == 2
-    assert uri in ended.stderr
-    assert not (tmp_path / "studies").exists()
-    assert time.monotonic() - started < 30  # on a busy machine
 
 
 @pytest.mark.slow
@@ -184,7 +152,8 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
 
 
 def real(folder, output, *arguments):
-    fixed = ["--dataset", "digits", "--updates", 4, "--evaluations", 2, "--images", 100, "--concurrent", 1]
+    fixed = ["--dataset", "digits", "--updates", 4, "--evaluations", 2, "--images", 100, "--concurrent", 1,
+             "--final-images", 60]  # fmt: skip
     return search(folder, *fixed, "--output", output, *arguments, script=SPY)
 
 
@@ -205,4 +174,34 @@ def test_workers_and_tunes_own_process_give_the_same_numbers_and_leave_nothing_b
     assert "placement groups: []" in there.stdout
     assert (tmp_path / "there" / "best" / "unet" / "config.json").is_file()
     for study in ("here", "there"):
-        assert {each.name for each in (tmp_path / study).glob("samples_*")} >= {"samples_base.png", "samples_real.png"}
+        sheets = {each.stem for each in (tmp_path / study / "samples").iterdir()}
+        assert sheets == {"real", "finetuned", "base_5", "base_20", "base_50"}
+        check_pages(tmp_path, tmp_path / study)
+
+
+def check_pages(folder, study):
+    """What MLflow's pages and the report show of a study whose trials finetuned."""
+    client, recorded = runs(folder, study.name)
+    trials = {number: run for number, run in recorded.items() if number != "study"}
+    params, evaluated = [set(run.data.params) for run in trials.values()], []
+    assert all(each == params[0] for each in params)
+    for run in trials.values():
+        assert {"kernel", "features", "schedule", "sampler", "steps", "outcome"} <= set(run.data.tags)
+        evaluated.append({name for name in run.data.metrics if name.startswith(("kid_", "fid_"))})
+        assert {"score", "mmd2", "grad_norm"} <= set(run.data.metrics)
+        images = [each.path for each in client.list_artifacts(run.info.run_id, "images")]
+        steps = {int(re.search(r"samples.*?step.*?(\d+)", path)[1]) for path in images}
+        assert max(steps) == max(metric.step for metric in client.get_metric_history(run.info.run_id, "score"))
+    assert all(names == evaluated[0] for names in evaluated)  # of the stopped ones too
+    own = recorded["study"]
+    budgets = [metric.step for metric in client.get_metric_history(own.info.run_id, "base_kid_classifier")]
+    assert budgets == [5, 20, 50]
+    assert {"finetuned_kid_contrastive", "real_fid_classifier_898"} <= set(own.data.metrics)
+    report = (study / "report.md").read_text()
+    assert own.data.tags["mlflow.note.content"].splitlines()[0] in report
+    artifacts = {each.path for each in client.list_artifacts(own.info.run_id)}
+    assert artifacts == {"leaderboard.csv", "report.md", "curves.png", "samples.png", "scores.json"}
+    code = report.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    assert len(names["images"]) == 16
