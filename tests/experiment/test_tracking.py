@@ -206,3 +206,19 @@ def test_the_command_records_its_run(tmp_path, capsys):
     assert run.info.status == "FINISHED"
     assert run.data.tags["steps"] == run.data.params["steps"] == "3"
     assert {"mmd2", "score"} <= set(run.data.metrics)
+
+
+def test_what_is_known_at_the_end_is_stored_once_and_changed_files_are_sent_again(folder):
+    report = folder / "report.md"
+    for attempt, value in enumerate((1.0, 1.0, 2.0)):  # a study that is continued twice
+        report.write_text(f"{value}")
+        tracker = Tracker("experiment")
+        run = follow(tracker, folder)
+        run.close("FINISHED", {}, [(report, "")], [("base_kid", 9.0, 5), ("base_kid", 3.0, 20), ("best_kid", value, 5)])
+        assert tracker.close() == [], attempt
+    info, history, client = stored(run, "base_kid")
+    assert [(each.step, each.value) for each in history] == [(5, 9.0), (20, 3.0)]
+    assert info.data.metrics == {"base_kid": 3.0, "best_kid": 2.0}
+    assert [each.value for each in client.get_metric_history(run.run_id, "best_kid")] == [1.0, 2.0]
+    with open(client.download_artifacts(run.run_id, "report.md")) as stream:
+        assert stream.read() == "2.0"
