@@ -1,6 +1,7 @@
 """What a run leaves in its folder, and how others read it while the run goes on.
 
 config.json          the leaves of the configuration
+baseline.json        the base model's scores
 metrics.jsonl        one JSON object a line: `update`, `time` and metrics
 samples_<update>.png sample sheets
 checkpoint/          the latest state, to go on from
@@ -10,15 +11,45 @@ model/               the finetuned diffusers pipeline
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmd_ddm.finetuning.checkpoint import former_of
 
+CONFIG = "config.json"
+BASELINE = "baseline.json"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 CHECKPOINT = "checkpoint"
+
+
+def append_row(folder: Path, row: Mapping[str, float]) -> None:
+    """Add a row to a run's metrics, with the time."""
+    with (folder / METRICS).open("a") as file:
+        file.write(json.dumps({"time": time.time(), **row}) + "\n")
+
+
+def truncate_rows(folder: Path, update: int) -> None:
+    """Drop the rows after an update, and lines that a crash left damaged: they are computed again."""
+    rows, _ = read_rows(folder / METRICS)
+    kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
+    _write(folder / METRICS, "".join(kept))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, complete or not at all."""
+    _write(path, json.dumps(content, indent=1))
+
+
+def _write(path: Path, text: str) -> None:
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(text)
+    half.rename(path)
 
 
 def read_rows(file: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:

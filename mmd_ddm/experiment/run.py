@@ -6,24 +6,22 @@ Files in the run's folder, all written by rank 0: `config.json`, `baseline.json`
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.gather import Collective, SingleCollective, share
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.sheets import save_sheet
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.record import BASELINE, CHECKPOINT, CONFIG, MODEL, append_row, truncate_rows, write_json
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.gradient import GRADIENTS
@@ -142,9 +140,9 @@ class _Run:
         self.metrics: dict[str, float] = {}
         self.last: UpdateRecord | None = None
         if self.leader:
-            write_json(folder / "config.json", self.config.flat())
-            write_json(folder / "baseline.json", self.baseline)
-            self._truncate_log()
+            write_json(folder / CONFIG, self.config.flat())
+            write_json(folder / BASELINE, self.baseline)
+            truncate_rows(folder, self.state.update)
 
     def execute(self, on_update: Callable[[UpdateRecord], None], should_stop: Callable[[], bool]) -> Outcome:
         def record(update: UpdateRecord) -> None:
@@ -192,17 +190,21 @@ class _Run:
         return self._evaluate()
 
     def _evaluate(self) -> dict[str, float]:
+        with self._without_dropout() as denoiser:
+            return self.parts.evaluator(denoiser)
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[Denoiser]:
         denoiser = self.parts.denoiser
         training = denoiser.training
         denoiser.eval()
-        scores = self.parts.evaluator(denoiser)
+        yield denoiser
         denoiser.train(training)
-        return scores
 
     def _record(self, record: UpdateRecord) -> None:
         self.last = record
         if self.leader:
-            self._log({"update": record.update, "mmd2": record.mmd2, "grad_norm": record.grad_norm})
+            append_row(self.folder, record._asdict())
 
     def _milestone(self, state: TrainingState) -> None:
         ended = state.update == self.config.optimization.updates
@@ -222,7 +224,7 @@ class _Run:
         }
         kept = self._save(state, better, ended) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
-        self.final = self.folder / "model" if ended else None
+        self.final = self.folder / MODEL if ended else None
         self.report(dict(self.metrics), kept)
 
     def _save(self, state: TrainingState, weights: str, ended: bool) -> Path:
@@ -235,15 +237,16 @@ class _Run:
             self._sheet(state.update)
             if ended:
                 self._export(weights)
-        self._log(self.metrics)
+        append_row(self.folder, self.metrics)
         return self._keep(state)
 
     def _keep(self, state: TrainingState) -> Path:
-        return save_checkpoint(state, self.folder / "checkpoint", dict(self.config.trajectory()))
+        return save_checkpoint(state, self.folder / CHECKPOINT, dict(self.config.trajectory()))
 
     def _sheet(self, update: int) -> None:
-        evaluator, denoiser = self.parts.evaluator, self.parts.denoiser
-        images = evaluator.sample(denoiser, range(min(SHEET_IMAGES, evaluator.images)))
+        evaluator = self.parts.evaluator
+        with self._without_dropout() as denoiser:
+            images = evaluator.sample(denoiser, range(min(SHEET_IMAGES, evaluator.images)))
         save_sheet(images, self.folder / f"samples_{update:06d}.png")
 
     def _export(self, weights: str) -> None:
@@ -255,35 +258,6 @@ class _Run:
             "config": self.config.flat(),
         }
         save_pipeline(
-            self.parts.denoiser, self.parts.scheduler, self.folder / "model",
+            self.parts.denoiser, self.parts.scheduler, self.folder / MODEL,
             sampler=c.sampler, timesteps=self.parts.chain.timesteps, eta=c.eta, variance=c.variance, record=record,
         )  # fmt: skip
-
-    def _log(self, entry: dict[str, float]) -> None:
-        line = json.dumps({"time": time.time(), **entry})
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(line + "\n")
-
-    def _truncate_log(self) -> None:
-        """Drop what was logged after the checkpoint, a line torn by a crash included: it is computed again."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if _update_of(line) <= self.state.update]
-        half = path.with_name(f".{path.name}.{os.getpid()}")
-        half.write_text("".join(kept))
-        half.rename(path)
-
-
-def _update_of(line: str) -> float:
-    """The update that a line of the log belongs to; infinite for a line that a crash left damaged."""
-    try:
-        return float(json.loads(line)["update"]) if line.endswith("\n") else math.inf
-    except (ValueError, TypeError, KeyError):
-        return math.inf
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, complete or not at all."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(json.dumps(content, indent=1))
-    half.rename(path)
