@@ -74,10 +74,17 @@ def _space_line(space: str, trained: bool, finetuned: Row, same: Row, larger: Se
         f"{space} ({'trained on' if trained else 'held out'}): KID {_kid(same, name)} for the base model and "
         f"{_kid(finetuned, name)} finetuned, both with {steps} evaluations; "
     )
-    found = [(row.subject.steps, compare(finetuned.scores, row.scores, space)) for row in larger]
-    words = [f"{_AGAINST[result]} the base model with {budget}" for budget, result in found]
-    text += " and ".join(words) if words else "no larger budget was measured"
-    if finetuned.scores[name] <= CERTAIN * finetuned.scores.get(f"{name}_stderr", 0):
+    budgets: dict[str, list[str]] = {}
+    for row in larger:
+        budgets.setdefault(compare(finetuned.scores, row.scores, space), []).append(f"with {row.subject.steps}")
+    words = [f"{_AGAINST[result]} the base model {' and '.join(found)}" for result, found in budgets.items()]
+    text += ", and ".join(words) if words else "no larger budget was measured"
+    kid, error = finetuned.scores[name], finetuned.scores.get(f"{name}_stderr", 0)
+    if kid < -CERTAIN * error:
+        text += (
+            ". It is below zero by more than its error: closer to the real images that it was trained on than new ones"
+        )
+    elif kid <= CERTAIN * error:
         text += f". With {finetuned.images} images it can't be told from the real ones here"
     return text + "."
 

@@ -48,6 +48,7 @@ def test_larger_budgets_are_compared_with_and_what_errors_hide_is_said():
     assert "better than the base model with 20" in line
     assert "can't be told from the real ones" in line
     assert verdicts(found[:1], "a") == []
+    assert "trained on than new ones" in verdicts(rows(scores(a=(-0.5, 0.2)), scores(a=(9, 0.5))), "a")[1]
 
 
 def test_a_trained_space_that_was_not_measured_is_said():
