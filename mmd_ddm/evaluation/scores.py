@@ -17,7 +17,7 @@ from mmd_ddm.evaluation.fid import fid
 from mmd_ddm.evaluation.kid import kid
 from mmd_ddm.features.space import FeatureSpace
 
-SAMPLING_BATCH = 500
+SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
 
 
 def to_uint8(images: Tensor) -> Tensor:
