@@ -31,7 +31,7 @@ def published(dataset: str) -> Config:
 
 
 def best(dataset: str) -> Config:
-    """What our own measurements on digits prefer (README, "Measured").
+    """What our own measurements on digits prefer (README, "What it gives on digits").
 
     A characteristic kernel in the self-supervised space, the whole bank, and a learning rate at which the raw weights
     oscillate but their average does not.
