@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 
-from mmd_ddm.experiment.record import MODEL
+from mmd_ddm.experiment.record import BASELINE, MODEL
 from tune.curves import CURVES, draw_curves
 from tune.leaderboard import LEADERBOARD, best_trial, markdown_table, write_leaderboard
 from tune.progress import plus_minus, point_text
@@ -14,7 +14,6 @@ from tune.recipe import command_line, loading_code
 from tune.samples import SAMPLES, draw_samples
 from tune.scores import REAL, SCORES, Row, read_scores
 from tune.study import COMPLETED, FAILED, RUNNING, STOPPED, Study, TrialRecord
-from tune.trial import BASELINE
 from tune.verdict import spaces, tie, verdicts
 
 REPORT, BEST = "report.md", "best"

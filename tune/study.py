@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.record import evaluations
+from mmd_ddm.experiment.record import evaluations, write_json
 
 if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config, Scalar
@@ -120,7 +120,7 @@ class Study:
         check_folder(folder)
         try:
             (folder / "trials").mkdir(parents=True, exist_ok=True)
-            _write(folder / _SETTINGS, asdict(settings))
+            write_json(folder / _SETTINGS, asdict(settings))
         except OSError as error:
             raise _unwritable(folder, error) from None
         return cls(folder.resolve(), settings)
@@ -144,7 +144,7 @@ class Study:
             raise UserError(f"{folder / _SETTINGS} is damaged ({error}); the study can't be continued") from None
         if trials is not None and trials != settings.trials:
             settings = replace(settings, trials=trials)
-            _write(folder / _SETTINGS, asdict(settings))
+            write_json(folder / _SETTINGS, asdict(settings))
         return cls(folder.resolve(), settings)
 
     @property
@@ -160,7 +160,7 @@ class Study:
         """Write down what a trial is, before it starts."""
         folder = self.trial_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / _CONFIG, {"config": config.flat(), "point": dict(point)})
+        write_json(folder / _CONFIG, {"config": config.flat(), "point": dict(point)})
 
     def trial_config(self, number: int) -> dict[str, Any]:
         """Return the leaves of a trial's configuration."""
@@ -170,7 +170,7 @@ class Study:
     def end_trial(self, number: int, outcome: str, reason: str, seconds: float) -> None:
         """Write down how a trial ended."""
         content = {"outcome": outcome, "reason": reason, "seconds": seconds}
-        _write(self.trial_folder(number) / _OUTCOME, content)
+        write_json(self.trial_folder(number) / _OUTCOME, content)
 
     def trial(self, number: int) -> TrialRecord:
         """Read one trial."""
@@ -210,9 +210,3 @@ def check_folder(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"the study's folder {folder} can't be written ({error.strerror}); give another --output")
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    fresh = file.with_suffix(".fresh")
-    fresh.write_text(json.dumps(content, indent=1))
-    fresh.replace(file)

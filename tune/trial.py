@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mmd_ddm.experiment.ray_train import Job, fit
+from mmd_ddm.experiment.record import BASELINE, write_json
 from tune.study import Study
 
 STUDY = "study"  # key of the folder in what Tune hands to a trial
 FAILURE = "failure.txt"
-BASELINE = "baseline.json"
 
 
 def run_trial(settings: dict[str, Any]) -> None:
@@ -66,10 +66,7 @@ class Baseline:
         with (self._folder / ".baseline.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
             if not file.exists():
-                scores = _measure(self._config)
-                fresh = file.with_suffix(".fresh")
-                fresh.write_text(json.dumps(scores, indent=1))
-                fresh.replace(file)
+                write_json(file, _measure(self._config))
             found: dict[str, float] = json.loads(file.read_text())
         return found
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmd_ddm.experiment.mlflow_store import connect, first_line, tracking_uri
-from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets
+from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -248,9 +248,7 @@ class _Memory:
     def remember(self, **changes: Any) -> None:
         self.data.update(changes)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".fresh")
-        fresh.write_text(json.dumps(self.data))
-        fresh.replace(self._file)
+        write_json(self._file, self.data)
 
 
 def tags(config: Mapping[str, Any]) -> dict[str, str]:
