@@ -1,49 +1,31 @@
-"""The data sets the project knows by name, each with its base model and its feature spaces."""
+"""The data sets the project knows by name, each with its base model and its feature spaces, and the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 
-from torch import Tensor
-
+from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
+from mmd_ddm.data.decode import CorruptImageError, is_grey
 from mmd_ddm.data.digits import read_digits
+from mmd_ddm.data.entry import Entry
+from mmd_ddm.data.home import HOME
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.prepare import prepare, store_folder
+from mmd_ddm.data.readers.hub import PREFIX
+from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.source import Source
+from mmd_ddm.data.rows import MANIFEST, Rows
 from mmd_ddm.errors import UserError
 
-Reader = Callable[[], tuple[Tensor, Tensor | None]]
+OWN = "own"
+_HEADERS = 64  # images that decide whether a data set of the user is grey
+_SPACES = ("inception", "clip")
+_MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as a shell has it
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One data set of the catalogue.
-
-    Args:
-        name: What users call it.
-        source: Where the images come from, for people.
-        licence: Terms of the images.
-        size: Number of images.
-        channels: 1 (grey) or 3 (colour).
-        resolution: Height and width of an image, in pixels.
-        mirrored: Whether mirror images belong to the set.
-        base_model: Pretrained diffusion model that is finetuned on it: the name of a folder shipped in
-            `mmd_ddm/pretrained/weights`, another folder or a hub id.
-        feature_spaces: Feature spaces that fit it, a supervised one first, a self-supervised one last.
-        read: Reads the images (uint8, M x C x H x W) and their labels (int64) or None.
-    """
-
-    name: str
-    source: str
-    licence: str
-    size: int
-    channels: int
-    resolution: int
-    mirrored: bool
-    base_model: str
-    feature_spaces: tuple[str, ...]
-    read: Reader
-
-
+# Sizes, files and columns of the hub's data sets: their pages there (read 2026). Mirror images: Ho et al. 2020,
+# Appendix B, for CIFAR-10 and LSUN; the published DDIM data code for CelebA; the published improved-diffusion data code
+# mirrors nothing, so neither did the base model of ImageNet-64.
 _ENTRIES = (
     Entry(
         name="digits",
@@ -57,48 +39,202 @@ _ENTRIES = (
         feature_spaces=("classifier", "contrastive"),
         read=read_digits,
     ),
+    Entry(
+        name="cifar10",
+        source="CIFAR-10, training images (Krizhevsky 2009)",
+        licence="none stated by its authors",
+        size=50_000,
+        channels=3,
+        resolution=32,
+        mirrored=True,
+        base_model="google/ddpm-cifar10-32",
+        feature_spaces=_SPACES,
+        origin="hub:uoft-cs/cifar10@main:plain_text/train-*.parquet",
+    ),
+    Entry(
+        name="celeba",
+        # the part that the base model was trained on; all 202 599 would put its test images into the real side
+        source="CelebA, aligned, training images (Liu et al. 2015)",
+        licence="non-commercial research only",
+        size=162_770,
+        channels=3,
+        resolution=64,
+        mirrored=True,
+        base_model="celeba64-ddim",
+        base_model_origin=(
+            "download the CelebA checkpoint that the README of ermongroup/ddim links, then: mmd-ddm import FILE "
+            f"--format ddim --resolution 64 --output {_MODELS}/celeba64-ddim"
+        ),
+        feature_spaces=_SPACES,
+        origin="hub:flwrlabs/celeba@main:img_align+identity+attr/train-*.parquet",
+        crop=CELEBA,
+    ),
+    Entry(
+        name="imagenet64",
+        # published results are on Downsampled ImageNet (box filter, Chrabaszcz et al. 2017), which is no longer
+        # offered; the hub's copy was made smaller by its uploader, so compare scores within it
+        source="ImageNet (ILSVRC 2012), training images at 64 x 64 (Deng et al. 2009)",
+        licence="non-commercial research and education only",
+        size=1_281_167,
+        channels=3,
+        resolution=64,
+        mirrored=False,
+        base_model="imagenet64-improved-diffusion",
+        base_model_origin=(
+            "download imagenet64_uncond_100M_1500K.pt, which the README of openai/improved-diffusion links, then: "
+            "mmd-ddm import imagenet64_uncond_100M_1500K.pt --format improved-diffusion --resolution 64 "
+            f"--output {_MODELS}/imagenet64-improved-diffusion"
+        ),
+        feature_spaces=_SPACES,
+        origin="hub:benjamin-paine/imagenet-1k-64x64@main:data/train-*.parquet",
+    ),
+    Entry(
+        name="lsun_church",
+        source="LSUN church outdoor, training images (Yu et al. 2015)",
+        licence="none stated by its authors",
+        size=126_227,
+        channels=3,
+        resolution=256,
+        mirrored=True,
+        base_model="google/ddpm-church-256",
+        feature_spaces=_SPACES,
+        # its uploader cut the 126 227 training images into 119 915 and 6 312, called train and test
+        origin="hub:tglcourse/lsun_church_train@main:data/*.parquet",
+        crop=CENTRE_BILINEAR,
+        labelled=False,  # its labels are the first letters of file names
+    ),
 )
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names of all known data sets."""
-    return tuple(each.name for each in _ENTRIES)
+    """Return the names of all known data sets, and of the user's own."""
+    return (*(each.name for each in _ENTRIES), OWN)
 
 
-def entry(name: str) -> Entry:
-    """Return the catalogue's entry of a data set.
-
-    Args:
-        name: One of `dataset_names()`.
-
-    Returns:
-        Its entry; reads nothing.
-
-    Raises:
-        UserError: If there is no data set of that name.
-    """
-    for each in _ENTRIES:
-        if each.name == name:
-            return each
-    raise UserError(f"There is no data set {name!r}; choose one of: {', '.join(dataset_names())}.")
-
-
-def load_dataset(name: str) -> ImageSet:
-    """Read a data set of the catalogue into memory.
+def entry(name: str, data: str | None = None, resolution: int | None = None) -> Entry:
+    """Return what is known about a data set.
 
     Args:
         name: One of `dataset_names()`.
+        data: Where the images are, in place of where they are downloaded from: what `open_source` takes, or the
+            folder of a prepared store. The user's own data set needs it.
+        resolution: In place of the catalogue's, in pixels. The user's own data set needs it.
 
     Returns:
-        Its images and labels.
+        Its entry. Of the images at `data`, their number, unless they would have to be downloaded; of the user's own,
+        which are downloaded if they have to be, also whether the headers of the first 64 say that all are grey.
 
     Raises:
-        UserError: If there is no data set of that name.
-        ValueError: If what was read is not what the entry says.
+        UserError: If there is no data set of that name, nothing at `data`, or something missing or superfluous.
     """
-    found = entry(name)
-    images, labels = found.read()
-    expected = (found.size, found.channels, found.resolution, found.resolution)
-    if tuple(images.shape) != expected:
-        raise ValueError(f"The images of {name!r} have shape {tuple(images.shape)}, not {expected}.")
-    return ImageSet(found.name, images, labels, found.mirrored)
+    if resolution is not None and resolution < 1:
+        raise UserError(f"the resolution is {resolution}; it must be at least 1 pixel")
+    if data is not None and not data.strip():
+        raise UserError("the path of the data is empty; name where the images are")
+    if name == OWN:
+        return _own(data, resolution)
+    for found in _ENTRIES:
+        if found.name == name:
+            break
+    else:
+        raise UserError(f"There is no data set {name!r}; choose one of: {', '.join(dataset_names())}.")
+    if found.origin is None and (data or resolution not in (None, found.resolution)):
+        raise UserError(f"{name} comes with the package, as it is; leave out --data and --resolution")
+    if resolution is not None:
+        found = replace(found, resolution=resolution)
+    if data is not None:
+        size = found.size if data.startswith(PREFIX) else len(_at(data))
+        found = replace(found, origin=_absolute(data), given=True, size=size)
+    return found
+
+
+def load_dataset(entry: Entry) -> ImageSet:
+    """Read a data set, prepared before or, if it is not, now.
+
+    Args:
+        entry: What `entry()` returned.
+
+    Returns:
+        Its images and labels; those of a prepared store stay on disk until they are asked for.
+
+    Raises:
+        UserError: If the images cannot be had, or are not what the entry says.
+    """
+    if entry.read is not None:
+        images, labels = entry.read()
+        expected = (entry.size, entry.channels, entry.resolution, entry.resolution)
+        if tuple(images.shape) != expected:
+            raise ValueError(f"The images of {entry.name!r} have shape {tuple(images.shape)}, not {expected}.")
+        return ImageSet(entry.name, images, labels, entry.mirrored)
+    folder = is_prepared(entry)
+    rows = Rows.open(folder) if folder else prepare(entry, store_folder(entry))
+    _check(entry, rows)
+    return ImageSet(entry.name, rows, rows.labels, entry.mirrored)
+
+
+def is_prepared(entry: Entry) -> Path | None:
+    """Return the store of a data set's prepared images if there is one; prepares and downloads nothing."""
+    if entry.origin is None:
+        return None
+    if (store := _store_at(entry.origin)) is not None:
+        return store
+    folder = store_folder(entry)
+    return folder if (folder / MANIFEST).is_file() else None
+
+
+def _own(data: str | None, resolution: int | None) -> Entry:
+    if data is None or resolution is None:
+        missing = "--data PATH" if data is None else "--resolution R"
+        raise UserError(f"the data set {OWN!r} is made of images of yours: name {missing} too")
+    found = _at(data)
+    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(data)
+    return Entry(
+        name=OWN,
+        source=data,
+        licence="the user's",
+        size=len(found),
+        channels=1 if grey else 3,
+        resolution=resolution,
+        mirrored=False,  # letters, maps and hearts show that mirroring is not always harmless, so it is not assumed
+        base_model=None,
+        feature_spaces=_SPACES,
+        origin=_absolute(data),
+        given=True,
+        crop=CENTRE_BICUBIC,
+    )
+
+
+def _all_grey(data: str) -> bool:
+    source = open_source(data)
+    grey = []
+    for content, _ in source.read(0, min(_HEADERS, len(source))):
+        try:
+            grey.append(is_grey(content))
+        except CorruptImageError:
+            continue  # `prepare` names it
+    return bool(grey) and all(grey)
+
+
+def _at(data: str) -> Rows | Source:
+    store = _store_at(data)
+    return open_source(data) if store is None else Rows.open(store)
+
+
+def _absolute(data: str) -> str:
+    """Processes that the entry is handed to may have another working directory."""
+    return data if data.startswith(PREFIX) else str(Path(data).expanduser().absolute())
+
+
+def _store_at(data: str) -> Path | None:
+    folder = Path(data).expanduser().absolute()
+    return folder if not data.startswith(PREFIX) and (folder / MANIFEST).is_file() else None
+
+
+def _check(entry: Entry, rows: Rows) -> None:
+    wanted = (entry.channels, entry.resolution, entry.resolution)
+    if tuple(rows.shape) != wanted:
+        has, asked = (f"{shape[0]} channels of {shape[1]} x {shape[2]}" for shape in (rows.shape, wanted))
+        raise UserError(f"{rows.folder} holds images with {has}, not {asked}; prepare the data set as you want it")
+    size = len(rows) + int(rows.record.get("skipped", 0))
+    if not entry.given and size != entry.size:
+        raise UserError(f"{rows.folder} holds {size} images, but {entry.name} has {entry.size}; delete it")

@@ -1,13 +1,16 @@
-"""A set of images in memory, as every stage of the project receives it."""
+"""A set of images, in memory or in a prepared store, as every stage of the project receives it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from mmd_ddm.data.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class ImageSet:
 
     Args:
         name: Name in the catalogue.
-        images: M x C x H x W, uint8.
+        images: M x C x H x W, uint8: a tensor, or rows of a store, which stay on disk until they are asked for.
         labels: M class numbers (int64), or None where the set has no classes.
         mirrored: Whether a mirror image is as good a member of the set as the image itself.
 
@@ -25,15 +28,17 @@ class ImageSet:
     """
 
     name: str
-    images: Tensor
+    images: Tensor | Rows
     labels: Tensor | None
     mirrored: bool
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or len(self.images) == 0:
+        shape = (len(self), *self.images.shape[-3:])
+        whole = isinstance(self.images, Rows) or self.images.ndim == 4
+        if self.images.dtype != torch.uint8 or not whole or len(shape) != 4 or len(self) == 0:
             found = f"{self.images.dtype} of shape {tuple(self.images.shape)}"
             raise ValueError(f"Images of {self.name!r} must be uint8, M x C x H x W with M > 0, not {found}.")
-        if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]):
+        if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != (len(self),)):
             raise ValueError(f"Labels of {self.name!r} must be int64, one for each image.")
 
     def __len__(self) -> int:
@@ -42,16 +47,22 @@ class ImageSet:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self.images.shape[-3:]
         return channels, height, width
 
     def floats(self, indices: Tensor | slice = slice(None)) -> Tensor:
         """Return the images (or those at `indices`) as float32 in [-1, 1]: value / 127.5 - 1."""
         return self.images[indices].to(torch.float32) / 127.5 - 1
 
+    def pieces(self, size: int) -> Iterator[Tensor]:
+        """All images in order, uint8, at most `size` at a time; not to be written to."""
+        yield from self.images.pieces(size) if isinstance(self.images, Rows) else self.images.split(size)
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the images' type, shape and bytes: equal for equal images, on any machine."""
+        """SHA-256 of the images: equal for equal images that are kept in the same way, on any machine."""
+        if isinstance(self.images, Rows):
+            return self.images.fingerprint
         digest = hashlib.sha256(f"{self.images.dtype} {tuple(self.images.shape)} ".encode())
         digest.update(self.images.contiguous().numpy().data)
         return digest.hexdigest()

@@ -5,11 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from mmd_ddm.data.catalogue import dataset_names, entry, load_dataset
+from mmd_ddm.data.catalogue import entry, load_dataset
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.errors import UserError
-from mmd_ddm.features.space import available_feature_spaces
-from mmd_ddm.pretrained.load import SHIPPED
 
 # the bank on a user's disk is found by this number, so it must not change from one release to the next
 DIGITS_FINGERPRINT = "9bb7385f13dedc7f932b229eca08c8aeb7cde2ee33cbf636d6eda50ff1e62e8d"
@@ -17,7 +14,7 @@ DIGITS_FINGERPRINT = "9bb7385f13dedc7f932b229eca08c8aeb7cde2ee33cbf636d6eda50ff1
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
-    return load_dataset("digits")
+    return load_dataset(entry("digits"))
 
 
 def test_each_count_of_dark_cells_has_its_grey(digits: ImageSet) -> None:
@@ -59,26 +56,11 @@ def test_fingerprint_does_not_depend_on_the_memory_layout(digits: ImageSet) -> N
     assert ImageSet("digits", transposed, None, False).fingerprint == digits.fingerprint
 
 
-@pytest.mark.parametrize("name", dataset_names())
-def test_entries_name_what_is_there(name: str) -> None:
-    found = entry(name)
-    assert found.source
-    assert found.licence
-    assert set(found.feature_spaces) <= set(available_feature_spaces(name))
-    assert (SHIPPED / found.base_model).is_dir() or found.base_model.count("/") == 1
-
-
 def test_digits_are_what_their_entry_says(digits: ImageSet) -> None:
     found = entry("digits")
     assert len(digits) == found.size
     assert digits.image_shape == (found.channels, found.resolution, found.resolution)
     assert digits.mirrored == found.mirrored
-
-
-def test_unknown_data_set_names_the_known() -> None:
-    for ask in (entry, load_dataset):
-        with pytest.raises(UserError, match=r"'mnist'.*digits"):
-            ask("mnist")
 
 
 def test_wrong_tensors_are_refused(digits: ImageSet) -> None:

@@ -1,0 +1,193 @@
+"""From the bytes of an image file to pixels: every mode that Pillow knows.
+
+Transparent images are laid on white. Colour becomes grey by Pillow's luma, (299 R + 587 G + 114 B) / 1000. Grey values
+of 16 bits become round(v / 257), so that white stays white; of colour with 16 bits Pillow keeps the upper 8. The
+orientation that a camera noted (EXIF) is applied. Floating-point images must lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmd_ddm.data.crop import Crop, UnfitImageError, fit
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOST_PIXELS = 2**26  # of one image before cropping; more is taken for a decompression bomb
+_COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # tried first
+_STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # recognised by Pillow, not decoded
+_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # the end of the image, and all that a length follows
+_GREY = {"1", "L", "LA", "La", "I", "F"}
+
+
+class CorruptImageError(ValueError):
+    """The file is truncated, damaged, or no image at all."""
+
+
+@lru_cache(maxsize=1)
+def readable_formats() -> tuple[str, ...]:
+    """Names of the formats that Pillow opens and decodes, without EPS, which would run Ghostscript on the file."""
+    from PIL import Image
+
+    Image.init()
+    others = (name for name in Image.OPEN if name not in {*_COMMON, *_STUBS, "EPS"})
+    return (*_COMMON, *others)
+
+
+def decode(content: bytes | NDArray[np.uint8], channels: int, crop: Crop, resolution: int) -> NDArray[np.uint8]:
+    """Decode an image.
+
+    Args:
+        content: An encoded file, or pixels C x H x W.
+        channels: 1 (grey) or 3 (red, green, blue).
+        crop: How it becomes a square.
+        resolution: Height and width of the result, in pixels.
+
+    Returns:
+        channels x resolution x resolution.
+
+    Raises:
+        CorruptImageError: If the file cannot be decoded whole.
+        UnfitImageError: If the image is too small (nothing is ever enlarged) or has values of no known range.
+    """
+    image = _load(content) if isinstance(content, bytes) else _from_pixels(content)
+    image = fit(_in_channels(image, channels), crop, resolution)
+    pixels = np.array(image, dtype=np.uint8)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def is_grey(content: bytes | NDArray[np.uint8]) -> bool:
+    """Tell from the header of an image whether it has no colour.
+
+    Raises:
+        CorruptImageError: If it has no header that Pillow knows.
+    """
+    if not isinstance(content, bytes):
+        return len(content) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mode = _open(content).mode
+    return mode in _GREY or mode.startswith("I;16")
+
+
+def _open(content: bytes) -> Image.Image:
+    from PIL import Image
+
+    if not content:
+        raise CorruptImageError("is empty")
+    try:
+        image = Image.open(io.BytesIO(content), formats=readable_formats())
+    except Image.DecompressionBombError:
+        raise CorruptImageError(
+            f"has more than {MOST_PIXELS} pixels, which is taken for a decompression bomb"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise CorruptImageError("is no image of a known format") from None
+    except Exception as error:  # formats' plugins raise whatever a wrong byte leads to
+        raise CorruptImageError(f"is damaged ({error})") from None
+    if image.width * image.height > MOST_PIXELS:
+        size = f"{image.width} x {image.height}"
+        raise CorruptImageError(f"is {size}, more than {MOST_PIXELS} pixels, which is taken for a decompression bomb")
+    return image
+
+
+def _load(content: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tags beside the pixels; what is wrong with the pixels raises
+        image = _open(content)
+        try:
+            if image.format == "PNG":
+                _open(content).verify()  # checksums, which loading leaves out
+            image.load()
+        except Exception as error:
+            raise CorruptImageError(f"is truncated or damaged ({error})") from None
+        if image.format in ("JPEG", "MPO") and not _reaches_end(content):
+            raise CorruptImageError("is truncated or damaged (no end of image)")
+        return _upright(image)
+
+
+def _reaches_end(jpeg: bytes) -> bool:
+    """Whether the image of a JPEG file reaches its end marker.
+
+    What is missing may have been replaced by zeros, as downloads do that reserve their space; they decode to grey.
+    """
+    at = 2
+    while found := _JPEG_MARKER.search(jpeg, at):
+        at = found.end()
+        if jpeg[at - 1] == 0xD9:
+            return True
+        at += int.from_bytes(jpeg[at : at + 2], "big")  # a header; what follows one of a scan has no markers within
+    return False
+
+
+def _from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a damaged tag says nothing about the pixels
+        return image
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _in_channels(image: Image.Image, channels: int) -> Image.Image:
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bits(image).convert(mode)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode == "LAB":
+        image = _from_lab(image)
+    if image.has_transparency_data or image.mode in ("RGBa", "LA", "PA"):
+        image = _on_white(image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):  # false for NaN too
+            raise UnfitImageError(f"has floating-point values from {low:g} to {high:g}; they must lie in [0, 1]")
+        return Image.fromarray(np.round(values * 255).astype(np.uint8))
+    if low < 0 or high > 65535:
+        raise UnfitImageError(f"has values from {low} to {high}; 0 to 65535 are what is known how to read")
+    return Image.fromarray(((values.astype(np.int64) + 128) // 257).astype(np.uint8))
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
+    if converted is None:
+        raise UnfitImageError("is in CIELAB and was not converted")
+    return converted

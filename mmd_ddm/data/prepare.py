@@ -1,0 +1,205 @@
+"""Prepare a data set once: decode, crop and resize all images into a store that is read at no cost ever after.
+
+The work is cut into parts of a fixed number of images, spread over processes. A part is there whole or not at all, so
+what was killed goes on where it stopped, and gives the same store as if it had not been.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmd_ddm.data.crop import Crop, UnfitImageError
+from mmd_ddm.data.decode import CorruptImageError, decode
+from mmd_ddm.data.entry import Entry
+from mmd_ddm.data.home import cache_home
+from mmd_ddm.data.pool import run_parts
+from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.source import Source
+from mmd_ddm.data.rows import MANIFEST, Rows, RowWriter
+from mmd_ddm.errors import UserError
+
+VERSION = 1  # of what is made of an image, and of the parts: another number makes all stores anew
+FEWEST = 8  # images of a data set
+NAMED = 100  # images left out whose names are recorded
+_PART_BYTES, _PART_ROWS = 2**25, 4096
+_log = logging.getLogger(__name__)
+
+
+def prepare(entry: Entry, folder: Path, *, processes: int | None = None, skip_corrupt: bool = False) -> Rows:
+    """Prepare the images of a data set in a folder, or open what is prepared there already.
+
+    Args:
+        entry: The data set; one that is not embedded.
+        folder: Of the store.
+        processes: How many decode; None: one a core.
+        skip_corrupt: Leave out files that cannot be decoded, and record how many and which.
+
+    Returns:
+        The images, uint8, with their labels where the data set has classes.
+
+    Raises:
+        UserError: If the source, one of its images, the folder or the disk is not fit for it.
+    """
+    if processes is not None and processes < 1:
+        raise UserError(f"the number of processes is {processes}; it must be at least 1")
+    source = _source(entry)
+    _check_size(entry, len(source))
+    key = _key(entry, source)
+    with _turn(folder):
+        if (folder / MANIFEST).is_file():
+            return _opened(folder, key)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists already and is no store of images; name another folder")
+        try:
+            return _prepare(entry, source, folder, key, processes, skip_corrupt)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            needed = len(source) * entry.channels * entry.resolution**2 / 1e9
+            raise UserError(
+                f"no space is left for {folder}, which needs {needed:.2g} GB in all; make room and run it again, which "
+                "goes on where it stopped"
+            ) from None
+
+
+def store_folder(entry: Entry) -> Path:
+    """Return where the prepared images of a data set are kept: a folder for each state of its source.
+
+    Raises:
+        UserError: If the source is not there.
+    """
+    text = json.dumps(_key(entry, _source(entry)), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return cache_home() / "stores" / f"{entry.name}-{entry.resolution}-{digest}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process has to know to make a part."""
+
+    source: Source
+    writer: RowWriter
+    crop: Crop
+    channels: int
+    resolution: int
+    labelled: bool
+    part_rows: int
+    skip_corrupt: bool
+
+    def __call__(self, part: int) -> int:
+        """Make one part; returns the number of its images."""
+        start = part * self.part_rows
+        stop = min(start + self.part_rows, len(self.source))
+        rows = torch.empty((stop - start, *self.writer.shape), dtype=torch.uint8)
+        labels: list[int] = []
+        skipped: list[int] = []
+        row = start
+        try:
+            # closed before an image is named: some sources cannot be opened twice
+            with closing(self.source.read(start, stop)) as items:
+                for row, (content, label) in enumerate(items, start):
+                    try:
+                        pixels = decode(content, self.channels, self.crop, self.resolution)
+                    except CorruptImageError:
+                        if not self.skip_corrupt:
+                            raise
+                        skipped.append(row)
+                    else:
+                        rows[len(labels)] = torch.from_numpy(pixels)
+                        labels.append(-1 if label is None else label)
+        except CorruptImageError as error:
+            hint = "mend or remove it, or leave out what is damaged with --skip-corrupt"
+            raise UserError(f"{self.source.name(row)} {error}; {hint}") from None
+        except UnfitImageError as error:
+            raise UserError(f"{self.source.name(row)} {error}") from None
+        classes = torch.tensor(labels, dtype=torch.int64) if self.labelled else None
+        note = {"skipped": len(skipped), "names": [self.source.name(row) for row in skipped[:NAMED]]}
+        self.writer.write(part, rows[: len(labels)], classes, note)
+        return len(labels)
+
+
+def _prepare(
+    entry: Entry, source: Source, folder: Path, key: Mapping[str, Any], processes: int | None, skip_corrupt: bool
+) -> Rows:
+    shape = (entry.channels, entry.resolution, entry.resolution)
+    part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (entry.channels * entry.resolution**2)))
+    parts = -(-len(source) // part_rows)
+    writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=parts, key=key)
+    if not skip_corrupt and (earlier := _skipped(writer)[0]):
+        raise UserError(
+            f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}; go on with "
+            "--skip-corrupt, or delete that folder"
+        )
+    labelled = entry.labelled and source.labelled
+    work = _Work(source, writer, entry.crop, *shape[:2], labelled, part_rows, skip_corrupt)
+    missing = writer.missing()
+    if len(missing) < parts:
+        _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
+    run_parts(work, missing, f"preparing {entry.name}", processes)
+    skipped, names = _skipped(writer)
+    images = len(source) - skipped
+    if images < FEWEST:
+        raise UserError(f"{images} of the {len(source)} images could be decoded; a data set has at least {FEWEST}")
+    record = {"data set": entry.name, "key": dict(key), "images": images, "skipped": skipped, "skipped names": names}
+    return writer.finish(record)
+
+
+def _skipped(writer: RowWriter) -> tuple[int, list[str]]:
+    notes = writer.notes()
+    return sum(note["skipped"] for note in notes), [name for note in notes for name in note["names"]][:NAMED]
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """The right to prepare a folder: one process has it, and the others wait and then find the folder done."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.prepare").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("another process prepares %s; waiting for it", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _opened(folder: Path, key: Mapping[str, Any]) -> Rows:
+    rows = Rows.open(folder)
+    if rows.record.get("key") != json.loads(json.dumps(key)):
+        raise UserError(f"{folder} holds other images, or the same prepared otherwise; name another folder")
+    return rows
+
+
+def _source(entry: Entry) -> Source:
+    if entry.origin is None:
+        raise UserError(f"{entry.name} comes with the package; there is nothing to prepare")
+    if (Path(entry.origin).expanduser() / MANIFEST).is_file():
+        raise UserError(f"{entry.origin} is prepared already; use it as it is")
+    return open_source(entry.origin)
+
+
+def _check_size(entry: Entry, size: int) -> None:
+    if size < FEWEST:
+        raise UserError(f"{entry.origin} holds {size} images; a data set has at least {FEWEST}")
+    if not entry.given and size != entry.size:
+        raise UserError(
+            f"{entry.origin} holds {size} images, but {entry.name} has {entry.size}; the download is incomplete or "
+            "has changed: delete it and download it again, or name the images with --data PATH"
+        )
+
+
+def _key(entry: Entry, source: Source) -> dict[str, Any]:
+    return {
+        "source": source.identity, "crop": asdict(entry.crop), "channels": entry.channels,
+        "resolution": entry.resolution, "labelled": entry.labelled, "version": VERSION,
+    }  # fmt: skip

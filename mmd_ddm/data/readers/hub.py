@@ -1,0 +1,69 @@
+"""A data set of the Hugging Face hub, kept there as Parquet files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.data.readers.parquet import ParquetImages
+from mmd_ddm.data.readers.source import Item
+from mmd_ddm.errors import UserError
+
+PREFIX = "hub:"
+_SPEC = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[^:\s]+):(?P<files>\S+\.parquet)")
+
+
+class HubImages:
+    """Parquet files of a repository; nothing is downloaded before the first image, or their number, is asked for.
+
+    Args:
+        spec: hub:OWNER/NAME@REVISION:FILES, where FILES may have wildcards.
+
+    Raises:
+        UserError: If the spec is not of that form.
+    """
+
+    def __init__(self, spec: str) -> None:
+        found = _SPEC.fullmatch(spec)
+        if not found:
+            raise UserError(f"{spec!r} is no data set of the hub; write hub:OWNER/NAME@REVISION:FOLDER/*.parquet")
+        self.spec = spec
+        self._repository, self._revision, self._pattern = found.group("repository", "revision", "files")
+        self.identity: dict[str, Any] = {"kind": "hub", "spec": spec}
+
+    @cached_property
+    def _images(self) -> ParquetImages:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = snapshot_download(
+                self._repository, repo_type="dataset", revision=self._revision, allow_patterns=[self._pattern]
+            )
+        except Exception as error:  # no network, no such data set, not permitted: the library has a class for each
+            raise UserError(
+                f"{self.spec} cannot be downloaded ({type(error).__name__}); get {self._pattern} of the data set "
+                f"{self._repository} on a machine with a network, and name its folder with --data PATH"
+            ) from error
+        files = sorted(Path(folder).glob(self._pattern))
+        if not files:
+            raise UserError(f"the data set {self._repository} has no file {self._pattern} at {self._revision}")
+        return ParquetImages(Path(folder), files)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a column of class numbers."""
+        return self._images.labelled
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, row: int) -> str:
+        """File of an image, and its row there."""
+        return self._images.name(row)
+
+    def read(self, start: int, stop: int) -> Generator[Item, None, None]:
+        """Images `start` to `stop - 1`, with their class numbers."""
+        return self._images.read(start, stop)

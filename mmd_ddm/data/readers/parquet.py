@@ -1,0 +1,160 @@
+"""Parquet files in the Hugging Face layout: a column of encoded images, and one of class numbers if there is one."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Generator, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmd_ddm.data.readers.source import Item, printable, stamp
+from mmd_ddm.errors import UserError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label")
+
+
+class _Group(NamedTuple):
+    file: int
+    number: int  # within its file
+    first: int  # its first row, within the file
+    rows: int
+
+
+class ParquetImages:
+    """Images in Parquet files, one row group in memory at a time.
+
+    Args:
+        root: What the files' names are relative to.
+        files: Paths below it, in the order of the images.
+
+    Raises:
+        UserError: If a file is damaged, or has no column of images.
+    """
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self._files = tuple(files)
+        names = [file.relative_to(root).as_posix() for file in files]
+        self.identity: dict[str, Any] = {
+            "kind": "parquet", **stamp((name, file.stat()) for name, file in zip(names, files, strict=True)),
+        }  # fmt: skip
+        schemas, groups = [], []
+        for i, file in enumerate(files):
+            metadata = _opened(file).metadata
+            schemas.append(metadata.schema.to_arrow_schema())
+            sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+            starts = [0, *accumulate(sizes)]
+            groups += [_Group(i, number, starts[number], rows) for number, rows in enumerate(sizes) if rows]
+        self._groups = tuple(groups)
+        self._ends = tuple(accumulate(group.rows for group in groups))
+        self._images = tuple(_image_column(schema, file) for schema, file in zip(schemas, files, strict=True))
+        self._labels = _label_column(schemas)
+        self._last: tuple[_Group, Any] | None = None
+        if not groups:
+            raise UserError(f"{printable(root)} holds Parquet files without a row")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether there is a column of class numbers, none of them missing or negative (which means unknown)."""
+        import pyarrow.compute as pc
+
+        if self._labels is None:
+            return False
+        for file in self._files:
+            column = _opened(file).read([self._labels], use_threads=False).column(self._labels)
+            if column.null_count or (len(column) and pc.min(column).as_py() < 0):
+                return False
+        return True
+
+    def name(self, row: int) -> str:
+        """File of an image, and its row there."""
+        group, within = self._locate(row)
+        return f"{printable(self._files[group.file])}, row {group.first + within}"
+
+    def read(self, start: int, stop: int) -> Generator[Item, None, None]:
+        """Images `start` to `stop - 1`, with their class numbers."""
+        row = start
+        while row < stop:
+            group, within = self._locate(row)
+            number = min(stop - row, group.rows - within)
+            table = self._table(group).slice(within, number)
+            labels = table.column(self._labels).to_pylist() if self.labelled else [None] * number
+            for value, label in zip(table.column(self._images[group.file]), labels, strict=True):
+                yield self._content(value.as_py(), row), label
+                row += 1
+
+    def _content(self, value: Any, row: int) -> bytes:
+        if isinstance(value, dict):
+            path, value = value.get("path"), value["bytes"]
+            if value is None and path:
+                raise UserError(
+                    f"{self.name(row)} holds only the path {path!r} and no image; "
+                    "save the data set with its images embedded, or name the folder of image files"
+                )
+        content: bytes = value or b""
+        return content
+
+    def _locate(self, row: int) -> tuple[_Group, int]:
+        number = bisect_right(self._ends, row)
+        group = self._groups[number]
+        return group, row - (self._ends[number] - group.rows)
+
+    def _table(self, group: _Group) -> Any:
+        if self._last is None or self._last[0] != group:
+            columns = [self._images[group.file], *([self._labels] if self._labels else [])]
+            file = self._files[group.file]
+            try:
+                table = _opened(file).read_row_group(group.number, columns=columns, use_threads=False)
+            except (OSError, ValueError) as error:
+                raise UserError(f"{printable(file)} is damaged ({error}); get it again") from None
+            self._last = group, table
+        return self._last[1]
+
+
+def parquet_files(root: Path) -> list[Path]:
+    """Parquet files in a folder, nested, sorted by path; hidden ones are left out."""
+    found = (file for file in root.rglob("*.parquet") if file.is_file())
+    return sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(root).parts))
+
+
+def _opened(file: Path) -> Any:
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{printable(file)} is no Parquet file, or is damaged or incomplete ({error})") from None
+
+
+def _image_column(schema: Any, file: Path) -> str:
+    import pyarrow.types as kinds
+
+    def is_bytes(kind: Any) -> bool:
+        return kinds.is_binary(kind) or kinds.is_large_binary(kind)
+
+    for name in IMAGE_COLUMNS:
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        if is_bytes(kind) or (kinds.is_struct(kind) and any(f.name == "bytes" and is_bytes(f.type) for f in kind)):
+            return name
+        raise UserError(f"column {name!r} of {printable(file)} is {kind}, not encoded images (binary, or a struct of)")
+    columns = ", ".join(schema.names) or "none"
+    raise UserError(f"{printable(file)} has no column {' or '.join(IMAGE_COLUMNS)} of images; its columns: {columns}")
+
+
+def _label_column(schemas: Sequence[Any]) -> str | None:
+    import pyarrow.types as kinds
+
+    for name in LABEL_COLUMNS:
+        if all(name in schema.names and kinds.is_integer(schema.field(name).type) for schema in schemas):
+            return name
+    return None
