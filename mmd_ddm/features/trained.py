@@ -13,7 +13,8 @@ from torch import nn
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.classifier import classifier_network
 from mmd_ddm.features.contrastive import contrastive_network
-from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.features.space import SHIPPED, FeatureSpace
+from mmd_ddm.features.weights import weights_folder
 
 NETWORKS: dict[str, Callable[[tuple[int, int, int], int, int], nn.Sequential]] = {
     "classifier": classifier_network,
@@ -27,9 +28,22 @@ def weights_file(folder: Path, dataset: str, name: str) -> Path:
     return folder / f"{dataset}_{name}{_SUFFIX}"
 
 
-def trained_names(folder: Path, dataset: str) -> tuple[str, ...]:
-    """Return the names of the feature spaces in a folder that were trained on a data set, in order."""
-    return tuple(name for name in sorted(NETWORKS) if weights_file(folder, dataset, name).is_file())
+def find_trained(dataset: str, name: str) -> Path | None:
+    """Return the file of a feature space trained on a data set: a shipped one, or one in the folder of weights.
+
+    Args:
+        dataset: Name of the data set.
+        name: Any name.
+
+    Returns:
+        The file; None if there is none, or the name is none of `NETWORKS`.
+    """
+    if name not in NETWORKS:
+        return None
+    own = weights_folder()
+    folders = [SHIPPED] if own is None else [SHIPPED, own]
+    files = (weights_file(folder, dataset, name) for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def save_trained(space: FeatureSpace, width: int, record: Mapping[str, Any], file: Path) -> None:

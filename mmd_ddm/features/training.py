@@ -19,6 +19,7 @@ from mmd_ddm.features.space import FeatureSpace, features_of
 from mmd_ddm.features.trained import NETWORKS, save_trained, weights_file
 
 _HELD_OUT = 5  # one image in so many is not trained on, to measure accuracy
+_PART = 1024  # images at a time where all are looked at
 _WIDTHS = {"classifier": 16, "contrastive": 64}
 
 
@@ -122,8 +123,8 @@ def _classify(network: nn.Module, dataset: ImageSet, batch: int, dim: int, devic
         return classifier_loss(network(images), head, labels[chosen].to(device))
 
     def figures() -> dict[str, float]:
-        with torch.no_grad():
-            features = network(dataset.floats(held_out))
+        with torch.no_grad():  # in parts, as the activations of all held-out images would not fit in memory
+            features = torch.cat([network(dataset.floats(part)) for part in held_out.split(_PART)])
         return {"accuracy": accuracy(features, head.cpu(), labels[held_out])}
 
     return _Task(head, loss, figures)
@@ -149,9 +150,9 @@ def _contrast(network: nn.Module, dataset: ImageSet, batch: int, dim: int, devic
 
 def _with_unit_scale(name: str, network: nn.Module, dim: int, dataset: ImageSet) -> FeatureSpace:
     space = FeatureSpace(name, network, torch.ones(dim), dataset.image_shape)
-    squares, part = torch.zeros(dim, dtype=torch.float64), 1024
-    for first in range(0, len(dataset), part):  # a large set does not fit in memory as floats
-        features = features_of(space, dataset.floats(slice(first, first + part)))
+    squares = torch.zeros(dim, dtype=torch.float64)
+    for first in range(0, len(dataset), _PART):  # a large set does not fit in memory as floats
+        features = features_of(space, dataset.floats(slice(first, first + _PART)))
         squares += features.double().square().sum(0)
     if not squares.min() > 0:
         raise DivergenceError("A feature is zero on all images; train with another seed or learning rate.")

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mmd_ddm.data.catalogue import load_dataset
+from mmd_ddm.data.catalogue import entry, load_dataset
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.classifier import accuracy
@@ -17,7 +17,7 @@ from mmd_ddm.features.training import train_feature_space
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
-    return load_dataset("digits")
+    return load_dataset(entry("digits"))
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +120,50 @@ def test_divergence_is_not_saved(digits: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match="learning rate"):
         train_feature_space(digits, "classifier", tmp_path, updates=20, batch=16, learning_rate=1e30)
     assert not list(tmp_path.iterdir())
+
+
+class Stored:
+    """A stand-in for a large set whose images stay on disk: it remembers how many were asked for at once."""
+
+    name, mirrored, fingerprint, image_shape = "stored", True, "0" * 64, (3, 32, 32)
+
+    def __init__(self, count: int, file: Path) -> None:
+        size = count * 3 * 32 * 32
+        self.images = torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(count, 3, 32, 32)
+        self.images[::7] = 200
+        self.images[1::7, :, :16] = 90
+        self.labels = torch.arange(count) % 7 % 3
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def floats(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        found = self.images[indices].to(torch.float32) / 127.5 - 1
+        self.asked.append(len(found))
+        return found
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(5200, id="small"), pytest.param(50_000, id="cifar10", marks=pytest.mark.slow)]
+)
+def test_images_on_disk_are_read_in_parts(count: int, tmp_path: Path) -> None:
+    stored = Stored(count, tmp_path / "images")
+    figures = train_feature_space(stored, "classifier", tmp_path, updates=3, batch=8, width=8, dim=10)  # type: ignore[arg-type]
+    assert max(stored.asked) == 1024
+    assert sum(stored.asked) == 3 * 8 + count + count // 5  # batches, the scale, the accuracy
+    space = load_trained(weights_file(tmp_path, "stored", "classifier"))
+    assert 0 <= figures["accuracy"] <= 1
+    sample = stored.floats(slice(0, 700))
+    mean_squares = space(sample).double().square().mean(0)
+    torch.testing.assert_close(mean_squares, torch.ones(10).double(), rtol=0, atol=0.02)  # 700 is a multiple of 7
+
+
+@pytest.mark.parametrize("name", ["classifier", "contrastive"])
+def test_colour_images_of_64(name: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (12, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    train_feature_space(ImageSet("large", images, torch.arange(12) % 2, True), name, tmp_path, updates=1, batch=4)
+    space = load_trained(weights_file(tmp_path, "large", name))
+    assert space.image_shape == (3, 64, 64)
+    assert space(torch.zeros(1, 3, 64, 64)).shape == (1, 96)

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,24 +9,26 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import load_dataset
+from mmd_ddm.data.catalogue import entry, load_dataset
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.kid import kid
 from mmd_ddm.features.space import (
     SHIPPED,
     FeatureSpace,
     available_feature_spaces,
+    check_feature_space,
     features_of,
     load_feature_space,
+    weights_of,
 )
-from mmd_ddm.features.trained import load_trained, trained_names, weights_file
+from mmd_ddm.features.trained import find_trained, load_trained, weights_file
 
 NAMES = ("classifier", "contrastive")
 
 
 @pytest.fixture(scope="module")
 def real() -> Tensor:
-    return load_dataset("digits").floats()
+    return load_dataset(entry("digits")).floats()
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -31,8 +37,8 @@ def space(request: pytest.FixtureRequest) -> FeatureSpace:
 
 
 def test_both_are_available() -> None:
-    assert available_feature_spaces("digits") == NAMES
-    assert available_feature_spaces("nothing") == ()
+    assert available_feature_spaces("digits")[:2] == NAMES
+    assert not set(NAMES) & set(available_feature_spaces("nothing"))
 
 
 def test_they_are_small(space: FeatureSpace) -> None:
@@ -75,7 +81,7 @@ def test_wrong_image_shape_is_refused(space: FeatureSpace) -> None:
 
 
 def test_spaces_tell_bad_images_from_good_ones(space: FeatureSpace, real: Tensor) -> None:
-    labels = load_dataset("digits").labels
+    labels = load_dataset(entry("digits")).labels
     assert labels is not None
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))
     half, other = space(real[order[:898]]), space(real[order[898:]])
@@ -102,10 +108,52 @@ def test_spaces_are_different_networks() -> None:
 
 
 def test_unknown_space_names_the_ones_that_fit() -> None:
-    with pytest.raises(UserError, match=r"'inception'.*'digits'.*classifier, contrastive"):
-        load_feature_space("inception", "digits")
-    with pytest.raises(UserError, match=r"'classifier'.*'nothing'.*none"):
+    with pytest.raises(UserError, match=r"'incept'.*'digits'.*classifier, contrastive, inception,.*timm:MODEL\.$"):
+        load_feature_space("incept", "digits")
+    with pytest.raises(UserError, match=r"'classifier'.*'nothing'.*inception.*mmd-ddm pretrain .*--what classifier"):
         load_feature_space("classifier", "nothing")
+
+
+def test_trained_spaces_take_images_as_they_are() -> None:
+    with pytest.raises(UserError, match="'classifier' takes images as they are; use preprocessing 'evaluation'"):
+        load_feature_space("classifier", "digits", "published")
+    with pytest.raises(UserError, match="no preprocessing 'paper'; choose one of: evaluation, published"):
+        load_feature_space("classifier", "digits", "paper")
+
+
+def test_spaces_of_ones_own_come_after_those_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = weights_file(SHIPPED, "digits", "classifier")
+    for dataset in ("digits", "mine"):
+        shutil.copy(shipped, weights_file(tmp_path, dataset, "classifier"))
+    assert "classifier" not in available_feature_spaces("mine")
+    monkeypatch.setenv("MMD_DDM_WEIGHTS", str(tmp_path))
+    assert available_feature_spaces("mine")[0] == "classifier"
+    check_feature_space("classifier", "mine")
+    assert load_feature_space("classifier", "mine").dim == 96
+    assert weights_of("classifier", "digits") == (shipped, True, "shipped with mmd-ddm", shipped.stat().st_size)
+    own = weights_file(tmp_path, "mine", "classifier")
+    assert weights_of("classifier", "mine") == (own, True, "mmd-ddm pretrain", own.stat().st_size)
+    assert find_trained("mine", "contrastive") is None
+
+
+def test_identity_is_that_of_the_function(space: FeatureSpace) -> None:
+    assert load_feature_space(space.name, "digits").identity == space.identity
+    network, scale = space.network, space.scale
+    changed = scale.clone()
+    changed[3] += 1e-6
+    others = [
+        FeatureSpace("other", network, scale, space.image_shape),
+        FeatureSpace(space.name, network, scale, space.image_shape, preprocessing="halved"),
+        FeatureSpace(space.name, network, changed, space.image_shape),
+    ]
+    assert len({space.identity, *(other.identity for other in others)}) == 4
+
+
+def test_identity_is_the_same_in_every_process() -> None:
+    asked = "from mmd_ddm.features.space import load_feature_space as f; print(f('classifier', 'digits').identity)"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    again = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert again.stdout.strip() == load_feature_space("classifier", "digits").identity
 
 
 def test_loading_leaves_the_random_numbers_alone() -> None:
@@ -123,4 +171,3 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     for file in (cut, pickled, plain, absent):
         with pytest.raises(UserError, match=rf"{file.name}.*train it again"):
             load_trained(file)
-    assert trained_names(tmp_path, "digits") == ()

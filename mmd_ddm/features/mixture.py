@@ -1,0 +1,128 @@
+"""Several feature spaces at once: how a weighted sum of them is written, and their features side by side."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.features.inception import in_one_pass
+from mmd_ddm.features.preprocessing import EVALUATION
+from mmd_ddm.features.space import FeatureSpace, load_feature_space
+
+
+def parse_features(text: str) -> tuple[tuple[float, str], ...]:
+    """Read a weighted sum of feature spaces.
+
+    Args:
+        text: Names joined by +, each with or without a positive weight before it: `inception+0.5*clip`.
+
+    Returns:
+        (w_i, name_i) for each, w_i = 1 where none is written. The loss is sum_i w_i MMD^2 in space i.
+
+    Raises:
+        UserError: If a name or weight is missing, a weight isn't a positive number, or a name comes twice.
+    """
+    terms = []
+    for term in text.split("+"):
+        weight, star, name = term.rpartition("*")
+        terms.append((_weight(weight, text) if star else 1.0, name.strip()))
+    names = [name for _, name in terms]
+    if not all(re.fullmatch(r"[A-Za-z][\w.:/@-]*", name) for name in names):
+        raise UserError(f"Features are {text!r}; write names joined by +, such as inception+0.5*clip.")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"Features are {text!r}, with {name!r} twice; write it once, with the sum of its weights.")
+    return tuple(terms)
+
+
+class Mixture(nn.Module):
+    """Feature spaces side by side, in as few passes as possible: layers of one Inception network share one.
+
+    Args:
+        spaces: Feature spaces, at least one; their scales are kept.
+
+    Attributes:
+        names: Of the spaces, in order.
+        dims: Number of features of each.
+    """
+
+    def __init__(self, spaces: Sequence[FeatureSpace]) -> None:
+        super().__init__()
+        self.names = tuple(space.name for space in spaces)
+        self.dims = tuple(space.dim for space in spaces)
+        self.spaces = nn.ModuleList(spaces)
+        self._passes = _passes(spaces)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Mixture:
+        """Stay in evaluation mode, whatever the mode asked for: a feature space never changes."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features of images in all spaces.
+
+        Args:
+            images: N x C x H x W, in [-1, 1].
+
+        Returns:
+            N x sum(dims), space after space.
+        """
+        parts: dict[int, Tensor] = {}
+        for network, members in self._passes:
+            found = network(images).split([self.dims[member] for member in members], dim=1)
+            parts.update(zip(members, found, strict=True))
+        return torch.cat([parts[member] for member in range(len(self.dims))], dim=1)
+
+    def split(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Cut features into those of each space, N x dims[i]; views of the same memory."""
+        return features.split(list(self.dims), dim=1)
+
+
+def load_mixture(names: Sequence[str], dataset: str, preprocessing: str = EVALUATION) -> Mixture:
+    """Load several feature spaces to be used at once.
+
+    Args:
+        names: Names that `load_feature_space` takes, at least one.
+        dataset: Name of the data set whose images they will be given.
+        preprocessing: "evaluation" or "published".
+
+    Returns:
+        The spaces side by side, in the order of `names`.
+
+    Raises:
+        UserError: As `load_feature_space`.
+    """
+    return Mixture([load_feature_space(name, dataset, preprocessing) for name in names])
+
+
+def _passes(spaces: Sequence[FeatureSpace]) -> list[tuple[nn.Module, list[int]]]:
+    groups: list[list[int]] = []
+    for index, space in enumerate(spaces):
+        for group in groups:
+            if in_one_pass([spaces[group[0]].network, space.network]) is not None:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    passes: list[tuple[nn.Module, list[int]]] = []
+    for group in groups:
+        # the scales of published spaces are 1, so that their networks can be joined without them
+        joined = in_one_pass([spaces[index].network for index in group]) if len(group) > 1 else None
+        passes.append((joined or spaces[group[0]], group))
+    return passes
+
+
+def _weight(written: str, text: str) -> float:
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise UserError(f"Features are {text!r}; the weight {written.strip()!r} must be a positive number.")
+    return weight

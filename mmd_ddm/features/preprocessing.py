@@ -1,0 +1,166 @@
+"""What is done to images before a published network sees them: one table, all of it differentiable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmd_ddm.errors import UserError
+
+PREPROCESSINGS = EVALUATION, PUBLISHED = ("evaluation", "published")
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_WHITE = 255.0
+_ONE_HALF = (0.5, 0.5, 0.5)
+_TENSORFLOW = (128 / 255,) * 3  # (v - 128) / 128 of v in 0..255, for pixels in [0, 1]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels in [0, 1] become the input of a network; `repr` says all of it and is part of a space's identity.
+
+    Args:
+        resize: Interpolation; "tensorflow" is bilinear as TensorFlow 1 does it (corners not aligned, pixels not
+            centred), which the Inception network of the FID was trained and published with.
+        size: Pixels that the short side gets, or both sides where nothing is cropped.
+        crop: Side of the square cut from the centre after resizing; None to stretch the image to a square.
+        antialias: Whether the filter grows with the scale when an image shrinks, as in PIL. PyTorch's bicubic filter
+            also has a = -0.5 with it, as PIL's, and a = -0.75 without it, so that enlarged images differ as well.
+        clamp: Whether what bicubic interpolation throws beyond [0, 1] is cut off, as 8-bit images do.
+        mean: Of each channel, subtracted.
+        std: Of each channel, divided by.
+    """
+
+    resize: Literal["tensorflow", "bilinear", "bicubic"]
+    size: int
+    crop: int | None
+    antialias: bool
+    clamp: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+TABLE = {
+    ("inception", EVALUATION): Preprocessing("tensorflow", 299, None, False, False, _TENSORFLOW, _TENSORFLOW),
+    ("inception", PUBLISHED): Preprocessing("bilinear", 299, None, False, False, _ONE_HALF, _ONE_HALF),
+    ("clip", EVALUATION): Preprocessing("bicubic", 224, 224, True, True, _CLIP_MEAN, _CLIP_STD),
+    ("clip", PUBLISHED): Preprocessing("bicubic", 224, None, False, False, _CLIP_MEAN, _CLIP_STD),
+    ("dinov2", EVALUATION): Preprocessing("bicubic", 224, 224, True, True, _IMAGENET_MEAN, _IMAGENET_STD),
+}
+"""Preprocessing by network and way.
+
+`evaluation` is what tools that compute scores do: for Inception torch-fidelity's TensorFlow resize to 299 and
+(v - 128) / 128; for CLIP open_clip's own transform (short side to 224 by PIL's bicubic filter, centre crop, CLIP's mean
+and standard deviation); for DINOv2 the same with ImageNet's. Models by name (`open_clip:`, `timm:`) bring their own,
+see `transforms`. `published` is what the code published with arXiv 2301.07969 does, which has Inception and CLIP only:
+resized without antialiasing, bilinear to 299 and [0, 1] mapped to [-1, 1], or bicubic to 224 with CLIP's mean and
+standard deviation; images that aren't square are stretched.
+"""
+
+
+def preprocessing_of(network: str, way: str) -> Preprocessing:
+    """Return what is done to images before a network of the table.
+
+    Args:
+        network: "inception", "clip" or "dinov2".
+        way: "evaluation" or "published".
+
+    Returns:
+        Its line of `TABLE`.
+
+    Raises:
+        UserError: If there is no such line.
+    """
+    check_way(way)
+    if (network, way) not in TABLE:
+        raise UserError(f"The paper's code has no preprocessing for {network!r}; use preprocessing {EVALUATION!r}.")
+    return TABLE[network, way]
+
+
+def check_way(way: str) -> None:
+    """Refuse a way of preprocessing that doesn't exist.
+
+    Args:
+        way: "evaluation" or "published".
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if way not in PREPROCESSINGS:
+        raise UserError(f"There is no preprocessing {way!r}; choose one of: {', '.join(PREPROCESSINGS)}.")
+
+
+def prepare(images: Tensor, how: Preprocessing) -> Tensor:
+    """Preprocess images.
+
+    Args:
+        images: N x C x H x W in [-1, 1], C = 1 (repeated to 3) or 3.
+        how: What to do.
+
+    Returns:
+        N x 3 x S x S, S the side that the network takes; of the images' dtype.
+
+    Raises:
+        ValueError: If the images have another number of channels.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"Images must be N x 1 x H x W or N x 3 x H x W, not of shape {tuple(images.shape)}.")
+    pixels = _resized(_levels(images), how)
+    if how.crop is not None:
+        top, left = (round((side - how.crop) / 2) for side in pixels.shape[2:])
+        pixels = pixels[:, :, top : top + how.crop, left : left + how.crop]
+    if how.clamp:
+        pixels = pixels.clamp(0, _WHITE)
+    mean, std = (pixels.new_tensor([_WHITE * part for part in each]).view(3, 1, 1) for each in (how.mean, how.std))
+    prepared: Tensor = (pixels - mean) / std  # one grey channel becomes three here
+    return prepared
+
+
+class Prepared(nn.Module):
+    """A published network with its preprocessing, in the weights' precision whatever the images' is.
+
+    Args:
+        how: What is done to images.
+        body: Maps preprocessed images to N x D features.
+    """
+
+    def __init__(self, how: Preprocessing, body: nn.Module) -> None:
+        super().__init__()
+        self.how = how
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return N x D features of N x C x H x W images in [-1, 1]."""
+        dtype = next(self.body.parameters()).dtype
+        with torch.autocast(images.device.type, enabled=False):  # a surrounding one is about the diffusion model
+            features: Tensor = self.body(prepare(images.to(dtype), self.how))
+        return features
+
+
+def _levels(images: Tensor) -> Tensor:
+    """Bring images from [-1, 1] to 0..255, and 8-bit ones exactly to the whole numbers they were.
+
+    Deep networks make a hundred times more of the few roundings on the way there and back. The gradient is as without.
+    """
+    levels = (images + 1) * (_WHITE / 2)
+    off = (levels.round() - levels).detach()
+    return levels + off.where(off.abs() < 4 * _WHITE * torch.finfo(images.dtype).eps, torch.zeros_like(off))
+
+
+def _resized(pixels: Tensor, how: Preprocessing) -> Tensor:
+    size = (how.size, how.size)
+    if how.resize == "tensorflow":
+        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+        resized: Tensor = interpolate_bilinear_2d_like_tensorflow1x(pixels, size=size, align_corners=False)
+        return resized
+    if how.crop is not None:
+        height, width = pixels.shape[2:]
+        short = min(height, width)
+        size = (int(how.size * height / short), int(how.size * width / short))  # whole pixels, as torchvision counts
+    if tuple(pixels.shape[2:]) == size:
+        return pixels
+    return nn.functional.interpolate(pixels, size, mode=how.resize, align_corners=False, antialias=how.antialias)

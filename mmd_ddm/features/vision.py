@@ -1,0 +1,74 @@
+"""Networks of timm: pooled features of images; DINOv2 (Oquab et al. 2023) is one of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DINOV2 = "vit_base_patch14_dinov2.lvd142m"
+_DINOV2_SIZE = 224
+_OFFSET = 0.1  # added to the number of patches by DINOv2's authors before they scale the positions
+
+
+def pooled_network(model: str, file: Path) -> Any:
+    """Build a timm model without its classifier.
+
+    Args:
+        model: Name in timm's list, such as resnet50.a1_in1k.
+        file: Its weights, safetensors or pickled tensors.
+
+    Returns:
+        The network from preprocessed images to N x D pooled features, which knows its evaluation transform
+        (`preprocessing.of_timm`).
+    """
+    import timm
+
+    # with its classifier at first: without, timm would accept a file in which other weights are missing, too
+    network: Any = timm.create_model(
+        model, pretrained=True, pretrained_cfg_overlay={"file": str(file), "custom_load": False}
+    )
+    network.reset_classifier(0)
+    return network
+
+
+def dinov2_network(file: Path) -> nn.Module:
+    """Build DINOv2 ViT-B/14 for images of 224 x 224; its output is the normalised class token, 768 numbers.
+
+    That is what the authors' model returns. The positions were learned for 37 x 37 patches; they are scaled to
+    16 x 16 as the authors' code does it (bicubic, not antialiased, by (16 + 0.1) / 37), and not as timm does.
+
+    Args:
+        file: The authors' dinov2_vitb14_pretrain.pth, or timm's safetensors.
+
+    Returns:
+        The network from preprocessed images to N x 768.
+    """
+    network = pooled_network(DINOV2, file)
+    learned = network.get_parameter("pos_embed").detach().clone()
+    network.set_input_size(img_size=_DINOV2_SIZE)
+    with torch.no_grad():
+        network.get_parameter("pos_embed").copy_(scaled_positions(learned, _DINOV2_SIZE // 14))
+    found: nn.Module = network
+    return found
+
+
+def scaled_positions(learned: Tensor, patches: int) -> Tensor:
+    """Scale position embeddings of a square grid as DINOv2's authors do.
+
+    Args:
+        learned: 1 x (1 + G^2) x D: the class token's, then those of G x G patches.
+        patches: Patches along each axis that are wanted.
+
+    Returns:
+        1 x (1 + patches^2) x D; the class token's is unchanged.
+    """
+    of_class, of_patches = learned[:, :1], learned[:, 1:]
+    before, dim = math.isqrt(of_patches.shape[1]), learned.shape[2]
+    grid = of_patches.reshape(1, before, before, dim).permute(0, 3, 1, 2)
+    factor = (patches + _OFFSET) / before
+    scaled = nn.functional.interpolate(grid, scale_factor=(factor, factor), mode="bicubic")
+    return torch.cat([of_class, scaled.permute(0, 2, 3, 1).reshape(1, patches**2, dim)], dim=1)
