@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 
 
 class State(NamedTuple):
@@ -27,8 +27,8 @@ class Solver(Protocol):
     def stochastic(self) -> bool:
         """Whether each step but the last is given noise."""
 
-    def step(self, state: State, epsilon: Tensor, k: int, noise: Tensor | None) -> State:
-        """The k-th step, k = 0 ... S-1 from the noisiest level on; differentiable in `state` and `epsilon`."""
+    def step(self, state: State, predicted: Prediction, k: int, noise: Tensor | None) -> State:
+        """The k-th step, k = 0 ... S-1 from the noisiest level on; differentiable in `state` and `predicted`."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Chain:
         """Evaluate the network once and go one step down.
 
         Args:
-            denoiser: predicts epsilon.
+            denoiser: predicts epsilon, and the variance if it has learned it.
             state: before step k.
             k: 0 ... S-1.
             noise: (draws, N, C, H, W), all of the chain's noise; noise[0] is the initial image.
         """
         used = noise[k + 1] if k + 1 < len(noise) else None
-        return self.solver.step(state, denoiser(state.image, self.timesteps[k]), k, used)
+        return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k]), k, used)
 
     def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
         """Generate images.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import State
+from mmd_ddm.diffusion.denoiser import Prediction
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class DDIM:
         """Whether a step needs noise."""
         return self.eta > 0
 
-    def step(self, state: State, epsilon: Tensor, k: int, noise: Tensor | None) -> State:
+    def step(self, state: State, predicted: Prediction, k: int, noise: Tensor | None) -> State:
         """One step from the k-th noise level to the next, after the last to alpha_bar = 1."""
+        epsilon = predicted.epsilon
         now, after = self.alpha_bar[k], (*self.alpha_bar, 1.0)[k + 1]
         sigma = self.eta * ((1 - after) / (1 - now) * (1 - now / after)) ** 0.5
         clean = (state.image - (1 - now) ** 0.5 * epsilon) / now**0.5

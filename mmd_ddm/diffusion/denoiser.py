@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+
+
+class Prediction(NamedTuple):
+    """What a network says of a noisy image.
+
+    Args:
+        epsilon: (N, C, H, W) the noise.
+        variance: (N, C, H, W) v, in [-1, 1] where the network keeps to its range, of a network that has learned its
+            variance (Nichol & Dhariwal 2021, Equation 15); or none.
+    """
+
+    epsilon: Tensor
+    variance: Tensor | None = None
 
 
 class Denoiser(nn.Module):
@@ -15,7 +30,8 @@ class Denoiser(nn.Module):
     (Salimans & Ho 2022, Section 4).
 
     Args:
-        network: called as network(x, t), returns an object with `.sample` of x's shape (a diffusers `UNet2DModel`).
+        network: called as network(x, t), returns an object with `.sample` of x's shape (a diffusers `UNet2DModel`), or
+            of twice its channels where the variance is learned too: that is the second half.
         schedule: noise levels and prediction type.
         image_shape: (C, H, W) of the images it was trained on.
     """
@@ -36,8 +52,23 @@ class Denoiser(nn.Module):
         Returns:
             (N, C, H, W) epsilon.
         """
+        return self.predict(image, timestep).epsilon
+
+    def predict(self, image: Tensor, timestep: int) -> Prediction:
+        """Predict the noise in `image` and, where the network has learned it, the variance of the step down.
+
+        Args:
+            image: (N, C, H, W) at noise level t.
+            timestep: t, 0 to T-1.
+        """
         # a tensor, since torch.compile specialises on each Python int
         output = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
+        channels = image.shape[1]
+        if output.shape[1] == channels:
+            return Prediction(self._epsilon(image, output, timestep))
+        return Prediction(self._epsilon(image, output[:, :channels], timestep), output[:, channels:])
+
+    def _epsilon(self, image: Tensor, output: Tensor, timestep: int) -> Tensor:
         if self.schedule.prediction_type == "epsilon":
             return output
         alpha_bar = self.schedule.alpha_bar[timestep].item()

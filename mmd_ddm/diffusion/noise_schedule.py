@@ -19,15 +19,18 @@ PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The noise levels of a diffusion model and what its network predicts.
+    """The noise levels of a diffusion model, what its network predicts, and the variance it is sampled with.
 
     Args:
         alpha_bar: (T,) float64, decreasing in (0, 1).
         prediction_type: `epsilon`, `sample` (x_0) or `v_prediction` (Salimans & Ho 2022), as diffusers names them.
+        variance_type: of the model's own DDPM sampler, as diffusers names it (`fixed_small`, `fixed_large`,
+            `learned_range` ...); none if its scheduler has no such thing (DDIM).
     """
 
     alpha_bar: Tensor
     prediction_type: PredictionType = "epsilon"
+    variance_type: str | None = "fixed_small"
 
     @property
     def length(self) -> int:
@@ -57,6 +60,7 @@ class NoiseSchedule:
                 f"prediction_type {config['prediction_type']!r} of the model's scheduler config is not supported; "
                 f"supported are {', '.join(get_args(PredictionType))}"
             )
+        _refuse_what_chains_cannot_do(config)
         from diffusers import DDPMScheduler  # takes seconds to import, and only real models need it
 
         keys = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
@@ -71,4 +75,18 @@ class NoiseSchedule:
                 f"the model's scheduler config has num_train_timesteps {length} but "
                 f"{len(scheduler.alphas_cumprod)} trained_betas; they must be as many"
             )
-        return cls(scheduler.alphas_cumprod.to(torch.float64), config["prediction_type"])
+        return cls(scheduler.alphas_cumprod.to(torch.float64), config["prediction_type"], config.get("variance_type"))
+
+
+def _refuse_what_chains_cannot_do(config: Mapping[str, Any]) -> None:
+    if config.get("rescale_betas_zero_snr"):
+        # the last alpha_bar is 0: no image can be read off epsilon there
+        raise UserError("the model's scheduler config has rescale_betas_zero_snr, which is not supported")
+    if config.get("thresholding"):
+        raise UserError("the model's scheduler config has thresholding, which is not supported: images are in [-1, 1]")
+    clipped = config.get("clip_sample", True)  # diffusers' default
+    if clipped and (bound := config.get("clip_sample_range")) not in (None, 1):
+        raise UserError(
+            f"clip_sample_range of the model's scheduler config is {bound!r}; "
+            "only models of images in [-1, 1] are supported"
+        )

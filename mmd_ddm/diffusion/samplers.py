@@ -10,7 +10,7 @@ from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.errors import UserError
 
 SAMPLERS = ("ddim", "ddpm")
-VARIANCES = ("fixed_small", "fixed_large")
+VARIANCES = ("model", "fixed_small", "fixed_large", "learned_range")
 
 
 def make_chain(
@@ -20,7 +20,7 @@ def make_chain(
     steps: int = 5,
     schedule: str = "linear",
     eta: float = 0.0,
-    variance: str = "fixed_small",
+    variance: str = "model",
 ) -> Chain:
     """Build the chain of a sampler with a budget.
 
@@ -30,17 +30,45 @@ def make_chain(
         steps: S, the number of network evaluations (for `stride` at least that many).
         schedule: `linear`, `quadratic` or `stride`.
         eta: DDIM's noise, 0 to 1.
-        variance: DDPM's, `fixed_small` or `fixed_large`.
+        variance: DDPM's: `fixed_small`, `fixed_large`, `learned_range`, or `model`: what its scheduler config says.
 
     Raises:
-        UserError: a name or number outside what is allowed.
+        UserError: a name or number outside what is allowed, or a variance that the model does not have.
     """
     order = timesteps(schedule, steps, noise_schedule.length)[::-1]
     levels = tuple(noise_schedule.alpha_bar[list(order)].tolist())
     if sampler == "ddim":
         return Chain(DDIM(levels, eta), order)
     if sampler == "ddpm":
-        if variance not in VARIANCES:
-            raise UserError(f"variance is {variance!r}; it must be one of {', '.join(VARIANCES)}")
-        return Chain(DDPM(levels, variance), order)
+        return Chain(DDPM(levels, ddpm_variance(noise_schedule, variance)), order)
     raise UserError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+
+
+def ddpm_variance(noise_schedule: NoiseSchedule, variance: str) -> str:
+    """The variance of DDPM that a setting means for a model.
+
+    Args:
+        noise_schedule: of the model.
+        variance: one of `VARIANCES`.
+
+    Returns:
+        `fixed_small`, `fixed_large` or `learned_range`.
+
+    Raises:
+        UserError: an unknown name, `model` where the scheduler config names none that is known, or `learned_range`
+            for a model that has not learned it.
+    """
+    if variance not in VARIANCES:
+        raise UserError(f"variance is {variance!r}; it must be one of {', '.join(VARIANCES)}")
+    own = noise_schedule.variance_type
+    if variance == "model":
+        if own is None or own not in VARIANCES[1:]:
+            said = "nothing about variance_type" if own is None else f"variance_type {own!r}, which is not supported"
+            raise UserError(f"the model's scheduler config says {said}; choose variance fixed_small or fixed_large")
+        return own
+    if variance == "learned_range" and own != "learned_range":
+        raise UserError(
+            f"variance is 'learned_range', but the model has not learned it (its variance_type is {own}); "
+            "choose fixed_small or fixed_large"
+        )
+    return variance

@@ -3,14 +3,14 @@
 diffusers' DDIM and DDPM schedulers can express the timesteps 0, T // S, 2 (T // S) ... alone. Any other choice
 tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): the process of length S whose
 alpha_bar_i is the original's at tau_i, and a network whose time embedding is a table of S rows, row i the original
-sinusoidal embedding of tau_i. It samples with `num_inference_steps=S` like any other pipeline.
+embedding of tau_i. It samples with `num_inference_steps=S` like any other pipeline.
+
+A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
+the variance, only the half of its output that is epsilon goes along.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.samplers import ddpm_variance
+from mmd_ddm.pretrained.folder import write_pipeline
 
 RECORD = "mmd_ddm.json"
 
@@ -42,29 +44,33 @@ def save_pipeline(
         sampler: `ddim` or `ddpm`: the class of pipeline and scheduler.
         timesteps: S of the T timesteps, in any order.
         eta: of DDIM, for the record: a call's argument in diffusers.
-        variance: of DDPM.
+        variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`, readable as JSON.
     """
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
     ordered = tuple(sorted(timesteps))
     common = _process(denoiser, base_scheduler, ordered)
-    network = denoiser.network if common["num_train_timesteps"] == denoiser.schedule.length else None
-    unet = network if network is not None else _respaced(denoiser.network, ordered)
+    changes: dict[str, Any] = {}
+    weights: dict[str, Tensor] = {}
+    if common["num_train_timesteps"] != denoiser.schedule.length:
+        changes |= {"time_embedding_type": "learned", "num_train_timesteps": len(ordered)}
+        weights["time_proj.weight"] = _embedding(denoiser.network, ordered)
+    channels = denoiser.image_shape[0]
+    if sampler == "ddpm":
+        variance = ddpm_variance(denoiser.schedule, variance)
+    own = denoiser.schedule.variance_type
+    if own == "learned_range" and (sampler == "ddim" or variance != own):
+        changes["out_channels"] = channels
+        head: Any = denoiser.network.conv_out
+        weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
+    unet = _changed(denoiser.network, changes, weights) if changes else denoiser.network
     if sampler == "ddim":
-        scheduler = DDIMScheduler(**common, set_alpha_to_one=True)
-        pipeline = DDIMPipeline(unet, scheduler)
+        pipeline = DDIMPipeline(unet, DDIMScheduler(**common, set_alpha_to_one=True))
     else:
         pipeline = DDPMPipeline(unet, DDPMScheduler(**common, variance_type=variance))
     how = {"sampler": sampler, "steps": len(ordered), "eta": eta, "variance": variance, "timesteps": ordered}
-
-    half = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(half, ignore_errors=True)
-    pipeline.save_pretrained(half)
-    (half / RECORD).write_text(json.dumps({**how, **record}, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    half.rename(folder)
-    return folder
+    return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
 
 
 def is_leading(timesteps: tuple[int, ...], length: int) -> bool:
@@ -88,13 +94,17 @@ def _process(denoiser: Denoiser, base: dict[str, Any], timesteps: tuple[int, ...
     return {"num_train_timesteps": len(timesteps), "trained_betas": betas.tolist(), **fixed}
 
 
-def _respaced(network: Any, timesteps: tuple[int, ...]) -> Any:
-    """The same function with its time embedding replaced by a table over the chosen timesteps."""
-    from diffusers import UNet2DModel
+def _embedding(network: Any, timesteps: tuple[int, ...]) -> Tensor:
+    """(S, width) the time embedding at the chosen timesteps."""
+    table: Tensor = network.time_proj(torch.tensor(timesteps, device=network.device))
+    return table.detach()
 
-    config = {**network.config, "time_embedding_type": "learned", "num_train_timesteps": len(timesteps)}
-    weight = next(network.parameters())
-    respaced = UNet2DModel.from_config(config).to(weight.device, weight.dtype).eval()
-    table: Tensor = network.time_proj(torch.tensor(timesteps, device=weight.device))
-    respaced.load_state_dict({**network.state_dict(), "time_proj.weight": table.detach().to(weight.dtype)})
-    return respaced
+
+def _changed(network: Any, changes: dict[str, Any], weights: dict[str, Tensor]) -> Any:
+    """A network with another config, and other weights where that needs them; the rest is shared."""
+    # not `from_config`: it drops a change of what the config had left out, which a private entry lists
+    config = {key: value for key, value in network.config.items() if not key.startswith("_")}
+    with torch.device("meta"):
+        changed = type(network)(**{**config, **changes})
+    changed.load_state_dict({**network.state_dict(), **weights}, assign=True)
+    return changed.to(network.dtype).eval()

@@ -1,58 +1,98 @@
-"""From a diffusers folder or hub id to a denoiser."""
+"""From the name of a base model to a denoiser."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from mmd_ddm.data.catalogue import Entry
+from mmd_ddm.data.home import cache_home
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.catalogue import left_out
+from mmd_ddm.pretrained.convert import converted_folder
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def find_local(source: str) -> Path | None:
-    """The folder of a base model that is on this machine: a shipped one by name, or a path; none for a hub id.
+def find_local(source: str, origin: str | None = None) -> Path | None:
+    """The folder of a base model that is on this machine; none for a hub id.
+
+    Args:
+        source: name of a shipped or an imported model, a folder, or a checkpoint file, which is converted if it has
+            not been yet.
+        origin: a sentence on how to get the model, said when it is not there.
 
     Raises:
-        UserError: it is neither a folder nor in the form of a hub id.
+        UserError: it is none of these and not in the form of a hub id, or the file cannot be converted.
     """
-    for folder in (SHIPPED / source, Path(source).expanduser()):
+    path = Path(source).expanduser()
+    named = [SHIPPED / source, cache_home() / "models" / source] if path.name == source else []
+    for folder in (*named[:1], path, *named[1:]):
         if folder.is_dir():
             return folder
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise UserError(f"base model {source!r} is not a folder, and a hub id has the form owner/name")
-    return None
+    if path.is_file():
+        return converted_folder(path)
+    name, _, _ = source.partition("@")
+    if name.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return None
+    if origin:
+        raise UserError(f"base model {source!r} is not on this machine: {origin}")
+    raise UserError(f"base model {source!r} is not a folder or file, and a hub id has the form owner/name")
 
 
-def locate(source: str) -> Path:
+def locate(source: str, origin: str | None = None) -> Path:
     """The folder of a base model: as `find_local` has it, or the snapshot of a hub id, downloaded if need be.
+
+    Args:
+        source: as `find_local` has it, or `owner/name` or `owner/name@revision` on the hub.
+        origin: as `find_local` has it.
 
     Raises:
         UserError: there is none, or the hub cannot be reached.
     """
-    local = find_local(source)
+    local = find_local(source, origin)
     if local is not None:
         return local
     from huggingface_hub import snapshot_download
 
+    name, _, revision = source.partition("@")
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]))
+        if not any(folder.rglob("*.safetensors")):  # the oldest repositories
+            patterns = ["*.json", "diffusion_pytorch_model*.bin", "unet/diffusion_pytorch_model*.bin"]
+            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         reason = str(error).splitlines()[0]
         raise UserError(f"base model {source!r} is neither a folder nor to be had from the hub: {reason}") from None
+    return folder
 
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
-    """The content of a pipeline folder's `scheduler_config.json`, as written: no defaults filled in.
+    """The content of a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
 
     Raises:
         UserError: there is none, or it is not JSON.
     """
-    return _read_json(_part(folder, "scheduler") / "scheduler_config.json")
+    written = _read_json(_part(folder, "scheduler") / "scheduler_config.json")
+    return {**left_out(folder), **{key: value for key, value in written.items() if value is not None}}
+
+
+def unet_config(folder: Path) -> dict[str, Any]:
+    """The content of a pipeline folder's `config.json` of the U-Net, as written.
+
+    Raises:
+        UserError: there is none, or it is not JSON.
+    """
+    return _read_json(_part(folder, "unet") / "config.json")
 
 
 def load_denoiser(folder: Path) -> Denoiser:
@@ -62,41 +102,72 @@ def load_denoiser(folder: Path) -> Denoiser:
         folder: as `locate` gives it.
 
     Raises:
-        UserError: the folder is no diffusers pipeline of a `UNet2DModel`, or is damaged.
+        UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
+            contradict each other.
     """
     schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    network = load_network(folder)
+    size, channels = network.config.sample_size, network.config.in_channels
+    sizes = [size, size] if isinstance(size, int) else size
+    config = _part(folder, "unet") / "config.json"
+    if not (isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(isinstance(side, int) for side in sizes)):
+        raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
+    expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
+    if network.config.out_channels != expected:
+        raise UserError(
+            f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
+            f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
+        )
+    height, width = sizes
+    return Denoiser(network, schedule, (channels, height, width))
+
+
+def load_network(folder: Path) -> UNet2DModel:
+    """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
+
+    Raises:
+        UserError: it is not a `UNet2DModel` without classes, or is damaged.
+    """
     unet = _part(folder, "unet")
     kind = _read_json(unet / "config.json").get("_class_name")
-    if kind != "UNet2DModel":
+    if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
     from diffusers import UNet2DModel
 
+    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+
+    # our own class, not the file that lies in the folder: no code of a model is run
+    build = UNet2DModel if kind == "UNet2DModel" else MultiHeadUNet2DModel
+    safe = any(unet.glob("*.safetensors")) or not any(unet.glob("*.bin"))
     try:
-        network = UNet2DModel.from_pretrained(unet, use_safetensors=True, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(
-            line.strip() for line in str(error).splitlines()[:2]
-        )  # the first may only announce the second
+        network = build.from_pretrained(unet, use_safetensors=safe, low_cpu_mem_usage=False)
+    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
+        # the first line may only announce the second
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
-    size, channels = network.config.sample_size, network.config.in_channels
-    sizes = [size, size] if isinstance(size, int) else size
-    if not (isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(isinstance(side, int) for side in sizes)):
-        raise UserError(f"sample_size in {unet / 'config.json'} is {size!r}; it must be the side of the images, or two")
-    height, width = sizes
-    return Denoiser(network.eval(), schedule, (channels, height, width))
+    if network.class_embedding is not None:
+        raise UserError(f"the network in {unet} needs class labels; only unconditional models are supported")
+    if isinstance(network.time_proj, nn.Embedding):
+        network.time_proj.requires_grad_(False)
+    return network.eval()
 
 
-def check_fits(denoiser: Denoiser, entry: Entry) -> None:
+def check_fits(unet: Mapping[str, Any], entry: Entry) -> None:
     """Refuse a base model of another image shape than the data set's.
+
+    Args:
+        unet: config of its U-Net.
+        entry: of the data set.
 
     Raises:
         UserError: channels or resolution differ.
     """
-    shape = (entry.channels, entry.resolution, entry.resolution)
-    if denoiser.image_shape != shape:
+    size = unet.get("sample_size")
+    shape = (unet.get("in_channels"), *([size, size] if isinstance(size, int) else size or []))
+    wanted = (entry.channels, entry.resolution, entry.resolution)
+    if shape != wanted:
         raise UserError(
-            f"the base model makes images of (channels, height, width) {denoiser.image_shape}, "
-            f"data set {entry.name} has {shape}"
+            f"the base model makes images of (channels, height, width) {shape}, data set {entry.name} has {wanted}"
         )
 
 

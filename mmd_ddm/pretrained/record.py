@@ -34,4 +34,4 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
             return {key: read(record[key]) for key, read in _READ.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
-    return {"sampler": "ddim", "eta": 0.0, "variance": "fixed_small"}
+    return {"sampler": "ddim", "eta": 0.0, "variance": "model"}

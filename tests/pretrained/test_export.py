@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.export import is_leading, save_pipeline
-from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate, scheduler_config
+from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate, scheduler_config, unet_config
+from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
 from mmd_ddm.pretrained.record import sampling_settings
 
 
@@ -79,6 +82,60 @@ def test_diffusers_alone_gives_our_images(
         torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("heads", [None, 2])
+@pytest.mark.parametrize("schedule", ["linear", "quadratic"])
+@pytest.mark.parametrize(
+    ("sampler", "variance"), [("ddim", "model"), ("ddpm", "model"), ("ddpm", "learned_range"), ("ddpm", "fixed_large")]
+)
+def test_diffusers_alone_gives_our_images_of_a_learned_variance(
+    heads: int | None, schedule: str, sampler: str, variance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of fractional times, several heads at two widths, twice the channels: all at once, as ImageNet 64 has."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    learned = DDPMScheduler(400, beta_schedule="squaredcos_cap_v2", variance_type="learned_range")
+    kind = UNet2DModel if heads is None else MultiHeadUNet2DModel
+    network = kind(
+        sample_size=8, in_channels=3, out_channels=6, block_out_channels=(8, 16), layers_per_block=1,
+        norm_num_groups=4, down_block_types=("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D"), time_embedding_type="learned", num_train_timesteps=400,
+        **({"num_attention_heads": heads} if heads else {}),
+    )  # fmt: skip
+    write_pipeline(DDPMPipeline(network, learned), tmp_path / "base", {})
+    denoiser, chain = export(tmp_path / "base", tmp_path / "model", sampler, 5, schedule, variance=variance)
+    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline).from_pretrained(
+        tmp_path / "model", trust_remote_code=heads is not None
+    )
+    whole = sampler == "ddpm" and variance != "fixed_large"
+    assert pipeline.unet.config.out_channels == (6 if whole else 3)
+    if sampler == "ddpm":
+        assert pipeline.scheduler.config.variance_type == ("learned_range" if whole else "fixed_large")
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        batch_size=3, generator=torch.Generator().manual_seed(5), num_inference_steps=5, output_type="np"
+    ).images
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.stack([torch.randn((3, 3, 8, 8), generator=generator) for _ in range(chain.draws)])
+    loaded = load_denoiser(tmp_path / "model")
+    again = make_chain(loaded.schedule, schedule="linear", **sampling_settings(tmp_path / "model"))
+    for model, how in ((denoiser, chain), (loaded, again)):
+        with torch.no_grad():
+            ours = (how.sample(model, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        assert float(ours.std()) > 0.1  # not all clamped
+        # as above: float32 betas of the respaced process
+        torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=2e-5)
+
+
+def test_a_config_that_leaves_settings_out_is_exported_too(base: Path, tmp_path: Path) -> None:
+    """Configs of old hub models name no `num_train_timesteps`, which a table of time embeddings needs."""
+    shutil.copytree(base, tmp_path / "old")
+    config = json.loads((tmp_path / "old/unet/config.json").read_text())
+    del config["num_train_timesteps"], config["time_embedding_type"]
+    (tmp_path / "old/unet/config.json").write_text(json.dumps(config))
+    export(tmp_path / "old", tmp_path / "model", "ddim", 5, "quadratic")
+    assert load_denoiser(tmp_path / "model").network.time_proj.weight.shape == (5, 8)
+
+
 def test_record_and_scheduler_tell_the_budget(base: Path, tmp_path: Path) -> None:
     export(base, tmp_path / "model", "ddim", 5, "quadratic")
     record = json.loads((tmp_path / "model/mmd_ddm.json").read_text())
@@ -100,8 +157,6 @@ def test_leading_timesteps_keep_the_original_process(base: Path, tmp_path: Path)
 
 
 def test_damaged_and_foreign_folders_get_one_sentence(base: Path, tmp_path: Path) -> None:
-    import shutil
-
     with pytest.raises(UserError, match=r"nowhere.*not a folder.*owner/name"):
         locate(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
@@ -122,4 +177,4 @@ def test_model_of_another_shape_is_refused(base: Path) -> None:
     from mmd_ddm.data.catalogue import entry
 
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*digits has \(1, 8, 8\)"):
-        check_fits(load_denoiser(base), entry("digits"))
+        check_fits(unet_config(base), entry("digits"))

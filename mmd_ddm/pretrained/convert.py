@@ -1,0 +1,102 @@
+"""From a published checkpoint file to a diffusers folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.data.home import cache_home, locked
+from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.formats import ddim, improved_diffusion
+from mmd_ddm.pretrained.formats.architecture import Converted
+from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
+
+FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion)}
+
+
+def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, Any] | None = None) -> Path:
+    """Convert a checkpoint file into a diffusers folder, written whole or not at all.
+
+    Args:
+        path: of the checkpoint.
+        folder: where the pipeline goes; replaced if it exists.
+        form: one of `FORMATS`; none: as the names of the tensors tell.
+        told: what the file does not tell, by the names of `Untold`; the format's own values for the rest.
+
+    Raises:
+        UserError: the file cannot be read, or is of another format or architecture.
+    """
+    tensors = read_checkpoint(path)
+    module = FORMATS[form or recognise(tensors, path)]
+    converted = module.convert(tensors, dataclasses.replace(module.DEFAULTS, **(told or {})))
+    record = {"source": path.name, "sha256": _sha256(path), "format": module.NAME}
+    return write_converted(converted, folder, record)
+
+
+def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """The format of a checkpoint by the names of its tensors.
+
+    Raises:
+        UserError: it is of none.
+    """
+    for name, module in FORMATS.items():
+        if module.SIGN in tensors:
+            return name
+    if "time_embedding.linear_1.weight" in tensors:
+        raise UserError(f"{path} holds the weights of a diffusers model alone; give the folder with its configs")
+    raise UserError(f"{path} is of no known format ({', '.join(FORMATS)}); its first tensor is {next(iter(tensors))}")
+
+
+def write_converted(converted: Converted, folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write a converted checkpoint as a DDPM pipeline.
+
+    Args:
+        converted: network and scheduler.
+        folder: where it goes; replaced if it exists.
+        record: where it comes from, for `imported.json`.
+    """
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+
+    build = MultiHeadUNet2DModel if "num_attention_heads" in converted.config else UNet2DModel
+    with torch.device("meta"):  # the weights are at hand: none need be drawn
+        network = build(**converted.config)
+    network.load_state_dict(converted.weights, assign=True)
+    pipeline = DDPMPipeline(network.eval(), DDPMScheduler(**converted.scheduler))
+    return write_pipeline(pipeline, folder, {"imported.json": record})
+
+
+def converted_folder(path: Path) -> Path:
+    """The folder of a checkpoint file that is named directly as a model: converted on first use, then kept.
+
+    Raises:
+        UserError: as `convert_file`.
+    """
+    stat = path.stat()
+    return _converted(path.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _converted(path: Path, size: int, changed: int) -> Path:
+    digest = _sha256(path)[:16]
+    folder = cache_home() / "models" / digest
+    if not folder.is_dir():
+        with locked(folder.with_name(f".{digest}.lock")):
+            if not folder.is_dir():  # another process may have made it meanwhile
+                convert_file(path, folder)
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,45 @@
+"""A diffusers pipeline on disk, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+_INDEX = "model_index.json"
+
+
+def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write a pipeline of a U-Net and a scheduler so that diffusers alone can load it.
+
+    Args:
+        pipeline: its U-Net is a `UNet2DModel` or a `MultiHeadUNet2DModel`; the code of the latter goes along.
+        folder: its final name; replaced if it exists.
+        records: further JSON files by name.
+    """
+    from mmd_ddm.pretrained import multi_head_unet
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        pipeline.save_pretrained(half)
+        if isinstance(pipeline.unet, multi_head_unet.MultiHeadUNet2DModel):
+            source = Path(multi_head_unet.__file__)
+            shutil.copy(source, half / "unet")
+            index = json.loads((half / _INDEX).read_text())
+            index["unet"] = [source.stem, multi_head_unet.MultiHeadUNet2DModel.__name__]
+            (half / _INDEX).write_text(json.dumps(index, indent=2))
+        for name, record in records.items():
+            (half / name).write_text(json.dumps(record, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        half.rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return folder

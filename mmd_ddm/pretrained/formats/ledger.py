@@ -1,0 +1,91 @@
+"""The books of a conversion: every tensor of a checkpoint is used exactly once, or the checkpoint is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmd_ddm.errors import UserError
+
+
+class Ledger:
+    """The tensors of a checkpoint that have not been used yet, and what the others have become.
+
+    Args:
+        tensors: of the checkpoint, by its own names.
+        form: name of the format, for messages.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], form: str) -> None:
+        self._left = dict(tensors)
+        self._form = form
+        self._origin: dict[str, str] = {}
+        self.weights: dict[str, Tensor] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a tensor is there and not used yet."""
+        return name in self._left
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor that is not used up.
+
+        Raises:
+            UserError: it is missing.
+        """
+        if name not in self._left:
+            raise UserError(f"this is no {self._form} checkpoint: it has no tensor {name}")
+        return tuple(self._left[name].shape)
+
+    def take(self, name: str) -> Tensor:
+        """Use a tensor up.
+
+        Raises:
+            UserError: it is missing.
+        """
+        self.shape(name)
+        return self._left.pop(name).float()
+
+    def put(self, new: str, tensor: Tensor, old: str) -> None:
+        """Write a tensor under its name in diffusers, with the one that it comes from."""
+        self.weights[new] = tensor
+        self._origin[new] = old
+
+    def move(self, old: str, new: str) -> None:
+        """Carry a layer's weight and bias over as they are."""
+        for kind in ("weight", "bias"):
+            self.put(f"{new}.{kind}", self.take(f"{old}.{kind}"), f"{old}.{kind}")
+
+    def flatten(self, old: str, new: str) -> None:
+        """Carry a convolution with a kernel of 1 over as a linear layer."""
+        weight = self.take(f"{old}.weight")
+        if weight.dim() < 2 or any(side != 1 for side in weight.shape[2:]):
+            raise UserError(
+                f"this is no {self._form} checkpoint: {old}.weight has shape {tuple(weight.shape)}, not a kernel of 1"
+            )
+        self.put(f"{new}.weight", weight.flatten(1), f"{old}.weight")
+        self.put(f"{new}.bias", self.take(f"{old}.bias"), f"{old}.bias")
+
+    def close(self, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Check that nothing is left, missing or of another shape than the architecture says.
+
+        Args:
+            expected: shapes of the tensors of the network in diffusers.
+
+        Returns:
+            The weights in diffusers' names.
+
+        Raises:
+            UserError: names the first tensor that is in the way.
+        """
+        if self._left:
+            raise UserError(f"this is no {self._form} checkpoint: it has an unexpected tensor {next(iter(self._left))}")
+        for name, tensor in self.weights.items():
+            if expected.get(name) != tuple(tensor.shape):
+                raise UserError(
+                    f"this is no {self._form} checkpoint that can be converted: its tensor {self._origin[name]} "
+                    f"gives {name} of shape {tuple(tensor.shape)}, and the network has {expected.get(name, 'none')}"
+                )
+        if missing := [name for name in expected if name not in self.weights]:
+            raise UserError(f"this is no {self._form} checkpoint: nothing in it gives {missing[0]}")
+        return self.weights
