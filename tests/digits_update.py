@@ -54,7 +54,7 @@ class DigitsUpdate:
 
     def plain(self) -> float:
         """The same by plain autograd of the whole batch, the mean over pairs of real images left out as a constant."""
-        parts, real = self.parts, self.parts.banks["contrastive"].features
+        parts, real = self.parts, self.parts.objective.reference.at(0).shard
         parts.denoiser.zero_grad(set_to_none=True)
         x = parts.pipeline.embed(parts.chain.sample(parts.denoiser, self.noise))
         n, kernel, reference = len(x), parts.objective.kernel, parts.objective.reference
@@ -62,4 +62,4 @@ class DigitsUpdate:
         repulsion = (within.sum() - within.diagonal().sum()) / (n * (n - 1))
         loss = repulsion - 2 * kernel(x, real).mean()
         loss.backward()
-        return loss.item() + float(reference.at(0)[1])
+        return loss.item() + float(reference.at(0).within_mean)

@@ -6,16 +6,22 @@ and makes the real-real term a constant, so that the logged loss is a true MMD^2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.gather import Collective, share
+from mmd_ddm.discrepancy.kernels import Kernel
+from mmd_ddm.discrepancy.mmd import block_count, within_moments
+from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
 
-EMBED_BATCH = 512
+EMBED_BATCH = 128  # Inception takes 2 GB for as many
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,12 @@ class Bank:
     """Features of real images.
 
     Args:
-        features: (M, D), mirror images included where the data set is mirrored.
+        features: (M, D), mirror images after all others where they belong to the set.
+        memory: folder in which what was derived from all features is kept for the next run; None: nowhere.
     """
 
-    features: Tensor
+    features: Vectors
+    memory: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self.features) < 4:
@@ -37,7 +45,7 @@ class Bank:
 
     @classmethod
     def embed(cls, images: Tensor, space: Callable[[Tensor], Tensor], collective: Collective) -> Bank:
-        """Embed images, spread over the workers.
+        """Embed images that fit in memory, spread over the workers.
 
         Args:
             images: (M, C, H, W) in [-1, 1], the same on every worker.
@@ -49,11 +57,49 @@ class Bank:
             pieces = images[mine.start : mine.stop].split(EMBED_BATCH)
             return cls(collective.gather_rows(torch.cat([space(piece) for piece in pieces])))
 
-    def shard(self, collective: Collective) -> Tensor:
-        """The rows that this worker attracts to."""
+    def shard(self, collective: Collective, device: torch.device) -> Tensor:
+        """The rows that this worker attracts to, on its device."""
         mine = share(len(self), collective)
-        return self.features[mine.start : mine.stop]
+        return self.features[mine.start : mine.stop].to(device)
 
-    def rows(self, indices: Tensor) -> Bank:
-        """A bank of some rows, for a fresh real batch."""
-        return Bank(self.features[indices.to(self.features.device)])
+    def within_mean(self, kernel: Kernel, collective: Collective, like: Tensor) -> Tensor:
+        """The mean of k(y_i, y_j) over i != j, a float64 scalar, each pair computed by one worker.
+
+        Args:
+            kernel: any kernel.
+            collective: the workers, all of which call this.
+            like: precision and device to compute in.
+        """
+        name = f"within-{hashlib.sha256(f'{kernel} {like.dtype}'.encode()).hexdigest()[:16]}"
+        kept = self.recall(name)
+        # the workers may not see the same disk, and must go the same way
+        if bool(collective.sum_(torch.tensor(float(kept is not None), device=like.device)) == collective.world):
+            assert kept is not None
+            return kept["mean"].to(like.device)
+        blocks = range(collective.rank, block_count(self.features), collective.world)
+        total = collective.sum_(within_moments(self.features, kernel, like, blocks).rows.sum())
+        mean = total / (len(self) * (len(self) - 1))
+        self.keep(name, {"mean": mean})
+        return mean
+
+    def recall(self, name: str) -> dict[str, Tensor] | None:
+        """What `keep` was given under a name by any run, on the CPU; None if nothing was."""
+        from safetensors.torch import load_file
+
+        if self.memory is None or not self._file(name).is_file():
+            return None
+        return load_file(self._file(name))
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep what was derived from all features beside them, where they are on disk."""
+        from safetensors.torch import save_file
+
+        if self.memory is None:
+            return
+        half = self._file(name).with_suffix(f".{os.getpid()}")
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, half)
+        half.replace(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        assert self.memory is not None
+        return self.memory / f"{name}.safetensors"

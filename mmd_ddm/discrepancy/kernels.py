@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
 
 Bandwidth = float | str
@@ -94,7 +95,7 @@ class KernelTerm:
     name: str
     bandwidth: Bandwidth | None = None
 
-    def build(self, real: Tensor) -> Kernel:
+    def build(self, real: Vectors) -> Kernel:
         """Fix the bandwidth on real features (M, D)."""
         if self.name == "linear":
             return Linear()
@@ -159,7 +160,7 @@ def parse_bandwidth(value: Bandwidth) -> Bandwidth:
     return str(value) if relative else number
 
 
-def resolve_bandwidth(bandwidth: Bandwidth, real: Tensor) -> float:
+def resolve_bandwidth(bandwidth: Bandwidth, real: Vectors) -> float:
     """Turn a bandwidth into a length.
 
     * `dim`: sigma^2 = d / 2, the published code's gamma = 1 / d.
@@ -176,11 +177,11 @@ def resolve_bandwidth(bandwidth: Bandwidth, real: Tensor) -> float:
     return float(factor or 1) * BANDWIDTH_UNITS[unit](real)
 
 
-def _dimension_length(real: Tensor) -> float:
-    return math.sqrt(real.shape[1] / 2)
+def _dimension_length(real: Vectors) -> float:
+    return math.sqrt(real[0:1].shape[1] / 2)
 
 
-def _median_distance(real: Tensor) -> float:
+def _median_distance(real: Vectors) -> float:
     rows = real[torch.linspace(0, len(real) - 1, min(len(real), MEDIAN_ROWS)).long()].double()
     # numpy's median: torch.quantile refuses more than 2^24 values and torch.median takes the lower of two
     ordered = torch.nn.functional.pdist(rows).sort().values
@@ -190,7 +191,7 @@ def _median_distance(real: Tensor) -> float:
 BANDWIDTH_UNITS = {"dim": _dimension_length, "median": _median_distance}
 
 
-def make_kernel(terms: tuple[KernelTerm, ...], real: Tensor) -> Kernel:
+def make_kernel(terms: tuple[KernelTerm, ...], real: Vectors) -> Kernel:
     """Build the kernel of a parsed specification on real features (M, D)."""
     built = tuple(term.build(real) for term in terms)
     return built[0] if len(built) == 1 else Sum(built)

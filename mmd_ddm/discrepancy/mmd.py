@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel
+from mmd_ddm.discrepancy.vectors import Vectors
 
 BLOCK_ROWS = 128  # so that a batch of 8192 takes no more memory than one of 128, and products of matrices stay fast
-BLOCK_ELEMENTS = 1 << 24  # at most 64 MiB in float32, whatever the number of columns
+BLOCK_ELEMENTS = 1 << 24  # of a block of the kernel's matrix: at most 64 MiB in float32
+PIECE_ELEMENTS = 1 << 26  # of the real features that are brought from disk or to full precision at a time
+SQUARE = 1024  # side of the blocks where no gradient is needed
 
 
 class MMD(NamedTuple):
@@ -26,24 +29,30 @@ class MMD(NamedTuple):
     standard_error: float
 
 
-class _Moments(NamedTuple):
-    """Sums over a kernel matrix, its diagonal left out where rows and columns are the same features."""
+class Moments(NamedTuple):
+    """Sums over a kernel matrix, its diagonal left out where rows and columns are the same features; float64."""
 
     rows: Tensor  # (N,) sums of each row
     columns: Tensor  # (M,)
     squares: Tensor  # scalar, the sum of squared entries
 
 
-def blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of x in pieces whose kernel block against y stays small."""
-    size = max(1, min(BLOCK_ROWS, BLOCK_ELEMENTS // max(1, len(y))))
-    for start in range(0, len(x), size):
-        yield slice(start, min(start + size, len(x))), x[start : start + size]
+def pieces(y: Vectors, like: Tensor, most: int) -> Iterator[tuple[int, Tensor]]:
+    """Rows of y in pieces, each with its first position, in the precision and on the device of another tensor.
+
+    Args:
+        y: (M, D).
+        like: what the pieces are computed with.
+        most: rows of a piece.
+    """
+    step = max(1, min(most, PIECE_ELEMENTS // max(1, like.shape[1])))
+    for start in range(0, len(y), step):
+        yield start, y[start : start + step].to(like)
 
 
 def within_mean(x: Tensor, kernel: Kernel) -> Tensor:
     """The mean of k(x_i, x_j) over i != j, a float64 scalar; x (N, D), N at least 2."""
-    return _moments(x, x, kernel, skip_diagonal=True).rows.sum() / (len(x) * (len(x) - 1))
+    return within_moments(x, kernel, x).rows.sum() / (len(x) * (len(x) - 1))
 
 
 def mmd2(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
@@ -59,36 +68,39 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     Returns:
         A float64 scalar; may be negative, is not clamped. Differentiable.
     """
-    cross = _moments(x, y, kernel).rows.sum() / (len(x) * len(y))
+    cross = cross_moments(x, y, kernel).rows.sum() / (len(x) * len(y))
     return within_mean(x, kernel) - 2 * cross + within_mean(y, kernel)
 
 
-def sum_and_gradient(x: Tensor, y: Tensor, kernel: Kernel, skip: int | None = None) -> tuple[Tensor, Tensor]:
+def sum_and_gradient(x: Tensor, y: Vectors, kernel: Kernel, skip: int | None = None) -> tuple[Tensor, Tensor]:
     """The sum of k(x_i, y_j) and its gradient with respect to x, one block alive at a time.
 
     Args:
         x: (N, D).
-        y: (M, D), treated as constant.
+        y: (M, D) of any precision, treated as constant.
         kernel: any kernel.
         skip: leave out the pairs j = i + skip, where x is rows skip, skip + 1 ... of y.
 
     Returns:
         The sum, a float64 scalar, and the gradient (N, D) in x's dtype.
     """
-    total, gradient = x.new_zeros((), dtype=torch.float64), torch.empty_like(x)
-    for where, piece in blocks(x, y):
-        with torch.enable_grad():
-            leaf = piece.detach().requires_grad_()
-            block = kernel(leaf, y)
-            if skip is not None:
-                block = _hollow(block, slice(where.start + skip, where.stop + skip))
-            part = block.sum(dtype=torch.float64)
-        (gradient[where],) = torch.autograd.grad(part, leaf)
-        total += part.detach()
+    total, gradient = x.new_zeros((), dtype=torch.float64), torch.zeros_like(x)
+    height = min(BLOCK_ROWS, len(x))
+    for first, piece in pieces(y, x, BLOCK_ELEMENTS // max(1, height)):
+        for start in range(0, len(x), BLOCK_ROWS):
+            where = slice(start, min(start + BLOCK_ROWS, len(x)))
+            with torch.enable_grad():
+                leaf = x[where].detach().requires_grad_()
+                block = kernel(leaf, piece)
+                if skip is not None:
+                    block = _hollow(block, start + skip - first)
+                part = block.sum(dtype=torch.float64)
+            gradient[where] += torch.autograd.grad(part, leaf)[0]
+            total += part.detach()
     return total, gradient
 
 
-def mmd2_with_error(x: Tensor, y: Tensor, kernel: Kernel) -> MMD:
+def mmd2_with_error(x: Tensor, y: Vectors, kernel: Kernel, within_y: Moments | None = None) -> MMD:
     """The unbiased U-statistic with its standard error over fresh samples of both sizes.
 
     The Hoeffding decomposition of the statistic has variance (Serfling 1980, Section 5.2; for one sample size
@@ -104,10 +116,11 @@ def mmd2_with_error(x: Tensor, y: Tensor, kernel: Kernel) -> MMD:
         x: (N, D) generated features, N at least 4.
         y: (M, D) real features, M at least 4.
         kernel: any kernel.
+        within_y: `within_moments` of y, where they are known already: the bulk of the work if M is large.
     """
     n, m = len(x), len(y)
-    xx, yy = _moments(x, x, kernel, skip_diagonal=True), _moments(y, y, kernel, skip_diagonal=True)
-    xy = _moments(x, y, kernel)
+    xx, xy = within_moments(x, kernel, x), cross_moments(x, y, kernel)
+    yy = within_y if within_y is not None else within_moments(y, kernel, x)
     value = xx.rows.sum() / (n * (n - 1)) + yy.rows.sum() / (m * (m - 1)) - 2 * xy.rows.sum() / (n * m)
     z_xx, z_yy, z_xy = _within_residual(xx), _within_residual(yy), _cross_residual(xy)
     z_x = (xx.rows / (n - 1) - xy.rows / m).var() - z_xx / (n - 1) - z_xy / m
@@ -119,30 +132,61 @@ def mmd2_with_error(x: Tensor, y: Tensor, kernel: Kernel) -> MMD:
     return MMD(float(value), math.sqrt(float(variance)))
 
 
-def _moments(x: Tensor, y: Tensor, kernel: Kernel, skip_diagonal: bool = False) -> _Moments:
-    rows, columns, squares = (
-        [],
-        x.new_zeros(len(y), dtype=torch.float64),
-        x.new_zeros((), dtype=torch.float64),
-    )
-    for where, piece in blocks(x, y):
-        block = kernel(piece, y)
-        if skip_diagonal:
-            block = _hollow(block, where)
-        block = block.double()
-        rows.append(block.sum(1))
-        columns = columns + block.sum(0)
-        squares = squares + block.square().sum()
-    return _Moments(torch.cat(rows), columns, squares)
+def cross_moments(x: Tensor, y: Vectors, kernel: Kernel) -> Moments:
+    """Sums over the matrix k(x_i, y_j) of x (N, D) and y (M, D)."""
+    squares = x.new_zeros((), dtype=torch.float64)
+    rows, columns = x.new_zeros(len(x), dtype=torch.float64), []
+    for _, piece in pieces(y, x, SQUARE):
+        parts = []
+        for start in range(0, len(x), SQUARE):
+            block = kernel(x[start : start + SQUARE], piece).double()
+            parts.append(block.sum(1))
+            columns.append(block.sum(0)) if start == 0 else columns.append(columns.pop() + block.sum(0))
+            squares = squares + block.square().sum()
+        rows = rows + torch.cat(parts)
+    return Moments(rows, torch.cat(columns), squares)
 
 
-def _hollow(block: Tensor, where: slice) -> Tensor:
+def within_moments(x: Vectors, kernel: Kernel, like: Tensor, first_rows: range | None = None) -> Moments:
+    """Sums over the matrix k(x_i, x_j) without its diagonal; k is symmetric, so half of the blocks are computed.
+
+    Args:
+        x: (N, D).
+        kernel: any kernel.
+        like: precision and device to compute in.
+        first_rows: only blocks whose first row is in this range of block numbers, 0 ... ceil(N / 1024) - 1; the sums
+            over all blocks are those of the whole matrix.
+    """
+    sums = like.new_zeros(len(x), dtype=torch.float64)
+    squares = like.new_zeros((), dtype=torch.float64)
+    for number in first_rows if first_rows is not None else range(block_count(x)):
+        start = number * SQUARE
+        mine = x[start : start + SQUARE].to(like)
+        for other in range(start, len(x), SQUARE):
+            block = kernel(mine, mine if other == start else x[other : other + SQUARE].to(like))
+            block = (_hollow(block, 0) if other == start else block).double()
+            twice = 1 if other == start else 2
+            sums[start : start + len(mine)] += block.sum(1)
+            if twice == 2:
+                sums[other : other + block.shape[1]] += block.sum(0)
+            squares = squares + twice * block.square().sum()
+    return Moments(sums, sums, squares)
+
+
+def block_count(x: Vectors) -> int:
+    """How many rows of blocks `within_moments` has."""
+    return -(-len(x) // SQUARE)
+
+
+def _hollow(block: Tensor, offset: int) -> Tensor:
+    """The block with zeros where column = row + offset."""
     mask = torch.ones_like(block, dtype=torch.bool)
-    mask[:, where].fill_diagonal_(False)
+    if -len(block) < offset < block.shape[1]:
+        mask.diagonal(offset).fill_(False)
     return torch.where(mask, block, 0)
 
 
-def _within_residual(moments: _Moments) -> Tensor:
+def _within_residual(moments: Moments) -> Tensor:
     """The variance of k(x, x') around its best additive fit a(x) + a(x'), from a symmetric matrix without diagonal."""
     n = len(moments.rows)
     means = moments.rows / (n - 1)
@@ -154,7 +198,7 @@ def _within_residual(moments: _Moments) -> Tensor:
     return (left / (n * (n - 3))).clamp(min=0)
 
 
-def _cross_residual(moments: _Moments) -> Tensor:
+def _cross_residual(moments: Moments) -> Tensor:
     """The variance of k(x, y) around its best additive fit a(x) + b(y)."""
     n, m = len(moments.rows), len(moments.columns)
     row_means, column_means = moments.rows / m, moments.columns / n

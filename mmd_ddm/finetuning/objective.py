@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.gather import Collective, share
 from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import sum_and_gradient, within_mean
 
@@ -22,20 +22,36 @@ class ValueAndGradient(NamedTuple):
     gradient: Tensor
 
 
+class Real(NamedTuple):
+    """The real side of an update: this worker's features (M_r, D), how many all workers have, the mean among all."""
+
+    shard: Tensor
+    total: int
+    within_mean: Tensor
+
+
 class Reference(Protocol):
     """The real side of the loss."""
 
-    def at(self, update: int) -> tuple[Bank, Tensor]:
-        """The real features of an update and the mean of the kernel among them."""
+    def at(self, update: int) -> Real:
+        """What generated features are attracted to in an update."""
 
 
 class BankReference:
-    """All real features in every update."""
+    """All real features in every update.
 
-    def __init__(self, bank: Bank, kernel: Kernel) -> None:
-        self._fixed = bank, within_mean(bank.features, kernel)
+    Args:
+        bank: All of them, in memory or on disk.
+        kernel: Any kernel.
+        collective: The workers.
+        like: Precision and device of the generated features; the shard stays in the bank's precision.
+    """
 
-    def at(self, update: int) -> tuple[Bank, Tensor]:
+    def __init__(self, bank: Bank, kernel: Kernel, collective: Collective, like: Tensor) -> None:
+        within = bank.within_mean(kernel, collective, like)
+        self._fixed = Real(bank.shard(collective, like.device), len(bank), within)
+
+    def at(self, update: int) -> Real:
         """The same for each update."""
         return self._fixed
 
@@ -44,17 +60,29 @@ class BatchReference:
     """A fresh batch of real images per update, drawn without replacement (paper, Section III-B).
 
     Their features are rows of the bank: the feature network is frozen, so embedding them again would give the same.
+
+    Args:
+        bank: All real features, in memory or on disk.
+        kernel: Any kernel.
+        collective: The workers.
+        like: Precision and device of the generated features.
+        size: Of a batch, over all workers.
+        seed: Of the drawing.
     """
 
-    def __init__(self, bank: Bank, kernel: Kernel, size: int, seed: int) -> None:
-        self._bank, self._kernel, self._size = bank, kernel, min(size, len(bank))
+    def __init__(
+        self, bank: Bank, kernel: Kernel, collective: Collective, like: Tensor, *, size: int, seed: int
+    ) -> None:
+        self._bank, self._kernel, self._collective, self._like = bank, kernel, collective, like
+        self._size = min(size, len(bank))
         self._source = NoiseSource(seed, "real batch")
 
-    def at(self, update: int) -> tuple[Bank, Tensor]:
+    def at(self, update: int) -> Real:
         """The batch depends on seed and update alone."""
         chosen = torch.randperm(len(self._bank), generator=self._source.generator(update))[: self._size]
-        batch = self._bank.rows(chosen)
-        return batch, within_mean(batch.features, self._kernel)
+        batch = self._bank.features[chosen].to(self._like)
+        mine = share(len(batch), self._collective)
+        return Real(batch[mine.start : mine.stop], len(batch), within_mean(batch, self._kernel))
 
 
 @dataclass(frozen=True)
@@ -84,18 +112,18 @@ class Objective:
         everyone = self.collective.gather_rows(features.detach())
         offset = self._offset(len(features), features.device)
         mine = slice(offset, offset + len(features))
-        bank, real_real = self.reference.at(update)
-        n, m = len(everyone), len(bank)
+        real = self.reference.at(update)
+        n, m = len(everyone), real.total
 
         # each unordered pair stands in the rows of both of its ends, and k is symmetric: twice the rows' own gradient
         near, push = sum_and_gradient(everyone[mine], everyone, self.kernel, skip=offset)
-        far, pull = sum_and_gradient(everyone, bank.shard(self.collective), self.kernel)
+        far, pull = sum_and_gradient(everyone, real.shard, self.kernel)
         gradient = pull * (-2 / (n * m))
         gradient[mine] += push * (2 / (n * (n - 1)))
         value = near / (n * (n - 1)) - 2 * far / (n * m)
 
         self.collective.sum_(gradient)
-        return ValueAndGradient(self.collective.sum_(value) + real_real, gradient[mine])
+        return ValueAndGradient(self.collective.sum_(value) + real.within_mean, gradient[mine])
 
     def _offset(self, count: int, device: torch.device) -> int:
         counts = self.collective.gather_rows(torch.tensor([count], device=device))

@@ -49,10 +49,10 @@ class Setting:
         name, eta = SAMPLERS[sampler]
         self.chain = make_chain(schedule, sampler=name, steps=4, eta=eta)
         self.kernel = make_kernel(parse_kernel(kernel), self.real)
-        bank = Bank(self.real)
+        common = (Bank(self.real), self.kernel, collective, self.real)
         kinds: dict[str, Callable[[], BankReference | BatchReference]] = {
-            "bank": lambda: BankReference(bank, self.kernel),
-            "batch": lambda: BatchReference(bank, self.kernel, 9, seed=1),
+            "bank": lambda: BankReference(*common),
+            "batch": lambda: BatchReference(*common, size=9, seed=1),
         }
         self.reference = kinds[reference]()
 
@@ -60,9 +60,9 @@ class Setting:
         return NoiseSource(1, "training").draw(UPDATE, positions, self.chain.draws, SHAPE).double()
 
     def plain_loss(self) -> Tensor:
-        bank, _ = self.reference.at(UPDATE)
+        real = self.reference.at(UPDATE).shard  # of the single process: all
         features = self.space(self.chain.sample(self.denoiser, self.noise(range(BATCH))))
-        return mmd2(features, bank.features, self.kernel)
+        return mmd2(features, real, self.kernel)
 
     def gradient(self, route: str, sizes: list[int]) -> tuple[float, Tensor]:
         self.denoiser.zero_grad()

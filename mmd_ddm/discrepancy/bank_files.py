@@ -1,0 +1,137 @@
+"""Banks on disk: made by all workers and trials together, once, and mapped into each of them afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.data.home import Claims, cache_home
+from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.rows import MANIFEST, Rows, RowWriter
+from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.vectors import Stacked
+from mmd_ddm.errors import UserError
+from mmd_ddm.progress import progress
+
+PART = 4096  # images of a part: what a kill loses at most, a process
+EMBED_BATCH = 128  # images at a time: activations of Inception or a ViT for them fit beside a small GPU's other work
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_WAIT = 0.2  # seconds between looks at what the others have finished
+_VERSION = 1
+
+
+class Space(Protocol):
+    """A feature space as the bank sees it."""
+
+    name: str
+    dim: int
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal functions of images."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] to (N, D)."""
+
+
+def stored_bank(
+    images: ImageSet, space: Space, *, dtype: str, mirrored: bool, device: torch.device, collective: Collective
+) -> Bank:
+    """Open the bank of a data set in a feature space; whatever is missing of it is computed first.
+
+    Every process that asks for it, of this run or another, computes parts that no other has taken, until all are there.
+
+    Args:
+        images: M real images.
+        space: On `device`.
+        dtype: `float32` or `float16`, of the features on disk.
+        mirrored: Whether the bank holds the mirror images too.
+        device: To compute on.
+        collective: This process's place among the workers, so that they begin at different parts.
+
+    Returns:
+        M features, or 2 M, mapped from disk.
+
+    Raises:
+        UserError: If the bank can't be written, or was made of other images.
+    """
+    flips = (False, True) if mirrored else (False,)
+    sides = [_side(images, space, dtype, flip, device, collective) for flip in flips]
+    return Bank(sides[0] if len(sides) == 1 else Stacked(sides), sides[-1].folder)
+
+
+def bank_folder(images: ImageSet, space: Space, *, dtype: str, mirrored: bool) -> Path:
+    """Where the features of the images, or of their mirror images, are kept."""
+    digest = hashlib.sha256(json.dumps(_key(images, space, dtype, mirrored), sort_keys=True).encode()).hexdigest()
+    name = f"{images.name}-{space.name}".replace("/", "_").replace(":", "_")
+    return cache_home() / "banks" / f"{name}{'-mirrored' if mirrored else ''}-{digest[:16]}"
+
+
+def _key(images: ImageSet, space: Space, dtype: str, mirrored: bool) -> dict[str, Any]:
+    return {
+        "images": images.fingerprint, "space": space.identity, "mirrored": mirrored, "dtype": dtype,
+        "version": _VERSION,
+    }  # fmt: skip
+
+
+def _side(
+    images: ImageSet, space: Space, dtype: str, mirrored: bool, device: torch.device, collective: Collective
+) -> Rows:
+    folder, key = bank_folder(images, space, dtype=dtype, mirrored=mirrored), _key(images, space, dtype, mirrored)
+    try:
+        if not (folder / MANIFEST).is_file():
+            _compute(folder, key, images, space, DTYPES[dtype], mirrored, device, collective)
+    except OSError as error:
+        raise UserError(f"the bank of {images.name} in {space.name} can't be written to {folder}: {error}") from None
+    rows = Rows.open(folder)
+    if rows.record["key"] != key or len(rows) != len(images):
+        raise UserError(f"the bank {folder} was made of other images or another network; delete it to make it again")
+    return rows
+
+
+def _compute(
+    folder: Path,
+    key: dict[str, Any],
+    images: ImageSet,
+    space: Space,
+    dtype: torch.dtype,
+    mirrored: bool,
+    device: torch.device,
+    collective: Collective,
+) -> None:
+    count = -(-len(images) // PART)
+    writer = RowWriter(folder, dtype=dtype, shape=(space.dim,), parts=count, key=key)
+    first = count * collective.rank // collective.world
+    stage = f"features of {images.name} in {space.name}{', mirrored' if mirrored else ''}"
+    with progress(stage, count) as advance, Claims(folder.with_name(f".{folder.name}.claims")) as claims:
+        seen = 0
+        while not (folder / MANIFEST).is_file():
+            missing = writer.missing()
+            for _ in range(count - len(missing) - seen):  # others' parts count too
+                advance("")
+            seen = count - len(missing)
+            if not missing:
+                break
+            part = next((p for p in sorted(missing, key=lambda p: (p - first) % count) if claims.take(p)), None)
+            if part is None:
+                time.sleep(_WAIT)
+            elif part in writer.missing():  # or its owner has just finished it
+                chosen = slice(part * PART, min((part + 1) * PART, len(images)))
+                writer.write(part, _embed(images, chosen, space, mirrored, device).to(dtype))
+    writer.finish({"key": key, "images": images.name, "space": space.name})
+
+
+@torch.no_grad()
+def _embed(images: ImageSet, chosen: slice, space: Space, mirrored: bool, device: torch.device) -> Tensor:
+    found = []
+    for start in range(chosen.start, chosen.stop, EMBED_BATCH):
+        batch = images.floats(slice(start, min(start + EMBED_BATCH, chosen.stop))).to(device)
+        found.append(space(batch.flip(-1) if mirrored else batch).cpu())
+    return torch.cat(found)

@@ -1,0 +1,55 @@
+"""A mixture of feature spaces: the weighted sum of the MMDs in each of them, as one kernel on features side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmd_ddm.discrepancy.kernels import Kernel, KernelTerm, make_kernel
+from mmd_ddm.discrepancy.vectors import Vectors
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """k(x, y) = sum_i w_i k_i(x_i, y_i), where x_i are the columns of x that belong to space i.
+
+    MMD^2 is linear in the kernel, so that of this one is sum_i w_i MMD^2_i.
+
+    Args:
+        weights: w_i, positive.
+        dims: D_i, numbers of columns.
+        kernels: k_i.
+    """
+
+    weights: tuple[float, ...]
+    dims: tuple[int, ...]
+    kernels: tuple[Kernel, ...]
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The (N, M) block of x (N, sum D_i) and y (M, sum D_i)."""
+        blocks = (kernel(a, b) for kernel, a, b in zip(self.kernels, self._columns(x), self._columns(y), strict=True))
+        first, *others = (weight * block for weight, block in zip(self.weights, blocks, strict=True))
+        for block in others:
+            first = first + block
+        return first
+
+    def _columns(self, x: Tensor) -> Sequence[Tensor]:
+        # contiguous, or each product of matrices would copy them again
+        return [part.contiguous() for part in x.split(self.dims, dim=1)]
+
+
+def make_mixture(terms: tuple[KernelTerm, ...], real: Sequence[Vectors], weights: Sequence[float]) -> Kernel:
+    """Build the kernel of a parsed specification for one feature space or several.
+
+    Args:
+        terms: The specification; a relative bandwidth is resolved in each space by itself.
+        real: Real features (M, D_i) in each space.
+        weights: Of each space; that of a single one matters too, as it scales the loss.
+    """
+    kernels = tuple(make_kernel(terms, features) for features in real)
+    if len(kernels) == 1 and weights[0] == 1:
+        return kernels[0]
+    dims = tuple(features[0:1].shape[1] for features in real)
+    return Mixture(tuple(weights), dims, kernels)
