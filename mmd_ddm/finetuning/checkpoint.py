@@ -16,6 +16,7 @@ from torch import Tensor
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.errors import UserError
 from mmd_ddm.finetuning.ema import EMA, copy_weights
+from mmd_ddm.finetuning.memory import Route
 
 
 @dataclass
@@ -27,15 +28,15 @@ class TrainingState:
         optimizer: Adam over the denoiser's parameters, in their order.
         ema: the average, or none.
         update: updates done.
-        gradient: how the gradient is computed (`stored` or `replay`): part of the state, since the choice may depend
-            on the free memory of the moment and the two differ by rounding.
+        route: how the gradient is computed, once chosen: part of the state, since the choice may depend on the free
+            memory of the moment and the ways differ by rounding.
     """
 
     denoiser: Denoiser
     optimizer: torch.optim.Adam
     ema: EMA | None
     update: int = 0
-    gradient: str = "auto"
+    route: Route | None = None
 
 
 def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> Path:
@@ -50,7 +51,7 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     save_file(_tensors(state), half / "state.safetensors")
-    record = {"update": state.update, "gradient": state.gradient, "config": config}
+    record = {"update": state.update, "route": state.route, "config": config}
     (half / "state.json").write_text(json.dumps(record, indent=1))
     former = former_of(folder)
     if folder.exists():
@@ -74,7 +75,7 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     """
     try:
         record = json.loads((folder / "state.json").read_text())
-        update, gradient, former = int(record["update"]), str(record["gradient"]), dict(record["config"])
+        update, route, former = int(record["update"]), Route(*record["route"]), dict(record["config"])
         tensors = load_file(folder / "state.safetensors")
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
@@ -86,7 +87,7 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
         raise UserError(f"checkpoint {folder} belongs to another network")
     _restore(state, tensors)
-    state.update, state.gradient = update, gradient
+    state.update, state.route = update, route
 
 
 def _tensors(state: TrainingState, with_moments: bool = True) -> dict[str, Tensor]:

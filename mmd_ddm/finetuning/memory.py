@@ -1,12 +1,14 @@
-"""Whether a whole batch's graph fits in memory: measured on one sample, not guessed from the number of parameters."""
+"""What an update takes of the memory: measured on a few samples, not guessed from the number of parameters."""
 
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import State
 from mmd_ddm.finetuning.gradient import Pipeline
 
 SHARE = 0.6  # of the free memory; the rest is for the optimizer, the bank and what allocators lose
@@ -29,26 +31,81 @@ class SavedBytes:
 
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
+        key = storage._cdata  # and not its address: tensors on the meta device have none
+        if key not in self._seen:
+            self._seen.add(key)
             self.total += storage.nbytes()
         return tensor
 
 
-def stored_graph_fits(pipeline: Pipeline, noise: Tensor, batch: int, processes: int) -> bool:
-    """Whether the graph of `batch` samples fits beside what else is in memory.
+class Footprint(NamedTuple):
+    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features."""
+
+    evaluation: float
+    features: float
+
+    def stored(self, steps: int) -> float:
+        """Of the whole graph with `steps` evaluations."""
+        return steps * self.evaluation + self.features
+
+    @property
+    def replayed(self) -> float:
+        """Of the largest piece of the graph that is alive at a time when the chain is replayed."""
+        return max(self.evaluation, self.features)
+
+
+class Route(NamedTuple):
+    """How an update's gradient is computed: `stored` or `replay`, and how many samples pass the network together."""
+
+    gradient: str
+    micro_batch: int
+
+
+def footprint(pipeline: Pipeline, noise: Tensor) -> Footprint:
+    """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
     Args:
         pipeline: from noise to features.
-        noise: (draws, 2, C, H, W) for the trial run.
+        noise: (draws, n, C, H, W) for the trial run, n at least 2: what n samples keep more than one of them is theirs
+            alone, without weights.
+    """
+    one, all_ = (_kept(pipeline, part) for part in (noise[:, :1], noise))
+    evaluation, features = ((b - a) / (noise.shape[1] - 1) for a, b in zip(one, all_, strict=True))
+    return Footprint(evaluation, features)
+
+
+def _kept(pipeline: Pipeline, noise: Tensor) -> tuple[int, int]:
+    with SavedBytes() as evaluation:
+        image = pipeline.step(State(noise[0]), 0, noise, (0, 0)).image
+    with SavedBytes() as features:
+        pipeline.embed(image.detach().requires_grad_())
+    return evaluation.total, features.total
+
+
+def choose_route(
+    pipeline: Pipeline, noise: Tensor, batch: int, processes: int, *, gradient: str, micro_batch: int | None
+) -> Route:
+    """Choose what is left open so that an update fits beside what else is in memory.
+
+    Args:
+        pipeline: from noise to features.
+        noise: (draws, n, C, H, W) for the trial run.
         batch: samples of this worker in an update.
         processes: workers that share this machine's memory (of no weight on a GPU).
+        gradient: `stored`, `replay` or `auto`: stored if the whole batch's graph fits.
+        micro_batch: none: the whole batch if it fits, otherwise the largest power of two that does, at least 1.
     """
-    weights = sum(p.numel() * p.element_size() for p in pipeline.denoiser.parameters())
-    with SavedBytes() as saved:
-        pipeline.embed(pipeline.trajectory(noise, (0, 0))[-1].image)
-    graph = max(0, saved.total - weights) / noise.shape[1] * batch
-    return graph < SHARE * _free_bytes(noise.device) / (1 if noise.device.type == "cuda" else processes)
+    if gradient != "auto" and micro_batch is not None:
+        return Route(gradient, micro_batch)
+    found = footprint(pipeline, noise)
+    room = SHARE * _free_bytes(noise.device) / (1 if noise.device.type == "cuda" else processes)
+    if gradient == "auto":
+        gradient = "stored" if batch * found.stored(len(pipeline.chain.timesteps)) < room else "replay"
+    if micro_batch is None:
+        fitting = int(room / max(1.0, found.replayed))
+        whole = gradient == "stored" or fitting >= batch  # a stored graph is whole, however it is cut
+        micro_batch = batch if whole else 1 << (max(1, fitting).bit_length() - 1)
+    return Route(gradient, micro_batch)
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -15,11 +15,12 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.finetuning.checkpoint import TrainingState, former_of, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
+from mmd_ddm.finetuning.memory import Route
 
 
 def state_of(denoiser: Denoiser, rate: float = 0.1, decay: float = 0.9) -> TrainingState:
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=rate)
-    return TrainingState(denoiser, optimizer, EMA(denoiser, decay), gradient="stored")
+    return TrainingState(denoiser, optimizer, EMA(denoiser, decay), route=Route("stored", 4))
 
 
 def quadratic(denoiser: Denoiser, scale: float = 1.0):
