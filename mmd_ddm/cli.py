@@ -1,4 +1,4 @@
-"""`mmd-ddm`: pretrain, finetune, evaluate and sample from the command line."""
+"""`mmd-ddm`: from images and a pretrained model to a finetuned one and its scores, from the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from mmd_ddm.command.images import use_weights
 from mmd_ddm.errors import DivergenceError, UserError
 
 Handler = Callable[[argparse.Namespace], None]
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     try:
         options = build_parser().parse_args(arguments)
+        use_weights(getattr(options, "weights", None))
         handler: Handler = options.handler
         handler(options)
     except UserError as error:
@@ -41,12 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line with all its options."""
-    from mmd_ddm.command import evaluate, finetune, pretrain, sample
+    from mmd_ddm.command import evaluate, finetune, import_model, prepare, pretrain, sample
 
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (pretrain, finetune, evaluate, sample):
-        name = module.__name__.rpartition(".")[2]
+    for name, module in (
+        ("prepare", prepare),
+        ("import", import_model),
+        ("pretrain", pretrain),
+        ("finetune", finetune),
+        ("evaluate", evaluate),
+        ("sample", sample),
+    ):
         summary = (module.__doc__ or "").strip()
         command = commands.add_parser(
             name,

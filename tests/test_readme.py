@@ -9,7 +9,7 @@ import pytest
 
 from mmd_ddm.cli import build_parser
 from mmd_ddm.experiment.config import leaves
-from mmd_ddm.experiment.presets import PRESETS
+from mmd_ddm.experiment.presets import preset
 from tune.search import parser as search_parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -17,13 +17,13 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 @pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: leaf.name)
 def test_settings_are_listed_with_their_help(leaf) -> None:
-    best = PRESETS["best"]("digits").flat()[leaf.name]
+    best = preset("best", "digits").flat()[leaf.name]
     shown = "none" if best is None else f"{best:g}" if isinstance(best, float) else str(best)
     assert f"| `{leaf.name}` | {shown} | {leaf.metadata['help']} |" in README
 
 
 def test_presets_are_listed_where_they_differ() -> None:
-    flats = [PRESETS[name]("digits").flat() for name in ("paper", "published", "best")]
+    flats = [preset(name, "digits").flat() for name in ("paper", "published", "best")]
     for name in flats[0]:
         values = [
             "none" if flat[name] is None else f"{flat[name]:g}" if isinstance(flat[name], float) else str(flat[name])
@@ -40,7 +40,7 @@ def test_options_of_the_search_are_named() -> None:
 def test_commands_are_named() -> None:
     text = build_parser().format_help()
     commands = re.findall(r"^    (\w+) ", text, re.MULTILINE)
-    assert commands == ["pretrain", "finetune", "evaluate", "sample"]
+    assert commands == ["prepare", "import", "pretrain", "finetune", "evaluate", "sample"]
     assert all(f"mmd-ddm {command}" in README for command in commands)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.experiment.presets import preset
@@ -21,12 +22,13 @@ def plan(options: argparse.Namespace) -> Settings:
     Raises:
         UserError: A name, value or range is wrong; says which and what is allowed.
     """
-    best = _changed(preset("best", options.dataset), options)
-    paper = _changed(preset("paper", options.dataset), options).replace(updates=best.optimization.updates)
-    _check(best)
+    images = (options.dataset or OWN, options.data, options.resolution, options.evaluation_features)
+    best = _changed(preset("best", *images), options)
+    paper = _changed(preset("paper", *images), options).replace(updates=best.optimization.updates)
+    _check(best, offline=options.offline_check)
     space = read_space(default_space(best), options.space or (), best)
     for steps in _ends(space.dimensions.get("steps")):
-        _check(best.replace(steps=steps))
+        _check(best.replace(steps=steps), offline=options.offline_check)
     workers, gpus, cpus = _machines(options)
     return Settings(
         config=dict(best.flat()),
@@ -61,15 +63,18 @@ def _changed(config: Config, options: argparse.Namespace) -> Config:
     return changed.replace(evaluations=min(updates, evaluations)) if options.evaluations is None else changed
 
 
-def _check(config: Config) -> None:
-    from mmd_ddm.experiment.build import check
+def _check(config: Config, *, offline: bool) -> None:
+    from mmd_ddm.experiment.build import check, evaluation_spaces
 
     if config.evaluation.evaluations > config.optimization.updates:
         raise UserError(
             f"evaluations is {config.evaluation.evaluations}; a trial of {config.optimization.updates} updates can't "
             "be evaluated more often than it is updated"
         )
-    check(config)
+    if offline:  # a base model that is not there is what the check is to tell
+        evaluation_spaces(config)
+    else:
+        check(config)
 
 
 def _machines(options: argparse.Namespace) -> tuple[int, float, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.presets import PRESETS
+from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 
 RECORD = "mmd_ddm.json"
 
@@ -21,17 +21,19 @@ def command_line(config: Mapping[str, Any], output: str) -> str:
         config: All leaves.
         output: Folder of the new run.
     """
+    given = {key: config[key] for key in DEPENDS}
     name, changed = min(
-        ((name, _changes(config, make(str(config["dataset"])))) for name, make in PRESETS.items()),
+        ((name, _changes(config, preset(name, config["dataset"], **given))) for name in PRESETS),
         key=lambda pair: len(pair[1]),
     )
+    changed = {**{key: value for key, value in given.items() if value is not None}, **changed}
     flags = [f"--{key.replace('_', '-')} {shlex.quote(_text(value))}" for key, value in changed.items()]
     start = f"mmd-ddm finetune --preset {name} --dataset {config['dataset']} --output {shlex.quote(output)}"
     return " ".join([start, *flags])
 
 
-def _changes(config: Mapping[str, Any], preset: Config) -> dict[str, Any]:
-    return {key: config[key] for key, value in preset.flat().items() if config[key] != value}
+def _changes(config: Mapping[str, Any], start: Config) -> dict[str, Any]:
+    return {key: config[key] for key, value in start.flat().items() if config[key] != value}
 
 
 def _text(value: Any) -> str:

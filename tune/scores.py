@@ -43,7 +43,7 @@ class Subject:
     sampler: str = "ddim"
     schedule: str = "linear"
     eta: float = 0.0
-    variance: str = "fixed_small"
+    variance: str = "model"
     trial: int | None = None
 
     @property
@@ -122,12 +122,12 @@ def score_best(study: Study, best: TrialRecord, say: Callable[[str], None]) -> N
     """
     import ray
 
-    from mmd_ddm.experiment.build import base_model
+    from mmd_ddm.experiment.build import base_folder
     from mmd_ddm.experiment.config import Config
-    from mmd_ddm.pretrained.load import locate, scheduler_config
+    from mmd_ddm.pretrained.load import scheduler_config
 
     settings, config = study.settings, study.trial_config(best.number)
-    length = scheduler_config(locate(base_model(Config.from_flat(config))))["num_train_timesteps"]
+    length = scheduler_config(base_folder(Config.from_flat(config)))["num_train_timesteps"]
     wanted = subjects(config, best.number, length)
     images = settings.final_images
     rows = [row for row in read_scores(study) if row.subject in wanted and row.images in (images, _floor_size(row))]
@@ -168,13 +168,13 @@ def measure(folder: str, subject: dict[str, Any], images: int) -> dict[str, Any]
     from mmd_ddm.evaluation.sheets import save_sheet
 
     study, what = Study.open(Path(folder)), Subject(**subject)
-    parts = _parts(json.dumps(study.settings.first), study.settings.cpus)
+    parts = make_parts(json.dumps(study.settings.first), study.settings.cpus)
     sheet = study.folder / SHEETS / f"{what.name}.png"
     sheet.parent.mkdir(exist_ok=True)
     if what.model == REAL:
         shown, scores, images = _real(parts)
     else:
-        denoiser, chain = _model(parts, study, what)
+        denoiser, chain = load_model(parts, what, study.folder / "best")  # what users get, not what was trained
         evaluator = parts.evaluator_with(chain, images, STREAM)
         shown, scores = evaluator.sample(denoiser, range(min(SHOWN, images))), evaluator(denoiser)
     save_sheet(shown, sheet, columns=SHOWN // 2)
@@ -182,7 +182,8 @@ def measure(folder: str, subject: dict[str, Any], images: int) -> dict[str, Any]
 
 
 @lru_cache(maxsize=1)  # Ray gives the tasks of a study to the same few processes
-def _parts(config: str, threads: int) -> Parts:
+def make_parts(config: str, threads: int) -> Parts:
+    """Return the parts of a configuration (leaves as JSON), the same again while it is the same."""
     import torch
 
     from mmd_ddm.discrepancy.gather import SingleCollective
@@ -194,7 +195,8 @@ def _parts(config: str, threads: int) -> Parts:
     return Parts(Config.from_flat(json.loads(config)), device, SingleCollective())
 
 
-def _model(parts: Parts, study: Study, what: Subject) -> tuple[Denoiser, Chain]:
+def load_model(parts: Parts, what: Subject, exported: Path) -> tuple[Denoiser, Chain]:
+    """Return a subject's network and chain; the finetuned one's are read from its exported pipeline."""
     from mmd_ddm.diffusion.samplers import make_chain
     from mmd_ddm.pretrained.load import load_denoiser
     from mmd_ddm.pretrained.record import sampling_settings
@@ -205,7 +207,6 @@ def _model(parts: Parts, study: Study, what: Subject) -> tuple[Denoiser, Chain]:
             schedule=what.schedule, eta=what.eta, variance=what.variance,
         )  # fmt: skip
         return parts.denoiser.eval(), chain
-    exported = study.folder / "best"  # what users get, not what was trained
     denoiser = load_denoiser(exported).to(parts.device)
     return denoiser, make_chain(denoiser.schedule, schedule="linear", **sampling_settings(exported))
 
@@ -221,7 +222,7 @@ def _real(parts: Parts) -> tuple[Any, dict[str, float], int]:
     half = len(parts.images) // 2
     scores: dict[str, float] = {}
     for name in evaluation_spaces(parts.config):
-        floor = real_floor(parts.banks[name].features, seed=parts.config.seed)
+        floor = real_floor(parts.real[name].features, seed=parts.config.seed)
         scores |= {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation, f"fid_{name}_{half}": floor.fid}
     order = torch.randperm(len(parts.images), generator=NoiseSource(parts.config.seed, "shown").generator(0))
-    return parts.images[order[:SHOWN].to(parts.device)], scores, half
+    return parts.images.floats(order[:SHOWN]), scores, half

@@ -18,10 +18,12 @@ from typing import NoReturn
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
+from mmd_ddm.command.images import add_weights_option, use_weights
 from mmd_ddm.errors import UserError
 
-_OF_A_NEW_STUDY = ("dataset", "base_model", "steps", "updates", "images", "final_images", "evaluations", "seed",
-                   "space", "output", "workers_per_trial", "gpus_per_worker", "cpus_per_worker")  # fmt: skip
+_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "images", "final_images",
+                   "evaluation_features", "evaluations", "seed", "space", "output", "workers_per_trial",
+                   "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +50,8 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
     )
     study = own.add_argument_group("the study")
     study.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
+    study.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
+    study.add_argument("--resolution", type=_positive, metavar="R", help="of one's own images, in pixels")
     study.add_argument(
         "--trials", type=_positive, metavar="N", help="trials, the paper's setting included (default: 8)"
     )
@@ -62,6 +66,11 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
         help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; repeatable",
     )
     study.add_argument("--evaluations", type=_positive, metavar="E", help="KID and FID are measured E times a trial")
+    study.add_argument(
+        "--evaluation-features",
+        metavar="NAME+...",
+        help="feature spaces to score in, and to choose the loss's from (default: the data set's)",
+    )
     study.add_argument("--images", type=_positive, metavar="N", help="generated images an evaluation")
     study.add_argument(
         "--final-images",
@@ -71,6 +80,12 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
     )
     study.add_argument(
         "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
+    )
+    add_weights_option(study)
+    study.add_argument(
+        "--offline-check",
+        action="store_true",
+        help="only tell what would be used and needed, and what is missing; downloads nothing",
     )
     study.add_argument("--seed", type=int, metavar="N", help="seed of the search and of the trials (default: 0)")
     folder = own.add_argument_group("where it is kept")
@@ -107,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         _check_options(options)
+        use_weights(options.weights)
         return _search(options, started)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -114,6 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
+    from mmd_ddm.experiment.build import obtain
+    from mmd_ddm.experiment.config import Config
     from mmd_ddm.experiment.mlflow_store import check_reachable
     from mmd_ddm.experiment.ray_cluster import check_address
     from tune.study import Study, check_folder
@@ -126,11 +144,17 @@ def _search(options: argparse.Namespace, started: float) -> int:
         from tune.plan import plan
 
         settings = plan(options)
-        folder = options.output or _default_folder(options.dataset, settings.config["steps"])
+        if options.offline_check:
+            from tune.offline_check import offline_check
+
+            print(offline_check(settings))
+            return 0
+        folder = options.output or _default_folder(settings.config["dataset"], settings.config["steps"])
         check_folder(folder)
         open_study = lambda: Study.create(folder, settings)  # noqa: E731
     check_reachable()
     check_address()
+    obtain(Config.from_flat(settings.config))
     from tune.driver import drive  # seconds of imports
 
     return drive(settings, open_study, concurrent=options.concurrent, started=started)
@@ -142,7 +166,7 @@ def _default_folder(dataset: str, steps: int) -> Path:
 
 def _check_options(options: argparse.Namespace) -> None:
     given = [name for name in _OF_A_NEW_STUDY if getattr(options, name) is not None]
-    if options.resume is None and options.dataset is None:
+    if options.resume is None and options.dataset is None and options.data is None:
         raise UserError("--dataset is missing; name a data set, or a study to continue with --resume DIR")
     if options.resume is not None and given:
         flag = given[0].replace("_", "-")

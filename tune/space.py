@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mmd_ddm.data.catalogue import entry
 from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
+from mmd_ddm.experiment.build import evaluation_spaces
 from mmd_ddm.experiment.config import Config, Scalar
 
 
@@ -125,7 +125,7 @@ def default_space(base: Config) -> Space:
             "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
             "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
             "bandwidth": Choice(("median", "0.3*median", "dim")),
-            "features": Choice(entry(base.dataset).feature_spaces),
+            "features": Choice(evaluation_spaces(base)),
             "schedule": Choice(("linear", "quadratic")),
         }
     )
@@ -144,7 +144,7 @@ def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     if values.get("sampler") == "ddpm":
         values["eta"] = 0.0
     elif values.get("sampler") == "ddim":
-        values["variance"] = "fixed_small"
+        values["variance"] = "model"
     return config.replace(**values)
 
 

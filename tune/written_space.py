@@ -11,14 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmd_ddm.data.catalogue import entry
 from mmd_ddm.discrepancy.kernels import parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar, leaves
+from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.features.space import check_feature_space
 from tune.space import Choice, Dimension, Range, Space, takes_bandwidth
 
 LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
-FIXED = ("dataset", "base_model", "seed", "updates", "evaluation_features", "evaluation_images", "evaluations")
+FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "evaluation_features", "evaluation_images",
+         "evaluations")  # fmt: skip
 
 
 def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
@@ -94,16 +96,16 @@ def _range(key: str, written: str, base: Config) -> Range:
 
 
 def _value(key: str, value: Any, base: Config) -> Scalar:
-    if key == "features" and value not in entry(base.dataset).feature_spaces:
-        fitting = ", ".join(entry(base.dataset).feature_spaces)
-        raise UserError(f"--space: features {value!r} does not fit data set {base.dataset}; choose from {fitting}")
+    if key == "features":
+        for _, name in parse_features(value):
+            check_feature_space(name, base.dataset)
     changes = {key: value}
     if key == "bandwidth":
         changes["kernel"] = "rbf"
     elif key == "kernel":
         changes["bandwidth"] = None
     elif key in ("eta", "variance", "sampler"):  # each belongs to one sampler
-        defaults = {"eta": 0.0, "variance": "fixed_small"}
+        defaults = {"eta": 0.0, "variance": "model"}
         changes = {**defaults, "sampler": "ddpm" if key == "variance" else "ddim", **changes}
     return base.replace(**changes).flat()[key]
 

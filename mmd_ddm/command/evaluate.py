@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmd_ddm.command.images import add_image_options, add_weights_option, image_options
 from mmd_ddm.command.model import add_model_options, chain_of
 from mmd_ddm.errors import UserError
 
@@ -18,10 +19,11 @@ from mmd_ddm.errors import UserError
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which model, against what, at which budgets."""
     add_model_options(parser)
-    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real images [digits]")
+    add_image_options(parser)
+    add_weights_option(parser)
     parser.add_argument("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
     parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a budget [5000]")
-    parser.add_argument("--features", metavar="NAME,...", help="feature spaces, joined by commas [all of the data set]")
+    parser.add_argument("--features", metavar="NAME+...", help="feature spaces, joined by + [the data set's]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to a file")
 
 
@@ -29,18 +31,17 @@ def execute(options: argparse.Namespace) -> None:
     """Evaluate and print a table."""
     import torch
 
-    from mmd_ddm.data.catalogue import entry, load_dataset
-    from mmd_ddm.diffusion.noise import NoiseSource
-    from mmd_ddm.discrepancy.bank import Bank
     from mmd_ddm.discrepancy.gather import SingleCollective
     from mmd_ddm.evaluation.floor import real_floor
-    from mmd_ddm.evaluation.scores import Evaluator, from_uint8
-    from mmd_ddm.features.space import load_feature_space
-    from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate
+    from mmd_ddm.experiment.build import Parts, evaluation_spaces
+    from mmd_ddm.experiment.presets import preset
+    from mmd_ddm.pretrained.load import locate
 
     budgets = _budgets(options.steps)
-    known = entry(options.dataset)
-    names = list(dict.fromkeys(options.features.split(","))) if options.features else list(known.feature_spaces)
+    config = preset("paper", *image_options(options)).replace(
+        base_model=options.model, evaluation_features=options.features, seed=options.seed
+    )
+    names = list(evaluation_spaces(config))
     if options.images < 4:
         raise UserError(f"--images is {options.images}; an unbiased KID needs at least 4")
     if options.json:
@@ -48,22 +49,18 @@ def execute(options: argparse.Namespace) -> None:
     folder = locate(options.model)
     chains = [chain_of(folder, options, steps) for steps in budgets]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    spaces = {name: load_feature_space(name, options.dataset).to(device) for name in names}
-    denoiser = load_denoiser(folder).to(device)
-    check_fits(denoiser, known)
-    real = from_uint8(load_dataset(options.dataset).images).to(device)
-    banks = {name: Bank.embed(real, space, SingleCollective()) for name, space in spaces.items()}
-    noise = NoiseSource(options.seed, "evaluation")
+    parts = Parts(config, device, SingleCollective())
+    denoiser = parts.denoiser
     print(_header(names, options.images), flush=True)
     scores = {}
     for chain in chains:
-        evaluator = Evaluator(chain, spaces, banks, options.images, noise, SingleCollective(), device)
+        evaluator = parts.evaluator_with(chain, options.images, "evaluation")
         scores[str(len(chain.timesteps))] = found = evaluator(denoiser)
         print(_row(f"{len(chain.timesteps)} steps", found, names, options.images), flush=True)
-    half = len(real) // 2
+    half = len(parts.images) // 2
     scores["real"] = {}
-    for name, bank in banks.items():
-        floor = real_floor(bank.features)
+    for name, real in parts.real.items():
+        floor = real_floor(real.features)
         found = {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation, f"fid_{name}_{half}": floor.fid}
         scores["real"].update(found)
     print(_row(f"real, {half}", scores["real"], names, half))

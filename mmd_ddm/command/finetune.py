@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmd_ddm.command.images import add_weights_option
 from mmd_ddm.errors import DivergenceError, UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All settings under their own names, and how to run."""
     from mmd_ddm.experiment.config import leaf_groups
-    from mmd_ddm.experiment.presets import PRESETS, best
+    from mmd_ddm.experiment.presets import PRESETS, preset
 
     parser.add_argument("--preset", default="best", metavar="NAME", help=f"{', '.join(PRESETS)} [best]")
     parser.add_argument("--output", type=Path, default=Path("runs/finetuned"), help="folder of the run [%(default)s]")
@@ -34,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus-per-worker", type=float, default=0, metavar="G", help="GPUs of each worker [0]")
     parser.add_argument("--cpus-per-worker", type=int, default=1, metavar="C", help="CPU threads of each worker [1]")
     parser.add_argument("--mlflow", action="store_true", help="record in MLflow (MLFLOW_TRACKING_URI, or ./mlflow.db)")
-    defaults = best("digits").flat()
+    add_weights_option(parser)
+    defaults = preset("best", "digits").flat()
     for name, group in leaf_groups().items():
         section = parser.add_argument_group(f"{name} settings [default in preset best]")
         for leaf in group:
@@ -47,9 +49,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Run, in this process or under Ray Train."""
-    from mmd_ddm.experiment.build import check
-    from mmd_ddm.experiment.config import leaves
-    from mmd_ddm.experiment.presets import preset
+    from mmd_ddm.data.catalogue import OWN
+    from mmd_ddm.experiment.build import check, obtain
+    from mmd_ddm.experiment.config import Config, leaves
+    from mmd_ddm.experiment.presets import DEPENDS, preset
     from mmd_ddm.experiment.ray_train import check_gpus
 
     given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
@@ -64,10 +67,14 @@ def execute(options: argparse.Namespace) -> None:
     if options.resume:
         config = _held(folder).replace(**given)
     else:
-        config = preset(options.preset, given.get("dataset", "digits")).replace(**given)
+        dataset = given.get("dataset", OWN if "data" in given else "digits")
+        known = Config().replace(**{key: given[key] for key in DEPENDS if key in given})
+        asked = (known.data, known.resolution, known.evaluation.evaluation_features)
+        config = preset(options.preset, dataset, *asked).replace(**given)
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run; continue it with --resume, or name another --output")
     check(config)
+    obtain(config)
     with _recorded(config, folder, options.mlflow):
         if options.workers:
             _distributed(config, folder, options)

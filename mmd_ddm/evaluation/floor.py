@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.evaluation.fid import fid
 from mmd_ddm.evaluation.kid import kid
 
@@ -23,7 +23,7 @@ class Floor(NamedTuple):
     fid: float
 
 
-def real_floor(features: Tensor, splits: int = SPLITS, seed: int = 0) -> Floor:
+def real_floor(features: Vectors, splits: int = SPLITS, seed: int = 0) -> Floor:
     """Score random halves of the real features against each other.
 
     Random, since data sets are often sorted: neighbouring rows may be more alike than chance. KID's expectation is 0;
@@ -36,7 +36,7 @@ def real_floor(features: Tensor, splits: int = SPLITS, seed: int = 0) -> Floor:
     """
     source, kids, fids = NoiseSource(seed, "floor"), [], []
     for split in range(splits):
-        order = torch.randperm(len(features), generator=source.generator(split)).to(features.device)
+        order = torch.randperm(len(features), generator=source.generator(split))
         one, other = features[order[: len(order) // 2]], features[order[len(order) // 2 :]]
         kids.append(kid(one, other).mmd2)
         fids.append(fid(one, other))

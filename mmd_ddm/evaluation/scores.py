@@ -11,10 +11,10 @@ from torch import Tensor
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.gather import Collective, share
-from mmd_ddm.evaluation.fid import fid
+from mmd_ddm.evaluation.fid import fit, frechet_distance
 from mmd_ddm.evaluation.kid import kid
+from mmd_ddm.evaluation.real import RealSide
 from mmd_ddm.features.space import FeatureSpace
 
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
@@ -37,7 +37,7 @@ class Evaluator:
     Args:
         chain: the sampler.
         spaces: feature spaces by name.
-        banks: the real features of each.
+        real: the real images in each.
         images: how many images to generate.
         noise: which noise they start from; the same for every model that is compared.
         collective: workers over which sampling and embedding are spread.
@@ -46,7 +46,7 @@ class Evaluator:
 
     chain: Chain
     spaces: Mapping[str, FeatureSpace]
-    banks: Mapping[str, Bank]
+    real: Mapping[str, RealSide]
     images: int
     noise: NoiseSource
     collective: Collective
@@ -56,11 +56,11 @@ class Evaluator:
         """KID, its standard error and FID in each space s, from N images: `kid_s`, `kid_s_stderr`, `fid_s_N`."""
         scores: dict[str, float] = {}
         for name, features in self.features(denoiser).items():
-            real = self.banks[name].features
-            result = kid(features, real)
+            real = self.real[name]
+            result = kid(features, real.features, real.moments)
             scores[f"kid_{name}"] = result.mmd2
             scores[f"kid_{name}_stderr"] = result.standard_error
-            scores[f"fid_{name}_{self.images}"] = fid(features, real)
+            scores[f"fid_{name}_{self.images}"] = frechet_distance(fit(features), real.gaussian)
         return scores
 
     @torch.no_grad()

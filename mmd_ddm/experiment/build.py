@@ -3,47 +3,89 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import entry, load_dataset
+from mmd_ddm.data.catalogue import Entry, entry, load_dataset
+from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.rows import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.bank_files import DTYPES, stored_bank
 from mmd_ddm.discrepancy.gather import Collective
-from mmd_ddm.discrepancy.kernels import make_kernel, parse_kernel
+from mmd_ddm.discrepancy.kernels import parse_kernel
+from mmd_ddm.discrepancy.mixture import make_mixture
+from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.scores import Evaluator, from_uint8
+from mmd_ddm.evaluation.real import RealSide
+from mmd_ddm.evaluation.scores import Evaluator
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.features.space import FeatureSpace, load_feature_space
+from mmd_ddm.features.mixture import Mixture, parse_features
+from mmd_ddm.features.space import FeatureSpace, check_feature_space, load_feature_space, weights_of
 from mmd_ddm.finetuning.gradient import Pipeline
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
-from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config
+from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
+
+
+def data_entry(config: Config) -> Entry:
+    """The catalogue's entry of the run's images."""
+    return _entry(config.dataset, config.data, config.resolution)
+
+
+_entry = lru_cache(maxsize=8)(entry)  # a folder of a million files is walked once
 
 
 def base_model(config: Config) -> str:
-    """The base model's folder or hub id."""
-    return config.base_model or entry(config.dataset).base_model
+    """The base model's folder, hub id or file.
+
+    Raises:
+        UserError: there is none that belongs to the data set, and none is named.
+    """
+    source = config.base_model or data_entry(config).base_model
+    if source is None:
+        raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
+    return source
+
+
+def base_folder(config: Config) -> Path:
+    """The folder of the base model, downloaded if need be.
+
+    Raises:
+        UserError: as `base_model` and `locate`.
+    """
+    return locate(base_model(config), _origin(config))
+
+
+def local_base_folder(config: Config) -> Path | None:
+    """The folder of the base model if it is on this machine; None if it would have to be downloaded.
+
+    Raises:
+        UserError: as `base_model` and `find_local`.
+    """
+    return find_local(base_model(config), _origin(config))
+
+
+def _origin(config: Config) -> str | None:
+    return None if config.base_model else data_entry(config).base_model_origin
 
 
 def evaluation_spaces(config: Config) -> tuple[str, ...]:
-    """Feature spaces in which the run is scored; the trained one first, if it is among them."""
-    fitting = entry(config.dataset).feature_spaces
+    """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
     asked = config.evaluation.evaluation_features
-    names = fitting if asked is None else tuple(asked.split("+"))
-    for name in (config.objective.features, *names):
-        if name not in fitting:
-            raise UserError(
-                f"feature space {name!r} does not fit data set {config.dataset}; it has {', '.join(fitting)}"
-            )
-    return tuple(sorted(names, key=lambda name: name != config.objective.features))
+    trained = [name for _, name in parse_features(config.objective.features)]
+    names = [*trained, *data_entry(config).feature_spaces] if asked is None else asked.split("+")
+    for name in (*trained, *names):
+        check_feature_space(name, config.dataset)
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
 
 
 def check(config: Config) -> None:
@@ -53,10 +95,27 @@ def check(config: Config) -> None:
         UserError: a feature space that does not fit the data set, or more steps than the base model has.
     """
     evaluation_spaces(config)
-    local = find_local(base_model(config))
-    length = scheduler_config(local).get("num_train_timesteps") if local is not None else None
+    local = local_base_folder(config)
+    if local is None:
+        return
+    check_fits(unet_config(local), data_entry(config))
+    length = scheduler_config(local).get("num_train_timesteps")
     if length is not None:
         timesteps(config.sampler.schedule, config.sampler.steps, int(length))
+
+
+def obtain(config: Config) -> None:
+    """Download and prepare what runs will need, once and where progress is seen, not in each worker.
+
+    Raises:
+        UserError: something cannot be had; says what, and what to do.
+    """
+    base_folder(config)
+    load_dataset(data_entry(config))
+    trained = (name for _, name in parse_features(config.objective.features))
+    for name in dict.fromkeys((*trained, *evaluation_spaces(config))):
+        if not weights_of(name, config.dataset).present:
+            load_feature_space(name, config.dataset)
 
 
 @dataclass(frozen=True)
@@ -74,20 +133,25 @@ class Parts:
     collective: Collective
 
     @cached_property
-    def images(self) -> Tensor:
-        """Real images (M, C, H, W) in [-1, 1]."""
-        return from_uint8(load_dataset(self.config.dataset).images).to(self.device)
+    def images(self) -> ImageSet:
+        """Real images, in memory or mapped from disk."""
+        return load_dataset(data_entry(self.config))
+
+    @cached_property
+    def folder(self) -> Path:
+        """The base model's, downloaded if need be."""
+        return base_folder(self.config)
 
     @cached_property
     def scheduler(self) -> dict[str, Any]:
         """Scheduler config of the base model."""
-        return scheduler_config(locate(base_model(self.config)))
+        return scheduler_config(self.folder)
 
     @cached_property
     def denoiser(self) -> Denoiser:
         """The base model."""
-        denoiser = load_denoiser(locate(base_model(self.config)))
-        check_fits(denoiser, entry(self.config.dataset))
+        check_fits(unet_config(self.folder), data_entry(self.config))
+        denoiser = load_denoiser(self.folder)
         denoiser.train(self.config.optimization.dropout == "train")
         return denoiser.to(self.device)
 
@@ -101,50 +165,88 @@ class Parts:
         )  # fmt: skip
 
     @cached_property
-    def spaces(self) -> dict[str, FeatureSpace]:
-        """The trained feature space and those of the evaluation, by name."""
-        names = dict.fromkeys((self.config.objective.features, *evaluation_spaces(self.config)))
-        return {name: load_feature_space(name, self.config.dataset).to(self.device) for name in names}
+    def _made(self) -> dict[tuple[object, ...], Any]:
+        return {}
+
+    def _space(self, name: str, preprocessing: str) -> FeatureSpace:
+        key = ("space", name, preprocessing)
+        if key not in self._made:
+            self._made[key] = load_feature_space(name, self.config.dataset, preprocessing).to(self.device)
+        space: FeatureSpace = self._made[key]
+        return space
+
+    def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
+        key = ("bank", space.identity, dtype, mirrored)
+        if key not in self._made:
+            self._made[key] = self._make_bank(space, dtype, mirrored)
+        bank: Bank = self._made[key]
+        return bank
+
+    def _make_bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
+        if isinstance(self.images.images, Rows):
+            return stored_bank(
+                self.images, space, dtype=dtype, mirrored=mirrored, device=self.device, collective=self.collective
+            )
+        images = self.images.floats().to(self.device)
+        images = torch.cat([images, images.flip(-1)]) if mirrored else images
+        return Bank(Bank.embed(images, space, self.collective).features[:].to(DTYPES[dtype]))
 
     @cached_property
-    def banks(self) -> dict[str, Bank]:
-        """Real features in each space."""
-        return {name: Bank.embed(self.images, space, self.collective) for name, space in self.spaces.items()}
+    def loss_spaces(self) -> list[tuple[float, FeatureSpace]]:
+        """Feature spaces of the loss with their weights."""
+        c = self.config.objective
+        return [(weight, self._space(name, c.preprocessing)) for weight, name in parse_features(c.features)]
+
+    @cached_property
+    def real(self) -> dict[str, RealSide]:
+        """The real side of the scores, by feature space."""
+        banks = {name: self._bank(space, "float32", False) for name, space in self.spaces.items()}
+        return {name: RealSide(bank, self.device) for name, bank in banks.items()}
+
+    @cached_property
+    def spaces(self) -> dict[str, FeatureSpace]:
+        """Feature spaces of the scores, by name."""
+        return {name: self._space(name, "evaluation") for name in evaluation_spaces(self.config)}
+
+    @cached_property
+    def _loss_mixture(self) -> Mixture:
+        return Mixture([space for _, space in self.loss_spaces])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features of the loss (N, sum of D_i) of images (N, C, H, W)."""
+        features: Tensor = self._loss_mixture(into_range(images, self.config.objective.image_range))
+        return features
 
     @cached_property
     def pipeline(self) -> Pipeline:
         """From noise to features of the loss."""
-        space, how = self.spaces[self.config.objective.features], self.config.objective.image_range
         training = self.config.optimization.dropout == "train"
-        return Pipeline(
-            self.denoiser,
-            self.chain,
-            lambda images: space(into_range(images, how)),
-            NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None,
-        )
+        dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
+        return Pipeline(self.denoiser, self.chain, self.embed, dropout)
 
     @cached_property
     def objective(self) -> Objective:
         """The loss on features."""
         c = self.config.objective
-        bank = self.banks[c.features]
-        kernel = make_kernel(parse_kernel(c.kernel, c.bandwidth), bank.features)
-        batch = self.config.optimization.batch
-        reference = (
-            BankReference(bank, kernel)
-            if c.reference == "bank"
-            else BatchReference(bank, kernel, batch, self.config.seed)
-        )
-        return Objective(kernel, reference, self.collective)
+        banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for _, space in self.loss_spaces]
+        weights = [weight for weight, _ in self.loss_spaces]
+        features = [bank.features for bank in banks]
+        kernel = make_mixture(parse_kernel(c.kernel, c.bandwidth), features, weights)
+        bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
+        like = torch.empty(0, sum(space.dim for _, space in self.loss_spaces), device=self.device)
+        if c.reference == "bank":
+            return Objective(kernel, BankReference(bank, kernel, self.collective, like), self.collective)
+        size, seed = self.config.optimization.batch, self.config.seed
+        batches = BatchReference(bank, kernel, self.collective, like, size=size, seed=seed)
+        return Objective(kernel, batches, self.collective)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """Scores in every evaluation space."""
-        names = evaluation_spaces(self.config)
         return Evaluator(
             self.chain,
-            {name: self.spaces[name] for name in names},
-            {name: self.banks[name] for name in names},
+            self.spaces,
+            self.real,
             self.config.evaluation.evaluation_images,
             # one stream for all runs of a seed: trials that are compared start from the same noise
             NoiseSource(self.config.seed, "evaluation"),

@@ -9,13 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mmd_ddm.data.catalogue import dataset_names
+from mmd_ddm.data.catalogue import OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import SCHEDULES
+from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.features.preprocessing import PREPROCESSINGS
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 
@@ -70,6 +74,12 @@ def _checked(check: Callable[[str], object], words: str, read: Callable[[Any], S
     return Rule(read, allowed, words)
 
 
+def _read_place(value: Any) -> str:
+    """A path that is there, absolute, since workers have another working directory; any other name as it is."""
+    path = Path(str(value)).expanduser()
+    return str(path.absolute()) if path.exists() else str(value)
+
+
 def _read_bandwidth(value: Any) -> Bandwidth:
     return parse_bandwidth(value)
 
@@ -84,7 +94,9 @@ class SamplerConfig:
         "linear", _one_of(*SCHEDULES), "timesteps of the budget; stride is the published code's (16 for 15)"
     )
     eta: float = setting(0.0, _number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
-    variance: str = setting("fixed_small", _one_of(*VARIANCES), "variance of DDPM")
+    variance: str = setting(
+        "model", _one_of(*VARIANCES), "variance of DDPM; model: as the base model's own sampler has it"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,14 @@ class ObjectiveConfig:
     """The MMD that is minimised."""
 
     features: str = setting(
-        "classifier", Rule(str, bool, "a feature space of the data set"), "feature space of the loss"
+        "classifier",
+        _checked(parse_features, "a feature space or a mixture of them"),
+        "feature space of the loss, or several with weights, such as inception+0.5*clip",
+    )
+    preprocessing: str = setting(
+        "evaluation",
+        _one_of(*PREPROCESSINGS),
+        "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did",
     )
     kernel: str = setting(
         "cubic",
@@ -109,6 +128,9 @@ class ObjectiveConfig:
         "bank",
         _one_of("bank", "batch"),
         "real side of the loss: all real features, or a fresh batch per update",
+    )
+    bank_dtype: str = setting(
+        "float32", _one_of(*DTYPES), "precision in which the loss keeps the real features; float16 takes half"
     )
     image_range: str = setting(
         "clamp",
@@ -127,7 +149,7 @@ class OptimizationConfig:
     updates: int = setting(500, _whole(1), "number of optimizer updates")
     batch: int = setting(128, _whole(2), "N: generated images per update, over all workers")
     micro_batch: int | None = setting(
-        None, _or_none(_whole(1)), "images that pass the network together; none: this worker's whole batch"
+        None, _or_none(_whole(1)), "images that pass the network together; none: as many as fit in memory"
     )
     clip: float | None = setting(
         None,
@@ -154,7 +176,7 @@ class EvaluationConfig:
     evaluation_features: str | None = setting(
         None,
         _or_none(Rule(str, bool, "names joined by +")),
-        "feature spaces of KID and FID, joined by +; none: all",
+        "feature spaces of KID and FID, joined by +; none: the data set's own and those of the loss",
     )
     evaluation_images: int = setting(2000, _whole(4), "generated images per evaluation")
     evaluations: int = setting(4, _whole(1), "how many times a run is scored, evenly spread, the last at its end")
@@ -168,11 +190,19 @@ class Config:
         UserError: a value is out of range or contradicts another; names the key, the value and what is allowed.
     """
 
-    dataset: str = setting("digits", _one_of(*dataset_names()), "data set")
+    dataset: str = setting("digits", _one_of(*dataset_names()), "data set; own: the images that `data` names")
+    data: str | None = setting(
+        None,
+        _or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
+        "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub",
+    )
+    resolution: int | None = setting(
+        None, _or_none(_whole(4)), "height and width in pixels; none: the data set's; own data need it"
+    )
     base_model: str | None = setting(
         None,
-        _or_none(Rule(str, bool, "a folder or hub id")),
-        "diffusers folder or hub id; none: the data set's own",
+        _or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
+        "diffusers folder, hub id, or checkpoint file; none: the data set's own",
     )
     seed: int = setting(0, _whole(0, 2**32 - 1), "seed of all random numbers")
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -184,9 +214,11 @@ class Config:
         for leaf, value in zip(leaves(), self.flat().values(), strict=True):
             _check(leaf, value)
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
+        if self.dataset == OWN and (self.data is None or self.resolution is None):
+            raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
         if self.sampler.sampler == "ddpm" and self.sampler.eta != 0:
             raise UserError(f"eta is {self.sampler.eta}, but it belongs to sampler ddim; ddpm has variance instead")
-        if self.sampler.sampler == "ddim" and self.sampler.variance != "fixed_small":
+        if self.sampler.sampler == "ddim" and self.sampler.variance != "model":
             raise UserError(f"variance is {self.sampler.variance!r}, but it belongs to sampler ddpm; ddim has eta")
 
     @classmethod

@@ -1,62 +1,95 @@
-"""Named configurations: each is a function of the data set that returns a complete run."""
+"""Named configurations: each is a function of the data set that returns what differs from the defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from mmd_ddm.data.catalogue import entry
+from mmd_ddm.data.entry import Entry
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config import Config, Scalar
+
+Values = dict[str, Scalar]
+DEPENDS = ("data", "resolution", "evaluation_features")  # on these, beside the data set, depends what a preset is
+_PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFAR-10's
+    "celeba": {"batch": 128},
+    "lsun_church": {"batch": 128, "learning_rate": 1e-6, "clip": 1.0},  # there as four statistics of 32, averaged
+}
+_MEASURED: Mapping[str, Values] = {  # a larger network needs a smaller rate: what digits likes is for digits alone
+    "digits": {"learning_rate": 2e-4, "updates": 120},
+}
+_PUBLISHERS_OWN = ("inception", "clip")  # feature spaces for which the published code has its own preprocessing
 
 
-def paper(dataset: str) -> Config:
+def paper(known: Entry) -> Values:
     """The paper's text, Section IV-A: batch 128, Adam at 5e-6, about 500 iterations, cubic kernel, DDIM, linear."""
-    return Config.from_flat(
-        {
-            "dataset": dataset,
-            "features": entry(dataset).feature_spaces[0],
-            "reference": "batch",
-            "learning_rate": 5e-6,
-            "updates": 500,
-            "batch": 128,
-            "kernel": "cubic",
-            "schedule": "linear",
-        }
-    )
+    features = known.feature_spaces[0]
+    return {
+        "features": features,
+        "preprocessing": "published" if features in _PUBLISHERS_OWN else "evaluation",
+        "reference": "batch",
+        "learning_rate": 5e-6,
+        "updates": 500,
+        "batch": 128,
+        "kernel": "cubic",
+        "schedule": "linear",
+    }
 
 
-def published(dataset: str) -> Config:
-    """The published code's CIFAR-10 trainer: batch 64, clip 0.5, dropout on, 16 evaluations for a budget of 15."""
-    return paper(dataset).replace(batch=64, clip=0.5, dropout="train", schedule="stride")
+def published(known: Entry) -> Values:
+    """The published trainer of the data set, CIFAR-10's by default: dropout on, 16 evaluations for a budget of 15."""
+    common: Values = {"batch": 64, "clip": 0.5, "dropout": "train", "schedule": "stride"}
+    return {**paper(known), **common, **_PUBLISHED.get(known.name, {})}
 
 
-def best(dataset: str) -> Config:
+def best(known: Entry) -> Values:
     """What our own measurements on digits prefer (README, "What it gives on digits").
 
-    A characteristic kernel in the self-supervised space, the whole bank, and a learning rate at which the raw weights
-    oscillate but their average does not.
+    A characteristic kernel in the self-supervised space and the whole bank; on digits also a learning rate at which
+    the raw weights oscillate but their average does not.
     """
-    return paper(dataset).replace(
-        features=entry(dataset).feature_spaces[-1],  # an entry names its self-supervised space last
-        kernel="rational_quadratic",
-        bandwidth="0.3*median",
-        reference="bank",
-        learning_rate=2e-4,
-        updates=120,
-        ema=0.97,
-        clip=1.0,
-    )
+    return {
+        **paper(known),
+        "features": known.feature_spaces[-1],  # an entry names its self-supervised space last
+        "preprocessing": "evaluation",
+        "kernel": "rational_quadratic",
+        "bandwidth": "0.3*median",
+        "reference": "bank",
+        "ema": 0.97,
+        "clip": 1.0,
+        **_MEASURED.get(known.name, {}),
+    }
 
 
-PRESETS: dict[str, Callable[[str], Config]] = {"paper": paper, "published": published, "best": best}
+PRESETS: dict[str, Callable[[Entry], Values]] = {"paper": paper, "published": published, "best": best}
 
 
-def preset(name: str, dataset: str) -> Config:
-    """A preset by name.
+def preset(
+    name: str,
+    dataset: str,
+    data: str | None = None,
+    resolution: int | None = None,
+    evaluation_features: str | None = None,
+) -> Config:
+    """A preset by name, for a data set of the catalogue or one's own images.
+
+    Args:
+        name: One of `PRESETS`.
+        dataset: As in the configuration, like the others.
+        data: Path of the images.
+        resolution: In pixels.
+        evaluation_features: Feature spaces in place of the data set's own: the first for `paper`, the last for `best`.
 
     Raises:
         UserError: unknown preset or data set.
     """
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")
-    return PRESETS[name](dataset)
+    known = entry(dataset, data, resolution)
+    if evaluation_features is not None:
+        known = replace(known, feature_spaces=tuple(evaluation_features.split("+")))
+    which: Values = {
+        "dataset": dataset, "data": data, "resolution": resolution, "evaluation_features": evaluation_features,
+    }  # fmt: skip
+    return Config.from_flat({**which, **PRESETS[name](known)})

@@ -29,6 +29,7 @@ def environment() -> dict[str, str]:
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
+        **{name: value for name, value in os.environ.items() if name.startswith("MMD_DDM_")},
     }
 
 

@@ -26,7 +26,7 @@ from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_c
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
-from mmd_ddm.finetuning.memory import stored_graph_fits
+from mmd_ddm.finetuning.memory import Route, choose_route
 from mmd_ddm.pretrained.export import save_pipeline
 
 Report = Callable[[dict[str, float], Path | None], None]
@@ -129,13 +129,14 @@ class _Run:
         self.baseline = dict(baseline) if baseline is not None else self._measure_baseline()
         ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
         optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
-        self.state = TrainingState(parts.denoiser, optimizer, ema, gradient=c.gradient)
+        self.state = TrainingState(parts.denoiser, optimizer, ema)
         if checkpoint is not None:
             load_checkpoint(self.state, checkpoint, dict(self.config.trajectory()))
             if self.state.update > c.updates:
                 raise UserError(f"updates is {c.updates}, but the run has done {self.state.update} already; name more")
-        if self.state.gradient == "auto":
-            self.state.gradient = "stored" if self._fits() else "replay"
+        if self.state.route is None:
+            self.state.route = self._choose_route()
+        self.route = self.state.route
         self.final: Path | None = None
         self.metrics: dict[str, float] = {}
         self.last: UpdateRecord | None = None
@@ -168,22 +169,24 @@ class _Run:
         return Outcome(self.metrics, self.final)
 
     def _gradient(self, update: int) -> Tensor:
-        parts, compute = self.parts, GRADIENTS[self.state.gradient]
+        parts, compute = self.parts, GRADIENTS[self.route.gradient]
         return compute(parts.pipeline, parts.objective, self._noises(update), update)
 
     def _noises(self, update: int) -> list[Tensor]:
-        size = self.config.optimization.micro_batch or len(self.mine)
+        size = self.route.micro_batch
         pieces = [self.mine[start : start + size] for start in range(0, len(self.mine), size)]
         shape, draws = self.parts.denoiser.image_shape, self.parts.chain.draws
         return [self.noise.draw(update, piece, draws, shape).to(self.parts.device) for piece in pieces]
 
-    def _fits(self) -> bool:
-        parts = self.parts
+    def _choose_route(self) -> Route:
+        parts, c = self.parts, self.config.optimization
         noise = self.noise.draw(0, range(2), parts.chain.draws, parts.denoiser.image_shape).to(parts.device)
-        largest = -(-self.config.optimization.batch // parts.collective.world)
-        fits = stored_graph_fits(parts.pipeline, noise, largest, parts.collective.world)
+        largest, workers = -(-c.batch // parts.collective.world), parts.collective.world
+        mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
         # the workers may sit on different machines, and must agree
-        return bool(parts.collective.sum_(torch.tensor(float(fits), device=parts.device)) == parts.collective.world)
+        stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
+        everyone = parts.collective.gather_rows(stored)
+        return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
 
     def _measure_baseline(self) -> dict[str, float]:
         # before a checkpoint is loaded: these are the base model's weights

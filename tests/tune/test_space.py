@@ -60,7 +60,7 @@ def test_a_file_says_the_same_as_the_command_line(tmp_path, name):
         ("lr=1", "'lr' can't be searched"),
         ("updates=1,2", "'updates' can't be searched"),
         ("kernel=foo", "'foo' is not known"),
-        ("features=clip", "does not fit data set digits"),
+        ("features=clop", "clop"),
         ("learning_rate=1e-3..1e-6", "is empty"),
         ("learning_rate=0..1e-3", "learning_rate is 0"),
         ("learning_rate=a..b", "not a range"),
