@@ -1,0 +1,98 @@
+"""Other samplers at an exact number of network evaluations, to compare finetuned models with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.diffusion.published_samplers import PUBLISHED, PublishedSampler, quiet
+from mmd_ddm.errors import UserError
+
+BASELINES = tuple(PUBLISHED)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published sampler with its budget; what `Chain` is to whoever only samples.
+
+    Args:
+        sampler: how it is run.
+        noise_schedule: of the model.
+        steps: of the sampler, each of one or more evaluations.
+        timesteps: of the network evaluations, in their order; some samplers evaluate one timestep more than once.
+    """
+
+    sampler: PublishedSampler
+    noise_schedule: NoiseSchedule
+    steps: int
+    timesteps: tuple[int, ...]
+
+    @property
+    def evaluations(self) -> int:
+        """How many network evaluations an image costs."""
+        return len(self.timesteps)
+
+    @property
+    def draws(self) -> int:
+        """How many standard normal images one sample needs: the initial one, and one a noisy step."""
+        return len(self.timesteps) if self.sampler.stochastic else 1
+
+    @torch.no_grad()
+    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        """Generate images; no random number comes from elsewhere than `noise`, and no gradient is kept.
+
+        Args:
+            denoiser: predicts epsilon.
+            noise: (draws, N, C, H, W) standard normal.
+
+        Returns:
+            (N, C, H, W), nominally in [-1, 1], not clamped.
+        """
+        scheduler = self.sampler.start(self.noise_schedule, self.steps)
+        image = noise[0] * scheduler.init_noise_sigma
+        for k, timestep in enumerate(scheduler.timesteps):
+            epsilon = denoiser(scheduler.scale_model_input(image, timestep), self.timesteps[k])
+            with quiet():
+                image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
+        return image
+
+    def _noise(self, noise: Tensor, k: int) -> dict[str, Any]:
+        if not self.sampler.stochastic:
+            return {}
+        # after the last step the variance is zero, but diffusers would draw
+        return {"eta": 1.0, "variance_noise": noise[k + 1] if k + 1 < len(noise) else torch.zeros_like(noise[0])}
+
+
+def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) -> Baseline:
+    """Build a published sampler with a budget.
+
+    Args:
+        name: one of `BASELINES`.
+        noise_schedule: of the model.
+        evaluations: S, how many times the network is evaluated for an image.
+
+    Returns:
+        A sampler of exactly S evaluations.
+
+    Raises:
+        UserError: an unknown name, or a budget that the sampler cannot have, with the nearest that it can.
+    """
+    if name not in PUBLISHED:
+        raise UserError(f"sampler is {name!r}; it must be one of {', '.join(BASELINES)}")
+    sampler = PUBLISHED[name]
+    possible = sampler.budgets(noise_schedule)
+    if evaluations not in possible:
+        below = [budget for budget in possible if budget < evaluations][-1:]
+        above = [budget for budget in possible if budget > evaluations][:1]
+        nearest = " or ".join(str(budget) for budget in below + above)
+        raise UserError(
+            f"sampler {name} cannot make exactly {evaluations} network evaluations of this model; choose {nearest}"
+        )
+    steps = (evaluations - sampler.extra) // sampler.per_step
+    timesteps = tuple(int(t) for t in sampler.start(noise_schedule, steps).timesteps)
+    return Baseline(sampler, noise_schedule, steps, timesteps)
