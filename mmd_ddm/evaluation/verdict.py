@@ -1,0 +1,116 @@
+"""Whether finetuning improved a model, in words: in the spaces that it trained on and in those that were held out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+CERTAIN = 2.0  # standard errors
+
+
+class Score(NamedTuple):
+    """A score of which less is better, with its standard error; None where that is not known."""
+
+    value: float
+    standard_error: float | None = None
+
+
+class Change(Enum):
+    """How one score stands to another."""
+
+    BETTER = "improves"
+    WORSE = "gets worse"
+    UNDECIDED = "does not change by more than its error"
+
+
+PLURAL = {
+    Change.BETTER: "improve",
+    Change.WORSE: "get worse",
+    Change.UNDECIDED: "do not change by more than their errors",
+}
+BLIND_SPOTS = " What was gained may be a blind spot of the trained space rather than better images."
+
+
+def change(base: Score, finetuned: Score) -> Change:
+    """Compare two scores: different only by more than two standard errors of the difference.
+
+    The scores are taken as independent. Models that are scored on the same noise and the same real images err
+    together, so their difference is known better than this: it may call a small change undecided, not the reverse.
+    Without standard errors any difference counts.
+    """
+    error = math.hypot(base.standard_error or 0, finetuned.standard_error or 0)
+    difference = finetuned.value - base.value
+    if abs(difference) <= CERTAIN * error:
+        return Change.UNDECIDED
+    return Change.BETTER if difference < 0 else Change.WORSE
+
+
+def verdict(
+    base: Mapping[str, Score], finetuned: Mapping[str, Score], trained: Collection[str], measure: str = "KID"
+) -> str:
+    """One sentence, or two, on what finetuning did.
+
+    Args:
+        base: scores of the model before finetuning, by feature space.
+        finetuned: of the model after it, with the same number of network evaluations and images.
+        trained: the feature spaces of the loss; all others are held out.
+        measure: what the scores are called.
+    """
+    spaces = [space for space in finetuned if space in base]
+    inside, outside = (
+        {space: change(base[space], finetuned[space]) for space in spaces if (space in trained) is own}
+        for own in (True, False)
+    )
+
+    if not spaces:
+        return "No space was measured both before and after finetuning, so nothing is known."
+    texts = {space: f"{space} ({measure} {_number(base[space])} to {_number(finetuned[space])})" for space in spaces}
+    own, held_out = _told(inside, "trained", texts), _told(outside, "held-out", texts)
+    if not inside:
+        return f"No trained space was measured. {held_out}."
+    if not outside:
+        return f"{own}. No other space was measured, so nothing is known beyond it."
+    if set(inside.values()) == set(outside.values()) == {Change.BETTER}:
+        places = [f"in the {_noun('trained', inside)}, {_joined(texts[space] for space in inside)}"]
+        places += [f"in the {_noun('held-out', outside)}, {_joined(texts[space] for space in outside)}"]
+        return f"It improves in both: {', and '.join(places)}."
+    if set(inside.values()) != {Change.BETTER}:
+        return f"{own}; {_lower(held_out)}."
+    return f"{own}, but {_lower(held_out)}.{'' if Change.BETTER in outside.values() else BLIND_SPOTS}"
+
+
+def _told(changes: Mapping[str, Change], kind: str, texts: Mapping[str, str]) -> str:
+    """What happened in some spaces, those of one fate together."""
+    fates = {fate: [s for s, found in changes.items() if found is fate] for fate in Change if fate in changes.values()}
+    parts = [(_joined(texts[space] for space in group), _verb(fate, len(group))) for fate, group in fates.items()]
+    if len(parts) == 1:
+        ((named, verb),) = parts
+        return f"The {_noun(kind, changes)}, {named}, {verb}"
+    return f"Of the {_noun(kind, changes)}, {_joined(f'{named} {verb}' for named, verb in parts)}"
+
+
+def _verb(fate: Change, count: int) -> str:
+    return fate.value if count == 1 else PLURAL[fate]
+
+
+def _noun(kind: str, changes: Mapping[str, Change]) -> str:
+    return f"{kind} space{'' if len(changes) == 1 else 's'}"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    *most, last = list(parts) or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _number(score: Score) -> str:
+    """The value to the second digit of its error."""
+    if not score.standard_error:
+        return f"{score.value:.4g}"
+    places = max(0, 1 - math.floor(math.log10(score.standard_error)))
+    return f"{score.value:.{places}f} ± {score.standard_error:.{places}f}"
