@@ -1,19 +1,35 @@
-"""Score a model: KID with its standard error, and FID, in every feature space of a data set.
+"""Score a model beside its base model and real images: KID with its standard error, FID and more, at several budgets.
 
-Gives a table over budgets of network evaluations, and as a floor the scores between random halves of the real images:
-their KID with its standard deviation over splits, and their FID, which is biased upwards as it is from fewer images.
+For a finetuned model its base model is scored too, with the same sampler at the same budgets and at 20 and 50. The row
+`real` is the floor: random halves of the real images against each other, their KID with its deviation over splits, and
+their FID, which is biased upwards as it is from fewer images. With several seeds, scores are means with the half-width
+of their 95 % interval over seeds (Student's t). No image is written to disk.
+
+  mmd-ddm evaluate --model runs/finetuned/model --steps 5,10
+  mmd-ddm evaluate --sampler all --steps 5,10,15,20 --curve curve.png
+  mmd-ddm evaluate --model M --dataset cifar10 --images 50000 --seeds 3 --workers 4 \\
+      --measures kid,fid,is,sfid,precision_recall,closeness
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmd_ddm.command.images import add_image_options, add_weights_option, image_options
-from mmd_ddm.command.model import add_model_options, chain_of
+from mmd_ddm.command.model import DEFAULT_STEPS, add_model_options
 from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from mmd_ddm.experiment.config import Config
+    from mmd_ddm.experiment.evaluation import Result, Subject
+
+LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
+ALL = "all"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,70 +37,142 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_image_options(parser)
     add_weights_option(parser)
+    parser.add_argument("--base", metavar="M", help="base model to compare with, or none [the finetuned model's own]")
     parser.add_argument("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
-    parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a budget [5000]")
+    parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a row [5000]")
+    parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds of the noise, from --seed on [1]")
     parser.add_argument("--features", metavar="NAME+...", help="feature spaces, joined by + [the data set's]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to a file")
+    parser.add_argument(
+        "--measures", default="kid,fid", metavar="NAME,...",
+        help="kid, fid, precision_recall, closeness, is, sfid; the last two need inception's weights [kid,fid]",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes that share the work [1]")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all scores to a file, as they come")
+    parser.add_argument("--curve", type=Path, metavar="FILE", help="also draw score against evaluations, as PNG")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Evaluate and print a table."""
-    import torch
-
-    from mmd_ddm.discrepancy.gather import SingleCollective
-    from mmd_ddm.evaluation.floor import real_floor
-    from mmd_ddm.experiment.build import Parts, evaluation_spaces
+    from mmd_ddm.evaluation.measures import parse_measures, spaces_of
+    from mmd_ddm.experiment.build import evaluation_spaces, obtain
+    from mmd_ddm.experiment.evaluation import Evaluation, read_results
     from mmd_ddm.experiment.presets import preset
+    from mmd_ddm.experiment.processes import in_processes
     from mmd_ddm.pretrained.load import locate
 
-    budgets = _budgets(options.steps)
-    config = preset("paper", *image_options(options)).replace(
-        base_model=options.model, evaluation_features=options.features, seed=options.seed
-    )
-    names = list(evaluation_spaces(config))
-    if options.images < 4:
-        raise UserError(f"--images is {options.images}; an unbiased KID needs at least 4")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
+    for name, least in (("images", 4), ("seeds", 1), ("workers", 1)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
+    measures = parse_measures(options.measures)
     folder = locate(options.model)
-    chains = [chain_of(folder, options, steps) for steps in budgets]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = Parts(config, device, SingleCollective())
-    denoiser = parts.denoiser
-    print(_header(names, options.images), flush=True)
-    scores = {}
-    for chain in chains:
-        evaluator = parts.evaluator_with(chain, options.images, "evaluation")
-        scores[str(len(chain.timesteps))] = found = evaluator(denoiser)
-        print(_row(f"{len(chain.timesteps)} steps", found, names, options.images), flush=True)
-    half = len(parts.images) // 2
-    scores["real"] = {}
-    for name, real in parts.real.items():
-        floor = real_floor(real.features)
-        found = {f"kid_{name}": floor.kid, f"kid_{name}_stderr": floor.kid_deviation, f"fid_{name}_{half}": floor.fid}
-        scores["real"].update(found)
-    print(_row(f"real, {half}", scores["real"], names, half))
-    if options.json:
-        options.json.write_text(json.dumps(scores, indent=1))
+    config = preset("paper", *image_options(options), options.features).replace(base_model=str(folder))
+    config = config.replace(evaluation_features="+".join((*evaluation_spaces(config), *spaces_of(measures))))
+    record = _record(folder)
+    subjects = _subjects(options, folder, record)
+    for file in (options.json, options.curve):
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
+    obtain(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = options.json or Path(scratch) / "scores.json"
+        seeds = tuple(range(options.seed, options.seed + options.seeds))
+        work = Evaluation(config.flat(), tuple(subjects), options.images, seeds, measures, str(file), _show)
+        in_processes(work, options.workers)
+        results = read_results(file)
+    _tell(results, config, record, options)
 
 
-def _budgets(text: str | None) -> list[int | None]:
-    if text is None:
-        return [None]
+def _record(folder: Path) -> dict[str, Any]:
+    from mmd_ddm.pretrained.export import RECORD
+
+    file = folder / RECORD
+    record: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return record
+
+
+def _subjects(options: argparse.Namespace, folder: Path, record: dict[str, Any]) -> list[Subject]:
+    from mmd_ddm.experiment.evaluation import BASE, FINETUNED
+
+    budgets = _budgets(options.steps) or [int(record.get("steps", DEFAULT_STEPS))]
+    found = _of_model(options, FINETUNED if record else BASE, folder, budgets)
+    base = _base_folder(options, record)
+    if base is not None:
+        larger = [steps for steps in LARGER if steps > max(budgets)]
+        found += _of_model(options, BASE, base, [*budgets, *larger], found[0].sampler)
+    return found
+
+
+def _of_model(
+    options: argparse.Namespace, model: str, folder: Path, budgets: list[int], sampler: str | None = None
+) -> list[Subject]:
+    """The subjects of one model; refuses what it can't be sampled with, but of `all` samplers takes those that can."""
+    from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+    from mmd_ddm.experiment.evaluation import ALL_SAMPLERS, Subject, possible
+    from mmd_ddm.pretrained.load import scheduler_config
+    from mmd_ddm.pretrained.record import sampling_settings
+
+    own = sampling_settings(folder)
+    names = {None: [sampler or own["sampler"]], ALL: list(ALL_SAMPLERS)}.get(options.sampler) or options.sampler.split(
+        ","
+    )
+    schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    subjects = []
+    for name in names:
+        alike = name == own["sampler"]
+        eta = options.eta if options.eta is not None else own["eta"] if alike else 0.0
+        how = {"schedule": options.schedule, "eta": eta if name == "ddim" else 0.0,
+               "variance": own["variance"] if alike else "model"}  # fmt: skip
+        subjects += [Subject(model, str(folder), name, steps, how) for steps in budgets]
+    if options.sampler == ALL:
+        return possible(subjects, schedule)
+    for subject in subjects:
+        subject.make(schedule)
+    return subjects
+
+
+def _base_folder(options: argparse.Namespace, record: dict[str, Any]) -> Path | None:
+    """The folder of the model to compare with; None if there is none."""
+    from mmd_ddm.data.catalogue import entry
+    from mmd_ddm.pretrained.load import locate
+
+    if options.base == "none" or (options.base is None and not record):
+        return None
+    if options.base is not None:
+        return locate(options.base)
+    config = record.get("config", {})
+    named = (
+        config.get("base_model") or entry(config["dataset"], config.get("data"), config.get("resolution")).base_model
+    )
+    if named is None:
+        return None
     try:
-        return [int(part) for part in text.split(",")]
+        return locate(named)
+    except UserError as error:
+        print(f"without its base model: {error}", file=sys.stderr)
+        return None
+
+
+def _budgets(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
     except ValueError:
         raise UserError(f"--steps is {text!r}; write whole numbers joined by commas, as in 5,10,20") from None
 
 
-def _header(names: list[str], images: int) -> str:
-    columns = "".join(f"{f'KID {name}':>26}{f'FID ({images})':>14}" for name in names)
-    return f"{'':<12}{columns}"
+def _show(result: Result) -> None:
+    told = "  ".join(f"{name} {value:.5g}" for name, value in result.scores.items())
+    of = f"{result.subject.model} {result.subject.sampler} {result.evaluations}" if result.subject else "real"
+    print(f"{of}, seed {result.seed}: {told}", file=sys.stderr, flush=True)
 
 
-def _row(title: str, scores: Mapping[str, float], names: list[str], images: int) -> str:
-    cells = ""
-    for name in names:
-        value = f"{scores[f'kid_{name}']:.5f} ± {scores[f'kid_{name}_stderr']:.5f}"
-        cells += f"{value:>26}{scores[f'fid_{name}_{images}']:>14.3f}"
-    return f"{title:<12}{cells}"
+def _tell(results: list[Result], config: Config, record: dict[str, Any], options: argparse.Namespace) -> None:
+    from mmd_ddm.experiment.evaluation_table import curve_points, floors, table, verdicts
+
+    print(table(results))
+    trained = record.get("config", {}).get("features")
+    for sentence in verdicts(results, trained) if trained else []:
+        print(f"\n{sentence}")
+    if options.curve:
+        from mmd_ddm.evaluation.curve import save_curve  # matplotlib takes a second
+
+        print(f"\ncurve: {save_curve(curve_points(results), floors(results), options.curve)}")

@@ -45,17 +45,20 @@ class Bank:
 
     @classmethod
     def embed(cls, images: Tensor, space: Callable[[Tensor], Tensor], collective: Collective) -> Bank:
-        """Embed images that fit in memory, spread over the workers.
+        """Embed images that fit in memory, spread over the workers in whole batches, so that these change no feature.
 
         Args:
             images: (M, C, H, W) in [-1, 1], the same on every worker.
             space: images to features.
             collective: the workers.
         """
-        mine = share(len(images), collective)
+        batches = images.split(EMBED_BATCH)
+        mine = share(len(batches), collective)
         with torch.no_grad():
-            pieces = images[mine.start : mine.stop].split(EMBED_BATCH)
-            return cls(collective.gather_rows(torch.cat([space(piece) for piece in pieces])))
+            found = [space(piece) for piece in batches[mine.start : mine.stop]]
+            # a worker without a batch has to know the features' shape
+            none = space(images[:1])[:0] if not found else found[0][:0]
+            return cls(collective.gather_rows(torch.cat([none, *found])))
 
     def shard(self, collective: Collective, device: torch.device) -> Tensor:
         """The rows that this worker attracts to, on its device."""

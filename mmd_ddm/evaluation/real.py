@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.mmd import Moments
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.evaluation.fid import Gaussian, fit
 from mmd_ddm.evaluation.kid import real_moments
+from mmd_ddm.evaluation.neighbours import nearest
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,27 @@ class RealSide:
             return found
         rows = kept["rows"].to(self.device)
         return Moments(rows, rows, kept["squares"].to(self.device))
+
+    @cached_property
+    def own_distances(self) -> Tensor:
+        """Of each real image to the nearest other one, (M,) float64."""
+        kept = self.bank.recall("nearest")
+        if kept is None:
+            found = nearest(_On(self.features, self.device), self.features, leave_one_out=True).distances[:, 0]
+            self.bank.keep("nearest", {"distances": found})
+            return found
+        return kept["distances"].to(self.device)
+
+
+@dataclass(frozen=True)
+class _On:
+    """Vectors on a device, moved piece by piece."""
+
+    source: Vectors
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, where: slice | Tensor) -> Tensor:
+        return self.source[where].to(self.device)

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.gather import Collective, share
 from mmd_ddm.evaluation.fid import fit, frechet_distance
 from mmd_ddm.evaluation.kid import kid
 from mmd_ddm.evaluation.real import RealSide
+from mmd_ddm.features.mixture import Mixture
 from mmd_ddm.features.space import FeatureSpace
 
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
+
+
+class Sampler(Protocol):
+    """A sampler with its budget: a finetuned model's chain, or a baseline."""
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Of the network evaluations, in their order."""
+
+    @property
+    def draws(self) -> int:
+        """How many standard normal images one sample needs."""
+
+    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        """Images (N, C, H, W) from noise (draws, N, C, H, W)."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -34,6 +50,8 @@ def from_uint8(images: Tensor) -> Tensor:
 class Evaluator:
     """Scores a denoiser against the real images of a data set.
 
+    Images pass the networks in the same batches whatever the number of workers, so it changes no score.
+
     Args:
         chain: the sampler.
         spaces: feature spaces by name.
@@ -44,7 +62,7 @@ class Evaluator:
         device: of denoiser and spaces.
     """
 
-    chain: Chain
+    chain: Sampler
     spaces: Mapping[str, FeatureSpace]
     real: Mapping[str, RealSide]
     images: int
@@ -66,14 +84,15 @@ class Evaluator:
     @torch.no_grad()
     def features(self, denoiser: Denoiser) -> dict[str, Tensor]:
         """Features (N, D) of generated images after rounding to uint8, by space, gathered over workers."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.spaces}
-        mine = share(self.images, self.collective)
-        for start in range(mine.start, mine.stop, SAMPLING_BATCH):
-            images = self.sample(denoiser, range(start, min(start + SAMPLING_BATCH, mine.stop)))
-            rounded = from_uint8(to_uint8(images))
-            for name, space in self.spaces.items():
-                parts[name].append(space(rounded))
-        return {name: self.collective.gather_rows(torch.cat(part)) for name, part in parts.items()}
+        together = Mixture(list(self.spaces.values()))
+        batches = range(0, self.images, SAMPLING_BATCH)
+        mine = share(len(batches), self.collective)
+        parts = [torch.empty(0, sum(together.dims), device=self.device)]
+        for start in batches[mine.start : mine.stop]:
+            images = self.sample(denoiser, range(start, min(start + SAMPLING_BATCH, self.images)))
+            parts.append(together(from_uint8(to_uint8(images))))
+        everyone = self.collective.gather_rows(torch.cat(parts))
+        return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}
 
     @torch.no_grad()
     def sample(self, denoiser: Denoiser, indices: range) -> Tensor:

@@ -26,7 +26,7 @@ from mmd_ddm.discrepancy.mixture import make_mixture
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.real import RealSide
-from mmd_ddm.evaluation.scores import Evaluator
+from mmd_ddm.evaluation.scores import Evaluator, Sampler
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.mixture import Mixture, parse_features
 from mmd_ddm.features.space import FeatureSpace, check_feature_space, load_feature_space, weights_of
@@ -254,6 +254,7 @@ class Parts:
             self.device,
         )
 
-    def evaluator_with(self, chain: Chain, images: int, stream: str) -> Evaluator:
-        """The evaluator with another chain, number of images and stream of noise."""
-        return replace(self.evaluator, chain=chain, images=images, noise=NoiseSource(self.config.seed, stream))
+    def evaluator_with(self, chain: Sampler, images: int, stream: str, seed: int | None = None) -> Evaluator:
+        """The evaluator with another sampler, number of images, stream of noise and seed (None: the run's)."""
+        seed = self.config.seed if seed is None else seed
+        return replace(self.evaluator, chain=chain, images=images, noise=NoiseSource(seed, stream))
