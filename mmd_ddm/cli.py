@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line with all its options."""
-    from mmd_ddm.command import evaluate, finetune, import_model, prepare, pretrain, sample
+    from mmd_ddm.command import evaluate, figures, finetune, import_model, prepare, pretrain, sample
 
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("finetune", finetune),
         ("evaluate", evaluate),
         ("sample", sample),
+        ("figures", figures),
     ):
         summary = (module.__doc__ or "").strip()
         command = commands.add_parser(

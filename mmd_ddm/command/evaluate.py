@@ -6,7 +6,7 @@ their FID, which is biased upwards as it is from fewer images. With several seed
 of their 95 % interval over seeds (Student's t). No image is written to disk.
 
   mmd-ddm evaluate --model runs/finetuned/model --steps 5,10
-  mmd-ddm evaluate --sampler all --steps 5,10,15,20 --curve curve.png
+  mmd-ddm evaluate --sampler all --steps 5,10,15,20 --curve curve.png    # or names joined by commas
   mmd-ddm evaluate --model M --dataset cifar10 --images 50000 --seeds 3 --workers 4 \\
       --measures kid,fid,is,sfid,precision_recall,closeness
 """
@@ -14,14 +14,14 @@ of their 95 % interval over seeds (Student's t). No image is written to disk.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmd_ddm.command.compared import base_of, record_of
 from mmd_ddm.command.images import add_image_options, add_weights_option, image_options
-from mmd_ddm.command.model import DEFAULT_STEPS, add_model_options
+from mmd_ddm.command.model import DEFAULT_STEPS, add_model_options, model_folder
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,16 +58,15 @@ def execute(options: argparse.Namespace) -> None:
     from mmd_ddm.experiment.evaluation import Evaluation, read_results
     from mmd_ddm.experiment.presets import preset
     from mmd_ddm.experiment.processes import in_processes
-    from mmd_ddm.pretrained.load import locate
 
     for name, least in (("images", 4), ("seeds", 1), ("workers", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
     measures = parse_measures(options.measures)
-    folder = locate(options.model)
+    folder = model_folder(options.model)
     config = preset("paper", *image_options(options), options.features).replace(base_model=str(folder))
     config = config.replace(evaluation_features="+".join((*evaluation_spaces(config), *spaces_of(measures))))
-    record = _record(folder)
+    record = record_of(folder)
     subjects = _subjects(options, folder, record)
     for file in (options.json, options.curve):
         if file:
@@ -82,28 +81,27 @@ def execute(options: argparse.Namespace) -> None:
     _tell(results, config, record, options)
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    from mmd_ddm.pretrained.export import RECORD
-
-    file = folder / RECORD
-    record: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return record
-
-
 def _subjects(options: argparse.Namespace, folder: Path, record: dict[str, Any]) -> list[Subject]:
     from mmd_ddm.experiment.evaluation import BASE, FINETUNED
 
     budgets = _budgets(options.steps) or [int(record.get("steps", DEFAULT_STEPS))]
     found = _of_model(options, FINETUNED if record else BASE, folder, budgets)
-    base = _base_folder(options, record)
+    base = base_of(record, options.base)
     if base is not None:
         larger = [steps for steps in LARGER if steps > max(budgets)]
-        found += _of_model(options, BASE, base, [*budgets, *larger], found[0].sampler)
+        # timesteps that the finetuned model has within itself its base model is told
+        schedule = record.get("config", {}).get("schedule", "linear")
+        found += _of_model(options, BASE, base, [*budgets, *larger], found[0].sampler, schedule)
     return found
 
 
 def _of_model(
-    options: argparse.Namespace, model: str, folder: Path, budgets: list[int], sampler: str | None = None
+    options: argparse.Namespace,
+    model: str,
+    folder: Path,
+    budgets: list[int],
+    sampler: str | None = None,
+    schedule: str = "linear",
 ) -> list[Subject]:
     """The subjects of one model; refuses what it can't be sampled with, but of `all` samplers takes those that can."""
     from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -112,44 +110,21 @@ def _of_model(
     from mmd_ddm.pretrained.record import sampling_settings
 
     own = sampling_settings(folder)
-    names = {None: [sampler or own["sampler"]], ALL: list(ALL_SAMPLERS)}.get(options.sampler) or options.sampler.split(
-        ","
-    )
-    schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    asked = options.sampler or sampler or own["sampler"]
+    names = ALL_SAMPLERS if asked == ALL else asked.split(",")
+    levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    schedule = schedule if options.schedule == "linear" else options.schedule
     subjects = []
     for name in names:
-        alike = name == own["sampler"]
-        eta = options.eta if options.eta is not None else own["eta"] if alike else 0.0
-        how = {"schedule": options.schedule, "eta": eta if name == "ddim" else 0.0,
-               "variance": own["variance"] if alike else "model"}  # fmt: skip
+        settings = {**own, "eta": own["eta"] if options.eta is None else options.eta}
+        alike = settings if name == own["sampler"] else {"eta": options.eta or 0.0, "variance": "model"}
+        how = {"schedule": schedule, "eta": alike["eta"] if name == "ddim" else 0.0, "variance": alike["variance"]}
         subjects += [Subject(model, str(folder), name, steps, how) for steps in budgets]
     if options.sampler == ALL:
-        return possible(subjects, schedule)
+        return possible(subjects, levels)
     for subject in subjects:
-        subject.make(schedule)
+        subject.make(levels)
     return subjects
-
-
-def _base_folder(options: argparse.Namespace, record: dict[str, Any]) -> Path | None:
-    """The folder of the model to compare with; None if there is none."""
-    from mmd_ddm.data.catalogue import entry
-    from mmd_ddm.pretrained.load import locate
-
-    if options.base == "none" or (options.base is None and not record):
-        return None
-    if options.base is not None:
-        return locate(options.base)
-    config = record.get("config", {})
-    named = (
-        config.get("base_model") or entry(config["dataset"], config.get("data"), config.get("resolution")).base_model
-    )
-    if named is None:
-        return None
-    try:
-        return locate(named)
-    except UserError as error:
-        print(f"without its base model: {error}", file=sys.stderr)
-        return None
 
 
 def _budgets(text: str | None) -> list[int]:

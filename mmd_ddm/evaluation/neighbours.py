@@ -112,6 +112,6 @@ def closeness(generated: Tensor, held_out: Tensor) -> Closeness:
 def _share_above(values: Tensor, others: Tensor) -> Tensor:
     """The share of the others that lie above each value, ties counted half."""
     ordered = others.sort().values
-    not_above = torch.searchsorted(ordered, values, right=True)
-    below = torch.searchsorted(ordered, values)
+    not_above = torch.searchsorted(ordered, values.contiguous(), right=True)
+    below = torch.searchsorted(ordered, values.contiguous())
     return 1 - (not_above + below).double() / (2 * len(others))

@@ -14,6 +14,21 @@ from mmd_ddm.evaluation.scores import to_uint8
 SMALLEST_SIDE = 48  # pixels on the sheet; smaller images are enlarged without smoothing
 
 
+def enlarged(images: Tensor, smallest_side: int = SMALLEST_SIDE) -> tuple[Tensor, int]:
+    """Colour pixels of images, each repeated a whole number of times so that nothing is smoothed.
+
+    Args:
+        images: (N, C, H, W) in [-1, 1], C 1 or 3.
+        smallest_side: that the shorter side reaches at least, in pixels.
+
+    Returns:
+        (N, 3, f H, f W) uint8 on the CPU, grey images with three equal channels, and f, 1 or larger.
+    """
+    pixels = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
+    factor = max(1, -(-smallest_side // min(pixels.shape[-2:])))
+    return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), factor
+
+
 def grid(images: Tensor, columns: int, gap: int = 2) -> Image.Image:
     """Arrange images in rows.
 
@@ -22,9 +37,7 @@ def grid(images: Tensor, columns: int, gap: int = 2) -> Image.Image:
         columns: images a row.
         gap: white pixels between images.
     """
-    pixels = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
-    scale = max(1, -(-SMALLEST_SIDE // min(pixels.shape[-2:])))
-    pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    pixels, _ = enlarged(images)
     count, _, height, width = pixels.shape
     rows = -(-count // columns)
     sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
@@ -36,7 +49,12 @@ def grid(images: Tensor, columns: int, gap: int = 2) -> Image.Image:
 
 def save_sheet(images: Tensor, path: Path, columns: int = 8) -> Path:
     """Write a grid of images (N, C, H, W) as PNG, complete or not at all."""
+    return save_png(grid(images, columns), path)
+
+
+def save_png(image: Image.Image, path: Path, density: int | None = None) -> Path:
+    """Write a PNG, complete or not at all, with the density (pixels an inch) at which it is to be shown."""
     half = path.with_name(f".{path.name}.{os.getpid()}")
-    grid(images, columns).save(half, format="PNG")
+    image.save(half, format="PNG", **({} if density is None else {"dpi": (density, density)}))
     half.rename(path)
     return path

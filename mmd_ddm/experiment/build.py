@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -242,19 +242,10 @@ class Parts:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Scores in every evaluation space."""
-        return Evaluator(
-            self.chain,
-            self.spaces,
-            self.real,
-            self.config.evaluation.evaluation_images,
-            # one stream for all runs of a seed: trials that are compared start from the same noise
-            NoiseSource(self.config.seed, "evaluation"),
-            self.collective,
-            self.device,
-        )
+        """Scores in every evaluation space; trials that are compared start from the same noise."""
+        return self.evaluator_with(self.chain, self.config.evaluation.evaluation_images, "evaluation")
 
     def evaluator_with(self, chain: Sampler, images: int, stream: str, seed: int | None = None) -> Evaluator:
-        """The evaluator with another sampler, number of images, stream of noise and seed (None: the run's)."""
-        seed = self.config.seed if seed is None else seed
-        return replace(self.evaluator, chain=chain, images=images, noise=NoiseSource(seed, stream))
+        """Scores of another sampler, number of images, stream of noise and seed (None: the run's)."""
+        noise = NoiseSource(self.config.seed if seed is None else seed, stream)
+        return Evaluator(chain, self.spaces, self.real, images, noise, self.collective, self.device)
