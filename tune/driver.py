@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -14,21 +12,22 @@ from optuna.trial import TrialState
 from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.experiment.mlflow_store import first_line, ui_command
 from mmd_ddm.experiment.ray_cluster import check_resources, start_ray
-from mmd_ddm.experiment.ray_train import RAY_FOLDER
 from mmd_ddm.experiment.tracking import TrackedRun, Tracker
-from tune.leaderboard import best_trial, write_table
+from tune.finals import final_metrics, find_winner, score_finalists
+from tune.found import OPTUNA_FILE
+from tune.leaderboard import write_table
 from tune.progress import Screen
 from tune.recorder import Recorder, close_trial, failure_reason, follow_trial
-from tune.report import ARTIFACTS, keep_best, write_report
-from tune.scores import final_metrics, read_scores, score_best
+from tune.report import ARTIFACTS, PAGE, write_report
+from tune.scores import read_scores
 from tune.searcher import StudySearcher, open_optuna
-from tune.space import Space, settle
+from tune.space import Space, searches_budgets, settle
 from tune.stopping import Halving
 from tune.study import COMPLETED, FAILED, RUNNING, STOPPED, Settings, Study, TrialRecord
-from tune.trial import STUDY, run_trial
+from tune.trial import run_trial
+from tune.trials import fitting, needed, run_trials
 from tune.written_space import parse_space
 
-OPTUNA_FILE = "optuna.db"
 _ENDED = {TrialState.COMPLETE: COMPLETED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}
 _log = logging.getLogger(__name__)
 
@@ -51,10 +50,10 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
     import ray
 
     tracker = Tracker(f"mmd-ddm {settings.config['dataset']}")  # connects while Ray starts
-    screen = Screen(settings.trials, settings.updates, started)
+    screen = Screen(settings.trials * settings.updates, started, _name)
     try:
         start_ray(workers=settings.workers)
-        check_resources(_needed(settings))
+        check_resources(needed(settings))
         tracker.check()
         study = open_study()
         at_once = concurrent or _concurrent(settings)
@@ -69,25 +68,18 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
     return _conclude(study, tracker, parent, screen, searched)
 
 
-def _needed(settings: Settings) -> dict[str, float]:
-    processes = max(1, settings.workers)
-    return {"CPU": processes * settings.cpus, "GPU": processes * settings.gpus}
+def _name(trial: TrialRecord) -> str:
+    return f"trial {trial.number:03d}{' (preset paper)' if trial.number == 0 else ''}"
 
 
 def _concurrent(settings: Settings) -> int:
     """As many trials as fit, up to a third of all: a trial learns only from those that ended before it began."""
-    import ray
-
-    there = ray.cluster_resources()
-    fit = min(int(there.get(name, 0) / amount) for name, amount in _needed(settings).items() if amount)
-    return max(1, min(fit, max(2, settings.trials // 3)))
+    return min(fitting(settings), max(2, settings.trials // 3))
 
 
 def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, concurrent: int) -> None:
-    import ray.tune
-
     settings = study.settings
-    optuna_study = open_optuna(study.folder / OPTUNA_FILE)
+    optuna_study = open_optuna(study.folder / OPTUNA_FILE, searches_budgets(settings.space))
     former = _reconcile(study, optuna_study, tracker, parent)
     left = settings.trials - len(former)
     if left <= 0:
@@ -103,30 +95,15 @@ def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, co
         seed=settings.seed,
         on_suggest=lambda number, point: _begin(study, space, number, point),
     )
-    # a trial that only drives workers must ask for something, and a share of a CPU would keep a worker out
-    own = {"CPU": settings.cpus, "GPU": settings.gpus} if settings.workers == 0 else {"memory": 2**20}
-    tuner = ray.tune.Tuner(
-        ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
-        param_space={STUDY: str(study.folder)},
-        tune_config=ray.tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=Halving(settings.updates, int(settings.config["evaluations"]), former),
-            num_samples=left,
-            max_concurrent_trials=concurrent,
-            # a new process costs as much as a short trial; Ray Train's processes can't be used twice
-            reuse_actors=settings.workers == 0,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=ray.tune.RunConfig(
-            name=uuid.uuid4().hex,  # Tune's own memory is not used, see tune/searcher.py
-            storage_path=str(study.folder / RAY_FOLDER),
-            callbacks=[Recorder(study, tracker, parent, screen)],
-            verbose=0,
-        ),
+    run_trials(
+        run_trial,
+        study,
+        Recorder(study, tracker, parent, screen),
+        concurrent,
+        search_alg=searcher,
+        scheduler=Halving(settings.updates, int(settings.config["evaluations"]), former),
+        num_samples=left,
     )
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, its folder has all
-    tuner.fit()
-    shutil.rmtree(study.folder / RAY_FOLDER, ignore_errors=True)
 
 
 def _begin(study: Study, space: Space, number: int, point: dict[str, Scalar]) -> None:
@@ -153,13 +130,10 @@ def _follow_study(tracker: Tracker, study: Study) -> TrackedRun:
 
 def _score(study: Study, screen: Screen) -> None:
     """Measure the final scores once all trials have ended; without them the study still has its report."""
-    trials = study.trials()
-    best = best_trial(trials)
-    if best is None or any(trial.outcome == RUNNING for trial in trials):
+    if find_winner(study) is None or any(trial.outcome == RUNNING for trial in study.trials()):
         return
-    keep_best(study, best)
     try:
-        score_best(study, best, screen.say)
+        score_finalists(study, screen.say)
     except (Exception, KeyboardInterrupt) as error:  # of Ray, of the network, of the disk: the trials stand
         reason = first_line(error)
         _log.warning("The final scores were not measured (%s); --resume %s measures them", reason, study.folder)
@@ -168,13 +142,14 @@ def _score(study: Study, screen: Screen) -> None:
 def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, searched: float) -> int:
     said = write_report(study)
     trials = study.trials()
-    best = best_trial(trials)
+    best = find_winner(study)
     unfinished = [trial for trial in trials if trial.outcome == RUNNING]
     tags = {} if best is None else {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}"}
     if said:
         tags["mlflow.note.content"] = "\n\n".join(said)  # shown on the run's page
     status = "KILLED" if unfinished else "FINISHED" if best is not None else "FAILED"
-    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS], final_metrics(read_scores(study)))
+    metrics = final_metrics(read_scores(study), best)
+    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS], metrics)
     unsent = tracker.close()
     write_table(screen.console, trials)
     screen.say(f"report and records took {time.monotonic() - searched:.0f} s")
@@ -186,7 +161,7 @@ def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen
         )
     if unfinished:
         screen.say(f"{len(unfinished)} trials are unfinished; continue with --resume {study.folder}")
-    screen.say(f"report: {study.folder / 'report.md'}")
+    screen.say(f"report: {study.folder / PAGE}")
     if best is None:
         screen.say("no trial was completed")
         return 1

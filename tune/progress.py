@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -18,13 +18,13 @@ class Screen:
     """The study's progress on standard output.
 
     Args:
-        trials: How many trials the study has.
-        updates: Updates of a whole trial.
+        updates: Of all trials together.
         started: When the command began (time.monotonic).
+        name: What a trial is called; None: by its number.
     """
 
-    def __init__(self, trials: int, updates: int, started: float) -> None:
-        self._updates, self._started = updates, started
+    def __init__(self, updates: int, started: float, name: Callable[[TrialRecord], str] | None = None) -> None:
+        self._started, self._name = started, name or (lambda trial: f"trial {trial.number:03d}")
         self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
         columns = (
             TextColumn("{task.description}"),
@@ -34,8 +34,9 @@ class Screen:
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=self.console, disable=not sys.stdout.isatty())
-        self._task = self._bar.add_task("updates", total=trials * updates)
+        self._task = self._bar.add_task("updates", total=updates)
         self._done: dict[int, int] = {}
+        self._running: dict[int, TrialRecord] = {}
 
     def __enter__(self) -> Screen:
         self._bar.start()
@@ -50,23 +51,24 @@ class Screen:
 
     def started(self, trial: TrialRecord) -> None:
         """A trial begins."""
-        name = " (preset paper)" if trial.number == 0 else ""
-        self.say(f"trial {trial.number:03d}{name} starts: {point_text(trial.point)}")
+        self._running[trial.number] = trial
+        self.say(f"{self._name(trial)} starts: {point_text(trial.point)}")
 
     def evaluated(self, number: int, metrics: Mapping[str, Any]) -> None:
         """A trial was evaluated."""
-        self.say(f"trial {number:03d}  {metrics['update']:>4}/{self._updates}  {metrics_text(metrics)}")
+        planned = self._running[number].planned
+        self.say(f"trial {number:03d}  {metrics['update']:>4}/{planned}  {metrics_text(metrics)}")
         self._advance(number, int(metrics["update"]))
 
     def ended(self, trial: TrialRecord) -> None:
         """A trial ended."""
         texts = {
             COMPLETED: f"completed, score {trial.score:.4g}",
-            STOPPED: f"stopped after {trial.updates} of {self._updates} updates: others were better by then",
+            STOPPED: f"stopped after {trial.updates} of {trial.planned} updates: others were better by then",
             FAILED: f"failed: {trial.reason}",
         }
         self.say(f"trial {trial.number:03d}  {texts[trial.outcome]} ({trial.seconds:.0f} s)")
-        self._advance(trial.number, self._updates)
+        self._advance(trial.number, trial.planned)
 
     def _advance(self, number: int, update: int) -> None:
         self._done[number] = update
@@ -92,7 +94,8 @@ def plus_minus(value: float, error: float | None) -> str:
     if error is None or not (math.isfinite(error) and math.isfinite(value) and error > 0):
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    shown = round(value, digits) + 0.0  # not -0
+    return f"{shown:.{digits}f} ± {error:.{digits}f}"
 
 
 def short(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray.tune
@@ -30,7 +31,7 @@ class Recorder(ray.tune.Callback):
     """
 
     def __init__(self, study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen) -> None:
-        self._study, self._tracker, self._parent, self._screen = study, tracker, parent, screen
+        self._study, self._tracker, self.parent, self._screen = study, tracker, parent, screen
         self._runs: dict[int, TrackedRun] = {}
         self._started: dict[int, float] = {}
 
@@ -38,11 +39,17 @@ class Recorder(ray.tune.Callback):
         """Tune pickles its callbacks for a restart of its own, which is not used."""
         return (ray.tune.Callback, ())
 
+    def run(self, number: int) -> TrackedRun:
+        """Return a trial's MLflow run, opened or found again when first asked for."""
+        if number not in self._runs:
+            self._runs[number] = follow_trial(self._tracker, self._study, number, self.parent)
+        return self._runs[number]
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's MLflow run."""
         number = trial.config[NUMBER]
         self._started[number] = time.monotonic()
-        self._runs[number] = follow_trial(self._tracker, self._study, number, self._parent)
+        self.run(number)
         self._screen.started(self._study.trial(number))
 
     def on_trial_result(
@@ -51,12 +58,13 @@ class Recorder(ray.tune.Callback):
         """Show an evaluation and send what is new."""
         number = trial.config[NUMBER]
         self._screen.evaluated(number, result)
-        self._runs[number].send()
+        self.run(number).send()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial that was stopped or came to its end."""
-        whole = (trial.last_result or {}).get(TIME, 0) >= self._study.settings.updates
-        self._end(trial.config[NUMBER], COMPLETED if whole else STOPPED, "")
+        number = trial.config[NUMBER]
+        whole = (trial.last_result or {}).get(TIME, 0) >= self._study.trial(number).planned
+        self._end(number, COMPLETED if whole else STOPPED, "")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial that failed."""
@@ -69,7 +77,7 @@ class Recorder(ray.tune.Callback):
         if outcome != FAILED:  # of a model's size, and more
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
-        close_trial(self._runs[number], self._study, number)
+        close_trial(self.run(number), self._study, number)
         self._screen.ended(self._study.trial(number))
 
 
@@ -85,11 +93,12 @@ def follow_trial(tracker: Tracker, study: Study, number: int, parent: TrackedRun
     )
 
 
-def close_trial(run: TrackedRun, study: Study, number: int) -> None:
-    """End a trial's MLflow run as the trial ended."""
+def close_trial(run: TrackedRun, study: Study, number: int, final: Sequence[tuple[str, float, int]] = ()) -> None:
+    """End a trial's MLflow run as the trial ended, with scores that are known only now."""
     trial = study.trial(number)
     words = {"outcome": trial.outcome, **({"reason": trial.reason} if trial.reason else {})}
-    run.close(STATUS[trial.outcome], words, model_artifact(trial.folder) if trial.outcome == COMPLETED else ())
+    artifacts = model_artifact(trial.folder) if trial.outcome == COMPLETED else ()
+    run.close(STATUS[trial.outcome], words, artifacts, final)
 
 
 def failure_reason(study: Study, number: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmd_ddm.experiment.ray_train import Job, fit
-from mmd_ddm.experiment.record import BASELINE, write_json
+from mmd_ddm.experiment.record import write_json
 from tune.study import Study
 
 STUDY = "study"  # key of the folder in what Tune hands to a trial
@@ -23,7 +23,7 @@ FAILURE = "failure.txt"
 
 def run_trial(settings: dict[str, Any]) -> None:
     """Run the trial `settings["number"]` of the study in the folder `settings["study"]`; Ray Tune's trainable."""
-    study, number = Study.open(Path(settings[STUDY])), int(settings["number"])
+    study, number = Study.open(Path(settings[STUDY]), kind=None), int(settings["number"])
     failure = study.trial_folder(number) / FAILURE
     failure.unlink(missing_ok=True)
     try:
@@ -42,28 +42,27 @@ def _fit(study: Study, number: int) -> None:
         study.trial_config(number),
         str(study.trial_folder(number)),
         threads=settings.cpus,
-        baseline=Baseline(study),
+        baseline=Baseline(*study.baseline(number)),
     )
     fit(job, workers=settings.workers, gpus_per_worker=settings.gpus, callbacks=[TuneReportCallback])
 
 
 class Baseline:
-    """The base model's scores, measured by the first trial that asks and shared by all of the study.
-
-    Trials may differ in their schedule; dividing each by its own base model would make their scores incomparable.
-    The budget and sampler of the first trial, the preset `paper`, are used.
+    """The base model's scores, measured by the first trial that asks and shared by all that divide by them.
 
     Args:
-        study: Whose.
+        file: Where they are kept.
+        config: Leaves of the configuration with which they are measured.
     """
 
-    def __init__(self, study: Study) -> None:
-        self._folder, self._config = study.folder, study.settings.first
+    def __init__(self, file: Path, config: Mapping[str, Any]) -> None:
+        self._file, self._config = file, dict(config)
 
     def __call__(self) -> dict[str, float]:
         """Read the scores, or measure them while the other trials wait."""
-        file = self._folder / BASELINE
-        with (self._folder / ".baseline.lock").open("w") as lock:
+        file = self._file
+        file.parent.mkdir(exist_ok=True)
+        with file.with_name(f".{file.stem}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
             if not file.exists():
                 write_json(file, _measure(self._config))

@@ -46,5 +46,6 @@ def test_intervals_over_seeds():
 def test_a_column_has_one_best_and_those_that_tie_with_it():
     column = [around(10), around(0), None, around(1)]
     assert verdicts(column) == [BEHIND, BEST, UNKNOWN, TIE]
+    assert verdicts([around(10), around(0), around(9.5)], largest=True) == [BEST, BEHIND, TIE]
     assert verdicts([None, None]) == [UNKNOWN, UNKNOWN]
     assert verdicts([Estimate((2.0,)), Estimate((1.0,))]) == [UNKNOWN, BEST]
