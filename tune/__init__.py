@@ -1,1 +1,1 @@
-"""The search over what the paper leaves open; run as `python tune/search.py`, not installed."""
+"""The search over what the paper leaves open, and ablations; run as `python tune/search.py`, not installed."""

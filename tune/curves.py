@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,6 +13,8 @@ from tune.scores import BASE, Row, Subject
 from tune.study import COMPLETED, Study, TrialRecord
 
 CURVES = "curves.png"
+SAMPLING = ("sampler", "steps", "schedule", "eta", "variance")
+LONGEST = 116  # characters of a trial's line in the legend
 DASHES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 2, 1, 2)))
 
 
@@ -37,11 +39,14 @@ def draw_curves(
     levels = {steps: baseline} if baseline else {}
     larger = (row for row in rows if row.subject == Subject(BASE, row.subject.steps) and row.subject.steps > steps)
     levels |= {row.subject.steps: row.scores for row in larger}
-    figure = Figure(figsize=(5.2 * len(names), 3.8 + 0.2 * (len(trials) + 1)), layout="constrained")
+    # one below another: a phone is narrow
+    figure = Figure(figsize=(7, 3.1 * len(names) + 0.3 + 0.18 * (len(trials) + len(levels))), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    like_base = {trial.number for trial in trials if _samples_like(trial.point, study.settings.first)}
     for panel, name in zip(panels, names, strict=True):
-        _draw_panel(panel, name, trials, levels)
+        _draw_panel(panel, name, trials, levels, like_base)
+    panels[-1].set_xlabel("optimizer updates")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", fontsize=8, frameon=False)
     file = study.folder / CURVES
@@ -49,8 +54,22 @@ def draw_curves(
     return file
 
 
+def _samples_like(point: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    """Whether a trial samples as the first one does, so that the base model's scores are where it starts."""
+    return all(point.get(name) in (None, first.get(name)) for name in SAMPLING)
+
+
+def _label(trial: TrialRecord) -> str:
+    text = f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(',')[0]}, ..."
+
+
 def _draw_panel(
-    panel: Any, name: str, trials: Sequence[TrialRecord], levels: Mapping[int, Mapping[str, float]]
+    panel: Any,
+    name: str,
+    trials: Sequence[TrialRecord],
+    levels: Mapping[int, Mapping[str, float]],
+    like_base: Collection[int],
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
@@ -58,7 +77,8 @@ def _draw_panel(
     colours = colormaps["tab10" if len(trials) <= 10 else "tab20"]
     start = [(0, scores[name]) for _, scores in sorted(levels.items())[:1]]
     for trial in ranked(trials):
-        points = start + [(row["update"], row[name]) for row in trial.curve if name in row]
+        points = start if trial.number in like_base else []
+        points = points + [(row["update"], row[name]) for row in trial.curve if name in row]
         whole = trial.outcome == COMPLETED
         panel.plot(
             [update for update, _ in points],
@@ -68,14 +88,13 @@ def _draw_panel(
             marker="o" if whole else "x",
             markersize=3 if whole else 4,
             linewidth=1.6 if whole else 1.0,
-            label=f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}",
+            label=_label(trial),
         )
     for dash, (steps, scores) in zip(DASHES, sorted(levels.items()), strict=False):
         panel.axhline(scores[name], color="0.35", linestyle=dash, linewidth=1, label=f"base model, {steps} evaluations")
     rows = [row for trial in trials for row in trial.curve if name in row]
     _scale(panel, [row[name] for row in rows], [row.get(f"{name}_stderr", 0) for row in rows], levels, name)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.set_xlabel("optimizer updates")
     panel.set_title(f"KID, {name.removeprefix('kid_')} features", fontsize=10)
     panel.grid(alpha=0.3, linewidth=0.4)
 
@@ -97,7 +116,7 @@ def _scale(
     panel.set_yscale("symlog", linthresh=smallest)
     # a trial that diverges may leave the panel; the others decide its range
     top = min(max(values), 5 * max(scores[name] for scores in levels.values())) if levels else max(values)
-    bottom = min(min(values), -smallest)
+    bottom = min(min(values), -smallest / 4)
     panel.set_ylim(1.5 * bottom, 1.5 * max(top, smallest))
     subs = (1,) if max(top, -bottom) > 1000 * smallest else (1, 2, 5)
     panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=subs))

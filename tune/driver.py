@@ -150,6 +150,9 @@ def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen
     status = "KILLED" if unfinished else "FINISHED" if best is not None else "FAILED"
     metrics = final_metrics(read_scores(study), best)
     parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS], metrics)
+    if best is not None:
+        of = {"study": study.name, "trial": str(best.number)}
+        tracker.register(best.folder, study.trial_config(best.number), best.curve[-1], of)
     unsent = tracker.close()
     write_table(screen.console, trials)
     screen.say(f"report and records took {time.monotonic() - searched:.0f} s")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as ConsoleTable
 
+from tune.blocks import Table
 from tune.progress import plus_minus, point_text, short
 from tune.study import COMPLETED, FAILED, Study, TrialRecord
 
@@ -24,12 +24,6 @@ def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         trials,
         key=lambda t: (places.get(t.outcome, 1), 0 if t.outcome == COMPLETED else -t.updates, t.score, t.number),
     )
-
-
-def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the complete trial with the smallest score, or None."""
-    complete = [trial for trial in ranked(trials) if trial.outcome == COMPLETED and math.isfinite(trial.score)]
-    return complete[0] if complete else None
 
 
 def metric_names(trials: Sequence[TrialRecord]) -> list[str]:
@@ -82,7 +76,7 @@ NARROW = 120  # columns of a terminal below which a trial's settings have a line
 def write_table(console: Console, trials: Sequence[TrialRecord]) -> None:
     """Print the trials, the best first, in no more columns than the console has."""
     names, narrow = _kid_names(trials), console.width < NARROW
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = ConsoleTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("#", "trial", "outcome", "updates", "score", *(name.replace("kid_", "KID ") for name in names)):
         table.add_column(heading, no_wrap=True)
     if not narrow:
@@ -98,22 +92,37 @@ def write_table(console: Console, trials: Sequence[TrialRecord]) -> None:
             console.print(f"{trial.number:03d}: {trial.reason or point_text(trial.point)}", markup=False)
 
 
-def markdown_table(trials: Sequence[TrialRecord], baseline: Mapping[str, float]) -> str:
-    """Return the trials as a Markdown table, the best first and the base model last."""
+def trial_table(
+    trials: Sequence[TrialRecord], baseline: Mapping[str, float], against: Mapping[int, str] | None = None
+) -> Table:
+    """Return the trials as a table, the best first and the base model last.
+
+    Args:
+        trials: All of them.
+        baseline: The base model's scores; none if there are none yet.
+        against: How trials stand to the best, in a word, by number.
+    """
     names = [name for name in metric_names(trials) if not name.endswith("_stderr")]
-    points = _point_names(trials)
-    head = ["rank", "trial", "outcome", "score", *names, *points, "updates", "seconds"]
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in head) + " |", "|" + "---|" * len(head)]
+    points, against = _point_names(trials), against or {}
+    head = ["rank", "trial", "outcome", "score", "against the best", *points, *names, "updates", "seconds"]
+    rows = []
     for rank, trial in enumerate(ranked(trials), 1):
         last = trial.curve[-1] if trial.curve else {}
         cells = [f"{rank}", f"{trial.number:03d}", trial.outcome, rounded(last.get("score"))]
-        cells += [with_error(last, name) for name in names]
+        cells += [against.get(trial.number, "")]
         cells += [short(trial.point[name]) if trial.point.get(name) is not None else "" for name in points]
-        lines.append("| " + " | ".join([*cells, str(trial.updates), f"{trial.seconds:.0f}"]) + " |")
+        cells += [with_error(last, name) for name in names]
+        rows.append((*cells, str(trial.updates), f"{trial.seconds:.0f}"))
     if baseline:
-        cells = ["", "base", "", "1", *(with_error(baseline, name) for name in names), *("" for _ in points), "0", ""]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        measured = [with_error(baseline, name) for name in names]
+        rows.append(("", "base", "", "1", "", *("" for _ in points), *measured, "0", ""))
+    words = ("outcome", "against the best", *points)
+    return Table(tuple(map(_heading, head)), tuple(rows), tuple(map(_heading, words)))
+
+
+def _heading(name: str) -> str:
+    kind, _, rest = name.partition("_")
+    return f"{kind.upper()} {rest}".replace("_", " ") if kind in ("kid", "fid") else name.replace("_", " ")
 
 
 def _kid_names(trials: Sequence[TrialRecord]) -> list[str]:

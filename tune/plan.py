@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from itertools import product
 
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.model_uri import resolve
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.ray_train import check_gpus
-from tune.space import Choice, Dimension, default_space
+from tune.arguments import machines
+from tune.space import Choice, Space, default_space
 from tune.study import FINAL_IMAGES, Settings
 from tune.written_space import read_space
 
@@ -27,9 +29,9 @@ def plan(options: argparse.Namespace) -> Settings:
     paper = _changed(preset("paper", *images), options).replace(updates=best.optimization.updates)
     _check(best, offline=options.offline_check)
     space = read_space(default_space(best), options.space or (), best)
-    for steps in _ends(space.dimensions.get("steps")):
-        _check(best.replace(steps=steps), offline=options.offline_check)
-    workers, gpus, cpus = _machines(options)
+    for steps, schedule in product(_ends(space, "steps", best), _ends(space, "schedule", best)):
+        _check(best.replace(steps=steps, schedule=schedule), offline=options.offline_check)
+    workers, gpus, cpus = machines(options)
     return Settings(
         config=dict(best.flat()),
         first=dict(paper.flat()),
@@ -43,9 +45,11 @@ def plan(options: argparse.Namespace) -> Settings:
     )
 
 
-def _ends(dimension: Dimension | None) -> tuple[Scalar, ...]:
+def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
+    """The values of a setting at which a budget could turn out to be impossible."""
+    dimension = space.dimensions.get(name)
     if dimension is None:
-        return ()
+        return (base.flat()[name],)
     return dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
 
 
@@ -53,7 +57,7 @@ def _changed(config: Config, options: argparse.Namespace) -> Config:
     given = {
         "steps": options.steps,
         "updates": options.updates,
-        "base_model": options.base_model,
+        "base_model": options.base_model and resolve(options.base_model),
         "seed": options.seed,
         "evaluations": options.evaluations,
         "evaluation_images": options.images,
@@ -75,14 +79,3 @@ def _check(config: Config, *, offline: bool) -> None:
         evaluation_spaces(config)
     else:
         check(config)
-
-
-def _machines(options: argparse.Namespace) -> tuple[int, float, int]:
-    """Workers of a trial, and GPUs and CPUs of each."""
-    import torch
-
-    there = torch.cuda.is_available()
-    workers = options.workers_per_trial if options.workers_per_trial is not None else int(there)
-    gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(there)
-    check_gpus(max(1, workers), gpus)
-    return workers, gpus, options.cpus_per_worker or (4 if gpus else 1)

@@ -12,14 +12,16 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 
 RECORD = "mmd_ddm.json"
+FOLDED = " \\\n    "
 
 
-def command_line(config: Mapping[str, Any], output: str) -> str:
+def command_line(config: Mapping[str, Any], output: str, between: str = " ") -> str:
     """Return the line that runs a configuration: the preset that needs the fewest changes, and those.
 
     Args:
         config: All leaves.
         output: Folder of the new run.
+        between: What stands before each option; `FOLDED` for one a line.
     """
     given = {key: config[key] for key in DEPENDS}
     name, changed = min(
@@ -29,7 +31,7 @@ def command_line(config: Mapping[str, Any], output: str) -> str:
     changed = {**{key: value for key, value in given.items() if value is not None}, **changed}
     flags = [f"--{key.replace('_', '-')} {shlex.quote(_text(value))}" for key, value in changed.items()]
     start = f"mmd-ddm finetune --preset {name} --dataset {config['dataset']} --output {shlex.quote(output)}"
-    return " ".join([start, *flags])
+    return between.join([start, *flags])
 
 
 def _changes(config: Mapping[str, Any], start: Config) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mmd_ddm.experiment.record import CHECKPOINT
 from mmd_ddm.experiment.tracking import TrackedRun, Tracker, model_artifact, tags
 from tune.progress import Screen
 from tune.searcher import NUMBER, TIME
+from tune.space import present
 from tune.study import COMPLETED, FAILED, STOPPED, Study
 from tune.trial import FAILURE
 
@@ -87,7 +88,7 @@ def follow_trial(tracker: Tracker, study: Study, number: int, parent: TrackedRun
     return tracker.follow(
         study.trial_folder(number),
         name=f"{study.name}/{number:03d}",
-        params=config,
+        params=present(config),
         tags={**tags(config), "study": study.name, "trial": str(number)},
         parent=parent,
     )

@@ -1,27 +1,45 @@
-"""What is left when a study ends: leaderboard.csv, report.md with its figures, and the best trial's model in best/."""
+"""What is left when a study ends: leaderboard.csv, report.md, report.html, figures, and the winner in best/."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
 
-from mmd_ddm.experiment.record import BASELINE, MODEL
+from mmd_ddm.experiment.record import MODEL
+from tune.all_trials import importance_section, scores_section, trials_section
+from tune.blocks import Block, Figure, Heading, Paragraph, Table, markdown
 from tune.curves import CURVES, draw_curves
-from tune.leaderboard import LEADERBOARD, best_trial, markdown_table, write_leaderboard
-from tune.progress import plus_minus, point_text
-from tune.recipe import command_line, loading_code
+from tune.found import Found, find
+from tune.leaderboard import LEADERBOARD, write_leaderboard
+from tune.page import page
+from tune.pareto import PARETO
+from tune.progress import short
 from tune.samples import SAMPLES, draw_samples
-from tune.scores import REAL, SCORES, Row, read_scores
+from tune.scores import FINETUNED, SCORES, Row
 from tune.study import COMPLETED, FAILED, RUNNING, STOPPED, Study, TrialRecord
-from tune.verdict import spaces, tie, verdicts
+from tune.winner import BEST, front_section, speed_section, sure_section, winner_section
 
-REPORT, BEST = "report.md", "best"
-ARTIFACTS = (LEADERBOARD, REPORT, CURVES, SAMPLES, SCORES)
+REPORT, PAGE = "report.md", "report.html"
+ARTIFACTS = (LEADERBOARD, REPORT, PAGE, CURVES, SAMPLES, PARETO, SCORES)
 
 
-def keep_best(study: Study, best: TrialRecord) -> None:
-    """Copy the best trial's diffusers pipeline to best/."""
+def write_report(study: Study) -> list[str]:
+    """Write the reports, leaderboard.csv and figures from the study's folder alone, and copy the winner to best/.
+
+    Returns:
+        What is to be said of the winner: the verdicts, none if it was not scored.
+    """
+    found = find(study)
+    if found.best is not None:
+        _keep_best(study, found.best)
+    write_leaderboard(study, found.trials)
+    blocks = list(_blocks(found))
+    (study.folder / REPORT).write_text(markdown(blocks))
+    (study.folder / PAGE).write_text(page(study.name, blocks))
+    return found.said
+
+
+def _keep_best(study: Study, best: TrialRecord) -> None:
+    """Copy the winner's diffusers pipeline to best/."""
     target, fresh = study.folder / BEST, study.folder / f".{BEST}"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(best.folder / MODEL, fresh)
@@ -29,104 +47,50 @@ def keep_best(study: Study, best: TrialRecord) -> None:
     fresh.rename(target)
 
 
-def read_baseline(study: Study) -> dict[str, float]:
-    """Return the base model's scores on the noise of the trials; none before the first trial has measured them."""
-    file = study.folder / BASELINE
-    found: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
-    return found
+def _blocks(found: Found) -> list[Block]:
+    study = found.study
+    blocks: list[Block] = [Heading(study.name, 1), Paragraph(_asked(found))]
+    if found.best is None:
+        blocks.append(Paragraph("No trial was completed, so there is no winner."))
+    else:
+        blocks += [*winner_section(found, found.best), *speed_section(found), *sure_section(found, found.best)]
+    if found.budgets:
+        blocks += front_section(found)
+    if found.rows:
+        blocks += scores_section(found)
+        if (samples := draw_samples(study, _shown(found))) is not None:
+            blocks += [Heading("Samples from the same noise"), Figure(samples, "Samples")]
+    if (curves := draw_curves(study, found.trials, found.baseline, found.rows)) is not None:
+        blocks += [Heading("KID over updates"), Figure(curves, "KID over updates")]
+    blocks += [*importance_section(found.importance), *trials_section(found)]
+    if found.best is not None:
+        blocks += _settings(found)
+    return blocks
 
 
-def write_report(study: Study) -> list[str]:
-    """Write report.md, leaderboard.csv and the figures, from the study's folder alone.
-
-    Returns:
-        What is to be said of the best model: the verdicts, none if it was not scored.
-    """
-    trials, rows, baseline = study.trials(), read_scores(study), read_baseline(study)
-    best = best_trial(trials)
-    write_leaderboard(study, trials)
-    draw_curves(study, trials, baseline, rows)
-    draw_samples(study, rows)
-    said = [] if best is None else verdicts(rows, str(study.trial_config(best.number)["features"]))
-    parts = [_head(study, trials), *([_best(best, said)] if best is not None else [])]
-    if rows:
-        parts += [_scores(rows, study), f"## Samples\n\n![Samples]({SAMPLES})"]
-    if any(trial.curve for trial in trials):
-        parts.append(f"## KID over updates\n\n![KID over updates]({CURVES})")
-    parts.append(_trials(trials, baseline))
-    if best is not None:
-        parts.append(_recipe(study, best))
-    (study.folder / REPORT).write_text("\n\n".join(parts) + "\n")
-    return said
-
-
-def _head(study: Study, trials: Sequence[TrialRecord]) -> str:
-    config = study.settings.config
-    counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in (COMPLETED, STOPPED, FAILED, RUNNING)}
+def _asked(found: Found) -> str:
+    settings, config = found.study.settings, found.study.settings.config
+    outcomes = [trial.outcome for trial in found.trials]
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in (COMPLETED, STOPPED, FAILED, RUNNING) if o in outcomes)
+    budget = f"{config['steps']} network evaluations an image"
+    if found.budgets:
+        written = settings.space["steps"]
+        values = written if isinstance(written, str) else ", ".join(map(str, written))
+        budget = f"{values} network evaluations an image"
+    hours = sum(trial.seconds for trial in found.trials) / 3600
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
     return (
-        f"# {study.name}\n\n"
-        f"Data set {config['dataset']}, {config['steps']} network evaluations an image, {study.settings.updates} "
-        f"updates of {config['batch']} images a trial; "
-        + ", ".join(f"{count} trials {outcome}" for outcome, count in counts.items() if count)
-        + ".\n\nThe score that trials are ranked by is the mean over feature spaces of KID relative to the base "
-        "model's at the same budget: 1 is the base model, 0 is the real images' distribution. Trial 000 is the paper's "
-        "own setting."
+        f"Data set {config['dataset']}, {budget}, {settings.updates} updates of a trial; {len(outcomes)} trials "
+        f"({counts or 'none begun'}), together {time}."
     )
 
 
-def _best(best: TrialRecord, said: Sequence[str]) -> str:
-    text = f"## Best: trial {best.number:03d}\n\nScore {best.score:.4g}: {point_text(best.point)}."
-    return "\n\n".join([text, *said[:1], *(["\n".join(said[1:])] if said else [])])
+def _shown(found: Found) -> list[Row]:
+    """The rows of which samples are shown: of finetuned models only the winner."""
+    best = None if found.best is None else found.best.number
+    return [row for row in found.rows if row.subject.model != FINETUNED or row.subject.trial == best]
 
 
-def _scores(rows: Sequence[Row], study: Study) -> str:
-    names = spaces(rows[0].scores)
-    head = ["", *(f"KID {name} | FID {name}" for name in names), "images"]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (2 * len(names) + 1) + "|"]
-    for row in rows:
-        cells = [row.subject.title + (", random halves" if row.subject.model == REAL else "")]
-        for name in names:
-            kid, error = row.scores[f"kid_{name}"], row.scores[f"kid_{name}_stderr"]
-            cells += [plus_minus(kid, error), f"{row.scores[f'fid_{name}_{row.images}']:.3f}"]
-        lines.append("| " + " | ".join([*cells, str(row.images)]) + " |")
-    words = (
-        f"Measured on the exported model with noise that no trial was chosen by, {study.settings.final_images} images "
-        "each, ± one standard error (for the halves: the deviation over splits). FID grows as its number of images "
-        "falls, so that of the halves is a floor for their number only. A KID below zero, or within its error of it, "
-        "can't be told from that of real images."
-    )
-    if any(row.subject.name == "base_alike" for row in rows):
-        words += " The base model on the finetuned one's timesteps shows what these alone are worth."
-    return "\n".join(["## Scores with fresh noise", "", words, "", *lines])
-
-
-def _trials(trials: Sequence[TrialRecord], baseline: dict[str, float]) -> str:
-    parts = ["## Trials", markdown_table(trials, baseline)]
-    if baseline and (words := tie(trials, baseline)):
-        parts.append(words)
-    ends = [_end(trial) for trial in trials if trial.outcome != COMPLETED]
-    if ends:
-        parts.append("\n".join(ends))
-    return "\n\n".join(parts)
-
-
-def _end(trial: TrialRecord) -> str:
-    reasons = {
-        STOPPED: f"stopped after {trial.updates} updates: half of the trials or more had a better score than its "
-        f"{trial.score:.3g} after as many",
-        FAILED: f"failed: {trial.reason}",
-        RUNNING: "unfinished; `--resume` goes on with it",
-    }
-    return f"* Trial {trial.number:03d} {reasons[trial.outcome]}."
-
-
-def _recipe(study: Study, best: TrialRecord) -> str:
-    config = study.trial_config(best.number)
-    settings = "\n".join(f"| {name} | {'none' if value is None else value} |" for name, value in config.items())
-    command = command_line(config, f"runs/{study.name}-best")
-    return (
-        "## The best model\n\nIt is a diffusers pipeline, in `best/`:\n\n"
-        f"```python\n{loading_code(study.folder / BEST)}\n```\n\n"
-        f"The same run without a search (to rounding, which depends on the number of threads and workers):\n\n"
-        f"```\n{command}\n```\n\n| setting | value |\n|---|---|\n{settings}"
-    )
+def _settings(found: Found) -> list[Block]:
+    rows = tuple((name, "none" if value is None else short(value)) for name, value in found.config.items())
+    return [Heading("All settings of the winner"), Table(("setting", "value"), rows, ("setting", "value"))]

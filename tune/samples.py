@@ -12,8 +12,8 @@ SAMPLES = "samples.png"
 
 
 def draw_samples(study: Study, rows: Sequence[Row]) -> Path | None:
-    """Stack the sheets of all that was scored, each under its title; None without any."""
-    sheets = [(row.subject.title, study.folder / SHEETS / f"{row.subject.name}.png") for row in rows]
+    """Stack the sheets of what was scored, each under its title; None without any."""
+    sheets = [(row.subject.label, study.folder / SHEETS / f"{row.subject.name}.png") for row in rows]
     sheets = [(title, file) for title, file in sheets if file.is_file()]
     if not sheets:
         return None

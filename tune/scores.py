@@ -1,19 +1,21 @@
-"""The scores at the end of a study: the best model beside its base model, on noise that no trial was chosen by.
+"""The scores at the end of a study: the finalists beside their base model, on noise that no trial was chosen by.
 
 The best of several trials looks better than it is on the noise that they were compared on. So it is scored anew, as
-exported, together with the base model at the same budget and at larger ones, and with real images as a floor.
+exported, and with it those that can't be told from it; by these scores the winner is found. Beside them stand the base
+model at the same budget and at larger ones, and real images as a floor.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune.study import Study, TrialRecord
+from mmd_ddm.experiment.record import MODEL
+from tune.study import Study
 
 if TYPE_CHECKING:
     from mmd_ddm.diffusion.chain import Chain
@@ -25,6 +27,7 @@ FINETUNED, BASE, REAL = "finetuned", "base", "real"
 LARGER = (50, 20)  # budgets of the base model to compare with, the longest to measure first
 STREAM = "final"
 SHOWN = 24
+HOW = ("steps", "sampler", "schedule", "eta", "variance")
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,10 @@ class Subject:
     @property
     def name(self) -> str:
         """A name for files and metrics."""
-        if self.model != BASE:
-            return self.model
+        if self.model == FINETUNED:
+            return FINETUNED if self.trial is None else f"{FINETUNED}_{self.trial:03d}"
+        if self.model == REAL:
+            return REAL
         return f"base_{self.steps}" if self == Subject(BASE, self.steps) else "base_alike"
 
     @property
@@ -63,6 +68,11 @@ class Subject:
         how += [self.sampler] if self.sampler != "ddim" else []
         how += [f"eta {self.eta:g}"] if self.eta else []
         return f"{'base model' if self.model == BASE else 'finetuned'}, {', '.join(how)}"
+
+    @property
+    def label(self) -> str:
+        """The title with the trial's number."""
+        return self.title if self.trial is None else f"{self.title} (trial {self.trial:03d})"
 
 
 @dataclass(frozen=True)
@@ -80,19 +90,30 @@ class Row:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def subjects(config: Mapping[str, Any], trial: int, length: int) -> list[Subject]:
+def subjects(first: Mapping[str, Any], chosen: Mapping[int, Mapping[str, Any]], length: int) -> list[Subject]:
     """List what is scored, the longest to measure first.
 
     Args:
-        config: Leaves of the best trial's configuration.
-        trial: Its number.
+        first: Leaves of the first trial's configuration; the base model sampled like it is what scores are relative to.
+        chosen: Leaves of the finalists' configurations by number.
         length: T, the largest budget of the base model.
     """
-    how = {name: config[name] for name in ("steps", "sampler", "schedule", "eta", "variance")}
-    budgets = [steps for steps in LARGER if how["steps"] < steps <= length]
-    base = [Subject(BASE, steps) for steps in (*budgets, how["steps"])]
-    alike = Subject(BASE, **how)  # what the finetuned model's timesteps alone are worth
-    return [*base, *([alike] if alike not in base else []), Subject(FINETUNED, **how, trial=trial), Subject(REAL)]
+    budgets = {int(config["steps"]) for config in chosen.values()}
+    larger = {steps for steps in LARGER if min(budgets) < steps <= length}
+    base = [Subject(BASE, steps) for steps in sorted(larger | budgets, reverse=True)]
+    relative = Subject(BASE, **how(first))
+    finetuned = [Subject(FINETUNED, **how(config), trial=number) for number, config in chosen.items()]
+    return [*base, *([relative] if relative not in base else []), *finetuned, Subject(REAL)]
+
+
+def alike(config: Mapping[str, Any]) -> Subject:
+    """Return the base model sampled like a finetuned one: what its timesteps alone are worth."""
+    return Subject(BASE, **how(config))
+
+
+def how(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a configuration that say how it samples."""
+    return {name: config[name] for name in HOW}
 
 
 def read_scores(study: Study) -> list[Row]:
@@ -100,55 +121,11 @@ def read_scores(study: Study) -> list[Row]:
     file = study.folder / SCORES
     rows = json.loads(file.read_text()) if file.is_file() else []
     read = [Row(Subject(**row["subject"]), row["images"], row["scores"]) for row in rows]
-    return sorted(read, key=lambda row: (row.subject.steps, row.subject.model == FINETUNED, row.subject.title))
+    return sorted(read, key=lambda row: (row.subject.steps, row.subject.model == FINETUNED, row.subject.label))
 
 
-def final_metrics(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
-    """Return all scores as metrics of the study's run in MLflow: name, value, and network evaluations as the step."""
-    return [
-        (f"{row.subject.name.removesuffix(f'_{row.subject.steps}')}_{name}", value, row.subject.steps)
-        for row in sorted(rows, key=lambda row: row.subject.steps)
-        for name, value in row.scores.items()
-    ]
-
-
-def score_best(study: Study, best: TrialRecord, say: Callable[[str], None]) -> None:
-    """Measure in Ray's processes what scores.json lacks; each score is kept as it comes.
-
-    Args:
-        study: Whose.
-        best: Its best trial, whose model lies in best/.
-        say: Given a line of progress.
-    """
-    import ray
-
-    from mmd_ddm.experiment.build import base_folder
-    from mmd_ddm.experiment.config import Config
-    from mmd_ddm.pretrained.load import scheduler_config
-
-    settings, config = study.settings, study.trial_config(best.number)
-    length = scheduler_config(base_folder(Config.from_flat(config)))["num_train_timesteps"]
-    wanted = subjects(config, best.number, length)
-    images = settings.final_images
-    rows = [row for row in read_scores(study) if row.subject in wanted and row.images in (images, _floor_size(row))]
-    missing = [each for each in wanted if each not in [row.subject for row in rows]]
-    if missing:
-        say(f"scoring trial {best.number:03d} and the base model with fresh noise, {images} images each")
-    task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(measure)
-    pending = [task.remote(str(study.folder), asdict(each), images) for each in missing]
-    while pending:
-        (done,), pending = ray.wait(pending)
-        row = ray.get(done)
-        rows.append(Row(Subject(**row["subject"]), row["images"], row["scores"]))
-        _write(study, rows)
-        say(f"scored {rows[-1].subject.title}")
-
-
-def _floor_size(row: Row) -> int | None:
-    return row.images if row.subject.model == REAL else None
-
-
-def _write(study: Study, rows: list[Row]) -> None:
+def write_scores(study: Study, rows: Sequence[Row]) -> None:
+    """Keep scores, all or as before."""
     fresh = study.folder / f".{SCORES}"
     fresh.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     fresh.replace(study.folder / SCORES)
@@ -174,7 +151,8 @@ def measure(folder: str, subject: dict[str, Any], images: int) -> dict[str, Any]
     if what.model == REAL:
         shown, scores, images = _real(parts)
     else:
-        denoiser, chain = load_model(parts, what, study.folder / "best")  # what users get, not what was trained
+        exported = study.trial_folder(what.trial or 0) / MODEL  # what users get, not what was trained
+        denoiser, chain = load_model(parts, what, exported)
         evaluator = parts.evaluator_with(chain, images, STREAM)
         shown, scores = evaluator.sample(denoiser, range(min(SHOWN, images))), evaluator(denoiser)
     save_sheet(shown, sheet, columns=SHOWN // 2)

@@ -1,8 +1,9 @@
 """Search for the best way to finetune a diffusion model with the MMD: python tune/search.py --dataset digits.
 
 Each trial finetunes the same pretrained model for the same number of updates with another learning rate, kernel,
-feature space and timestep schedule. The first trial is always the paper's setting, the second the preset best; the
-others are proposed by Optuna's TPE.
+feature space and timestep schedule, or whatever --space names. The first trial is always the paper's setting, the
+second the preset best; the others are proposed by Optuna's TPE. Trials are ranked by their KID on few images from
+the same noise; those that can't be told from the best are scored again on many images from fresh noise.
 """
 
 from __future__ import annotations
@@ -11,53 +12,64 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
 from mmd_ddm.command.images import add_weights_option, use_weights
 from mmd_ddm.errors import UserError
+from tune.arguments import Parser, add_machine_options, positive
 
 _OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "images", "final_images",
                    "evaluation_features", "evaluations", "seed", "space", "output", "workers_per_trial",
                    "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
+_EPILOG = """examples:
+  python tune/search.py --dataset digits
+  python tune/search.py --dataset digits --steps 10 --trials 20 --space learning_rate=1e-5..1e-3
+  python tune/search.py --dataset digits --space kernel=cubic,rbf:median,cubic+rbf:median --space space.yaml
+  python tune/search.py --dataset digits --space steps=3,5,10 --trials 24
+  python tune/search.py --dataset cifar10 --space features=inception,clip,inception+0.5*clip
+  python tune/search.py --dataset digits --space sampler=ddim,ddpm --space eta=0..1 \\
+      --space variance=fixed_small,fixed_large
+  python tune/search.py --resume studies/digits-5steps-20270101-120000
 
-class _Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one sentence, without its usage."""
+--space can search any setting of a run: those of mmd-ddm finetune --help but for data set, base model, seed, updates
+and the group evaluation. A comma separates choices; + and * belong to one. A setting is drawn only where it means
+something: bandwidth for kernels that leave one open, eta with sampler ddim, variance with sampler ddpm, preprocessing
+with features that the published code prepares in its own way.
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
+Where --space names several values of steps, there are two objectives, the score and the number of network
+evaluations: trials are stopped early only by others of their own budget, and the report shows the Pareto front. The
+scores of all budgets are relative to the base model's at the budget of --steps.
+
+The folder of a study can be watched while it runs, and afterwards:
+  pip install optuna-dashboard && optuna-dashboard sqlite:///DIR/optuna.db
+
+Runs are recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where
+RAY_ADDRESS names one; --output must then lie on storage that all of its machines share."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    own = _Parser(
+    own = Parser(
         prog="python tune/search.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="""examples:
-  python tune/search.py --dataset digits
-  python tune/search.py --dataset digits --steps 10 --trials 20 --space learning_rate=1e-5..1e-3
-  python tune/search.py --dataset digits --space kernel=cubic,rbf:median,cubic+rbf:median --space space.yaml
-  python tune/search.py --resume studies/digits-5steps-20270101-120000
-
-Runs are recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where
-RAY_ADDRESS names one; --output must then lie on storage that all of its machines share.""",
+        epilog=_EPILOG,
     )
     study = own.add_argument_group("the study")
     study.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
     study.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
-    study.add_argument("--resolution", type=_positive, metavar="R", help="of one's own images, in pixels")
+    study.add_argument("--resolution", type=positive, metavar="R", help="of one's own images, in pixels")
+    study.add_argument("--trials", type=positive, metavar="N", help="trials, the paper's setting included (default: 8)")
+    study.add_argument("--steps", type=positive, metavar="S", help="network evaluations per image (default: 5)")
     study.add_argument(
-        "--trials", type=_positive, metavar="N", help="trials, the paper's setting included (default: 8)"
-    )
-    study.add_argument("--steps", type=_positive, metavar="S", help="network evaluations per image (default: 5)")
-    study.add_argument(
-        "--updates", type=_positive, metavar="U", help="optimizer updates of a trial (default: preset best)"
+        "--updates", type=positive, metavar="U", help="optimizer updates of a trial (default: preset best)"
     )
     study.add_argument(
         "--space",
@@ -65,16 +77,16 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
         metavar="SPACE",
         help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; repeatable",
     )
-    study.add_argument("--evaluations", type=_positive, metavar="E", help="KID and FID are measured E times a trial")
+    study.add_argument("--evaluations", type=positive, metavar="E", help="KID and FID are measured E times a trial")
     study.add_argument(
         "--evaluation-features",
         metavar="NAME+...",
         help="feature spaces to score in, and to choose the loss's from (default: the data set's)",
     )
-    study.add_argument("--images", type=_positive, metavar="N", help="generated images an evaluation")
+    study.add_argument("--images", type=positive, metavar="N", help="generated images an evaluation")
     study.add_argument(
         "--final-images",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="generated images of each final score (default: 5000)",
     )
@@ -91,28 +103,11 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
     folder = own.add_argument_group("where it is kept")
     folder.add_argument("--output", type=Path, metavar="DIR", help="default: studies/<dataset>-<steps>steps-<time>")
     folder.add_argument("--resume", type=Path, metavar="DIR", help="continue the study in DIR; --trials may be raised")
-    machines = own.add_argument_group("machines")
-    machines.add_argument("--workers-per-trial", type=_natural, metavar="W",
-                          help="Ray Train workers of a trial; 0: the trial runs in Ray Tune's own process, which "
-                          "starts faster (default: 1 with GPUs, else 0)")  # fmt: skip
-    machines.add_argument("--gpus-per-worker", type=float, metavar="G", help="default: 1 where there are GPUs, else 0")
-    machines.add_argument("--cpus-per-worker", type=_positive, metavar="C", help="default: 4 with GPUs, else 1")
-    machines.add_argument("--concurrent", type=_positive, metavar="K",
+    machines = add_machine_options(own, "trial")
+    machines.add_argument("--concurrent", type=positive, metavar="K",
                           help="trials at once (default: as many as fit, up to a third of all: later ones learn from "
                           "earlier ones)")  # fmt: skip
     return own
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -154,10 +149,18 @@ def _search(options: argparse.Namespace, started: float) -> int:
         open_study = lambda: Study.create(folder, settings)  # noqa: E731
     check_reachable()
     check_address()
-    obtain(Config.from_flat(settings.config))
+    obtain(Config.from_flat(settings.config).replace(features=_all_features(settings.space, settings.config)))
     from tune.driver import drive  # seconds of imports
 
     return drive(settings, open_study, concurrent=options.concurrent, started=started)
+
+
+def _all_features(space: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """All feature spaces that a trial may train in, to have them before the first one starts."""
+    from mmd_ddm.features.mixture import parse_features
+
+    choices = (config["features"], *space.get("features", ()))
+    return "+".join(dict.fromkeys(name for choice in choices for _, name in parse_features(choice)))
 
 
 def _default_folder(dataset: str, steps: int) -> Path:

@@ -23,23 +23,36 @@ from tune.space import Space
 METRIC = "score"
 TIME = "update"
 NUMBER = "number"
+STEPS = "steps"
 STARTUP_TRIALS = 4  # random ones before the model is asked; a study has about ten trials
 NAME = "mmd-ddm"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_optuna(file: Path) -> optuna.Study:
-    """Open the study in an SQLite file, made if it is not there."""
+def open_optuna(file: Path, budgets: bool = False) -> optuna.Study:
+    """Open the study in an SQLite file, made if it is not there.
+
+    Args:
+        file: Its place.
+        budgets: Whether network evaluations are minimised beside the score.
+    """
     storage = optuna.storages.RDBStorage(f"sqlite:///{file.resolve()}")
-    return optuna.create_study(storage=storage, study_name=NAME, load_if_exists=True)
+    names = [METRIC, "network evaluations"] if budgets else [METRIC]
+    study = optuna.create_study(
+        storage=storage, study_name=NAME, load_if_exists=True, directions=["minimize"] * len(names)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(names)  # which optuna-dashboard shows
+    return study
 
 
 class StudySearcher(Searcher):
     """Suggests points of a space: the first ones given, the others by Optuna's TPE.
 
     Args:
-        study: Where trials are drawn from and told to.
+        study: Where trials are drawn from and told to; with two objectives if the space holds several budgets.
         space: What is searched.
         first: The point of trial 0, whether it lies in the space or not.
         second: The point of trial 1; its values outside of the space are drawn by the sampler instead.
@@ -65,7 +78,9 @@ class StudySearcher(Searcher):
         self._study, self._space, self._first = study, space, first
         self._second = {name: value for name, value in second.items() if value in space.dimensions[name]}
         self._trials, self._updates, self._seed, self._on_suggest = trials, updates, seed, on_suggest
+        self._budgets = len(study.directions) > 1
         self._running: dict[str, Trial] = {}
+        self._steps: dict[str, Scalar] = {}
         self._interrupted = [t for t in study.get_trials(deepcopy=False) if t.state is TrialState.RUNNING]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -79,14 +94,15 @@ class StudySearcher(Searcher):
             trial = self._ask()
         # drawing again returns what the trial already has
         point = self._space.suggest(trial, self._first if trial.number == 0 else None)
-        self._running[trial_id] = trial
+        self._running[trial_id], self._steps[trial_id] = trial, point.get(STEPS)
         self._on_suggest(trial.number, point)
-        return {NUMBER: trial.number}
+        return {NUMBER: trial.number, STEPS: point.get(STEPS)}
 
     def _ask(self) -> Trial:
         number = len(self._study.get_trials(deepcopy=False))
         if number == 0:
-            self._study.enqueue_trial(self._first)
+            inside = {name: value for name, value in self._first.items() if value in self._space.dimensions[name]}
+            self._study.enqueue_trial(inside)
         elif number == 1:
             self._study.enqueue_trial(self._second)
         self._study.sampler = sampler(self._seed, number)
@@ -98,6 +114,8 @@ class StudySearcher(Searcher):
             self._report(self._running[trial_id], result)
 
     def _report(self, trial: Trial, result: dict[str, Any]) -> None:
+        if self._budgets:
+            return  # Optuna knows no intermediate values of two objectives
         value, known = result.get(METRIC), self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
         if value is not None and math.isfinite(value) and int(result[TIME]) not in known:
             trial.report(value, int(result[TIME]))
@@ -115,7 +133,7 @@ class StudySearcher(Searcher):
         elif result[TIME] < self._updates:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, value)
+            self._study.tell(trial, [value, self._steps[trial_id]] if self._budgets else value)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the SQLite file holds all there is."""

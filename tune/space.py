@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
 from mmd_ddm.experiment.build import evaluation_spaces
 from mmd_ddm.experiment.config import Config, Scalar
-
-
-class Suggester(Protocol):
-    """The part of an Optuna trial that draws values."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Draw one of the choices."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """Draw a number."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """Draw a whole number."""
+from mmd_ddm.features.mixture import parse_features
+from tune.dimension import Choice, Dimension, Range, Suggester
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of several values."""
+class Condition:
+    """When a setting means anything.
 
-    values: tuple[Scalar, ...]
+    Args:
+        on: Another setting, which decides it.
+        holds: Whether a value of that other one gives this one a meaning; an unknown value, None, may.
+        neutral: What this one is set to where it has none.
+        words: What it belongs to.
+    """
 
-    def suggest(self, name: str, trial: Suggester) -> Scalar:
-        """Draw a value."""
-        value: Scalar = trial.suggest_categorical(name, self.values)
-        return value
-
-    def __contains__(self, value: Scalar) -> bool:
-        return value in self.values
-
-    def __str__(self) -> str:
-        return ", ".join(str(value) for value in self.values)
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number between two others."""
-
-    low: float
-    high: float
-    logarithmic: bool = False
-    whole: bool = False
-
-    def suggest(self, name: str, trial: Suggester) -> Scalar:
-        """Draw a value."""
-        if self.whole:
-            return trial.suggest_int(name, int(self.low), int(self.high))
-        return trial.suggest_float(name, self.low, self.high, log=self.logarithmic)
-
-    def __contains__(self, value: Scalar) -> bool:
-        return isinstance(value, (int, float)) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} .. {self.high:g}" + (", logarithmic" if self.logarithmic else "")
-
-
-Dimension = Choice | Range
+    on: str
+    holds: Callable[[Scalar], bool]
+    neutral: Scalar
+    words: str
 
 
 @dataclass(frozen=True)
@@ -72,10 +35,12 @@ class Space:
     """The searched settings by name.
 
     Args:
-        dimensions: What each may be. `bandwidth` is drawn only for a kernel that has one.
+        dimensions: What each may be; one with a condition (see `CONDITIONS`) is drawn only where that holds.
+        given: The values of settings that are not searched and that others depend on.
     """
 
     dimensions: Mapping[str, Dimension]
+    given: Mapping[str, Scalar] = field(default_factory=dict)
 
     def suggest(self, trial: Suggester, fixed: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
         """Draw a point.
@@ -85,12 +50,12 @@ class Space:
             fixed: Values that are given already; one that lies outside of its dimension is not shown to `trial`.
 
         Returns:
-            A value for each dimension.
+            A value for each dimension; None for one that means nothing beside the others.
         """
         point: dict[str, Scalar] = {}
         for name in self._order():
             dimension = self.dimensions[name]
-            if name == "bandwidth" and not takes_bandwidth(point.get("kernel")):
+            if not self._applies(name, point):
                 point[name] = None
             elif fixed is not None and name in fixed and fixed[name] not in dimension:
                 point[name] = fixed[name]
@@ -98,8 +63,21 @@ class Space:
                 point[name] = dimension.suggest(name, trial)
         return point
 
+    def _applies(self, name: str, point: Mapping[str, Scalar]) -> bool:
+        condition = CONDITIONS.get(name)
+        return condition is None or condition.holds(point.get(condition.on, self.given.get(condition.on)))
+
+    def reachable(self, name: str) -> bool:
+        """Whether a setting means anything in some point of the space."""
+        condition = CONDITIONS.get(name)
+        if condition is None:
+            return True
+        dimension = self.dimensions.get(condition.on)
+        values = dimension.values if isinstance(dimension, Choice) else (self.given.get(condition.on),)
+        return any(condition.holds(value) for value in values)
+
     def _order(self) -> list[str]:
-        return sorted(self.dimensions, key=lambda name: (name == "bandwidth", name))  # after the kernel
+        return sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name))  # after what they depend on
 
     def as_text(self) -> dict[str, str | list[Scalar]]:
         """The space as it could be written in a file."""
@@ -111,6 +89,26 @@ def takes_bandwidth(kernel: Scalar) -> bool:
     if kernel is None:
         return True
     return any(term in BANDWIDTH_KERNELS for term in str(kernel).split("+"))
+
+
+def takes_preprocessing(features: Scalar) -> bool:
+    """Whether the published code prepares images in a way of its own for each of some feature spaces."""
+    names = ["inception"] if features is None else [name for _, name in parse_features(str(features))]
+    return all(name == "clip" or name.split("_")[0] == "inception" for name in names)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
+    "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
+    "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),
+    "preprocessing": Condition("features", takes_preprocessing, "evaluation", "features inception and clip"),
+}
+
+
+def conditioning(config: Config) -> dict[str, Scalar]:
+    """Return a configuration's values of the settings that others depend on."""
+    leaves = config.flat()
+    return {condition.on: leaves[condition.on] for condition in CONDITIONS.values()}
 
 
 def default_space(base: Config) -> Space:
@@ -127,7 +125,8 @@ def default_space(base: Config) -> Space:
             "bandwidth": Choice(("median", "0.3*median", "dim")),
             "features": Choice(evaluation_spaces(base)),
             "schedule": Choice(("linear", "quadratic")),
-        }
+        },
+        conditioning(base),
     )
 
 
@@ -139,13 +138,25 @@ def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
         point: Values of the searched settings.
     """
     values = dict(point)
-    if "kernel" in values and "bandwidth" not in values and not takes_bandwidth(values["kernel"]):
-        values["bandwidth"] = None
-    if values.get("sampler") == "ddpm":
-        values["eta"] = 0.0
-    elif values.get("sampler") == "ddim":
-        values["variance"] = "model"
+    together = {**config.flat(), **values}
+    for name, condition in CONDITIONS.items():
+        if (name in values or condition.on in values) and not condition.holds(together[condition.on]):
+            values[name] = condition.neutral
     return config.replace(**values)
+
+
+def present(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a configuration as they are recorded: None for one that means nothing beside the others."""
+    return {
+        name: value if name not in CONDITIONS or CONDITIONS[name].holds(leaves[CONDITIONS[name].on]) else None
+        for name, value in leaves.items()
+    }
+
+
+def searches_budgets(space: Mapping[str, Any]) -> bool:
+    """Whether a space, as text, holds more than one number of network evaluations: then there are two objectives."""
+    written = space.get("steps")
+    return isinstance(written, str) or (written is not None and len(written) > 1)
 
 
 def _written(dimension: Dimension) -> str | list[Scalar]:

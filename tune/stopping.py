@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from tune.searcher import METRIC, NUMBER, TIME
+from tune.searcher import METRIC, NUMBER, STEPS, TIME
 from tune.study import TrialRecord
 
 
 class Halving(ASHAScheduler):
     """Stops a trial that is worse than half of the others were after as many updates, but never trial 0.
 
-    Trial 0 is the preset `paper`, with which every study compares.
+    Trial 0 is the preset `paper`, with which every study compares. Where the number of network evaluations is searched,
+    a trial is compared with those of its own only: it is no reason to stop one of 5 that one of 20 scores better.
 
     Args:
         updates: Updates of a whole trial.
@@ -33,10 +35,23 @@ class Halving(ASHAScheduler):
             reduction_factor=2,
             stop_last_trials=False,
         )
+        self._empty: Any = deepcopy(self._brackets[0])
+        self._of_steps: dict[Any, Any] = {}
         for trial in former:
             for row in trial.curve:
                 record = SimpleNamespace(trial_id=f"former-{trial.number}")
-                self._brackets[0].on_result(record, row[TIME], -row[METRIC])
+                self._bracket(trial.point.get(STEPS)).on_result(record, row[TIME], -row[METRIC])
+
+    def _bracket(self, steps: Any) -> Any:
+        """The scores by which trials of a number of network evaluations are stopped."""
+        if steps not in self._of_steps:
+            self._of_steps[steps] = deepcopy(self._empty)
+            self._brackets: list[Any] = list(self._of_steps.values())
+        return self._of_steps[steps]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Put a trial beside those of its budget."""
+        self._trial_info[trial.trial_id] = self._bracket(trial.config.get(STEPS))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""

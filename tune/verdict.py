@@ -1,17 +1,15 @@
-"""What a study's scores say, in words: improved or not, in which spaces, and where the errors allow no answer."""
+"""What a study's scores say, in words: improved or not, in which spaces, how sure, and where errors allow no answer."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from tune.leaderboard import ranked
+from mmd_ddm.evaluation.verdict import CERTAIN, Change, Score, change, verdict
+from tune.certainty import chance, complete, percent, tied_with_best, trial_estimate
 from tune.progress import plus_minus
-from tune.scores import BASE, FINETUNED, Row
-from tune.study import COMPLETED, TrialRecord
-
-BETTER, WORSE, EQUAL = "better", "worse", "no different"
-CERTAIN = 2.0  # standard errors
+from tune.scores import BASE, FINETUNED, Row, Subject
+from tune.study import TrialRecord
+from tune.ties import Estimate, tied
 
 
 def spaces(scores: Mapping[str, float]) -> list[str]:
@@ -20,103 +18,116 @@ def spaces(scores: Mapping[str, float]) -> list[str]:
     return [name.removeprefix("kid_") for name in names]
 
 
-def compare(one: Mapping[str, float], other: Mapping[str, float], space: str) -> str:
-    """Say whether the first KID is better, worse or, within two standard errors of the difference, no different."""
-    name = f"kid_{space}"
-    error = math.hypot(one.get(f"{name}_stderr", 0), other.get(f"{name}_stderr", 0))
-    change = one[name] - other[name]
-    return EQUAL if abs(change) <= CERTAIN * error else BETTER if change < 0 else WORSE
-
-
-def verdicts(rows: Sequence[Row], trained: str) -> list[str]:
-    """Say how the finetuned model stands, a paragraph for all spaces and then one for each.
+def verdicts(rows: Sequence[Row], trial: int, trained: Collection[str]) -> list[str]:
+    """Say how a finetuned model stands, a paragraph for all spaces and then one for each.
 
     Args:
         rows: The final scores.
-        trained: Feature space of the best trial's loss.
+        trial: Whose model.
+        trained: Feature spaces of its loss.
     """
-    finetuned = next((row for row in rows if row.subject.model == FINETUNED), None)
-    base = [row for row in rows if row.subject.model == BASE and row.subject == _plain(row)]
-    if finetuned is None or not base:
+    finetuned = next((row for row in rows if row.subject.model == FINETUNED and row.subject.trial == trial), None)
+    base = {row.subject.steps: row for row in rows if row.subject == Subject(BASE, row.subject.steps)}
+    if finetuned is None or finetuned.subject.steps not in base:
         return []
-    same, *larger = sorted(base, key=lambda row: row.subject.steps)
-    against = {space: compare(finetuned.scores, same.scores, space) for space in spaces(finetuned.scores)}
-    ordered = sorted(against, key=lambda name: name != trained)
-    lines = (_space_line(space, space == trained, finetuned, same, larger) for space in ordered)
-    return [f"**{_overall(against, trained)}**", *(f"* {line}" for line in lines)]
+    same = base[finetuned.subject.steps]
+    larger = [row for steps, row in sorted(base.items()) if steps > same.subject.steps]
+    ordered = sorted(spaces(finetuned.scores), key=lambda name: name not in trained)
+    overall = verdict(_kids(same), _kids(finetuned), trained)
+    return [overall, *(_space_line(space, space in trained, finetuned, same, larger) for space in ordered)]
 
 
-def _plain(row: Row) -> object:
-    return type(row.subject)(BASE, row.subject.steps)
+def _kids(row: Row) -> dict[str, Score]:
+    return {space: _kid(row, space) for space in spaces(row.scores)}
 
 
-def _overall(against: Mapping[str, str], trained: str) -> str:
-    held_out = {space: found for space, found in against.items() if space != trained}
-    behind = [f"{space} {_CHANGES[found]}" for space, found in held_out.items() if found != BETTER]
-    if trained not in against:
-        every = [f"{space} {_CHANGES[found]}" for space, found in held_out.items()]
-        return f"The trained space, {trained}, was not measured; held out, {', '.join(every)}."
-    if against[trained] != BETTER:
-        return f"Finetuning did not improve the space that it trained on: {trained} {_CHANGES[against[trained]]}."
-    if not held_out:
-        return f"It improves in the trained space, {trained}; no other was measured, so nothing is known beyond it."
-    if behind:
-        return f"It improves in the trained space only: {trained} improved, but held out, {', '.join(behind)}."
-    return f"It improves in the trained space, {trained}, and held out, in {', '.join(held_out)}."
-
-
-_CHANGES = {BETTER: "improved", WORSE: "got worse", EQUAL: "did not change by more than its error"}
+def _kid(row: Row, space: str) -> Score:
+    return Score(row.scores[f"kid_{space}"], row.scores.get(f"kid_{space}_stderr"))
 
 
 def _space_line(space: str, trained: bool, finetuned: Row, same: Row, larger: Sequence[Row]) -> str:
-    steps, name = finetuned.subject.steps, f"kid_{space}"
+    steps, found = finetuned.subject.steps, _kid(finetuned, space)
     text = (
-        f"{space} ({'trained on' if trained else 'held out'}): KID {_kid(same, name)} for the base model and "
-        f"{_kid(finetuned, name)} finetuned, both with {steps} evaluations; "
+        f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*_kid(same, space))} for the base model "
+        f"and {plus_minus(*found)} finetuned, both with {steps} evaluations; "
     )
-    budgets: dict[str, list[str]] = {}
+    budgets: dict[Change, list[str]] = {}
     for row in larger:
-        budgets.setdefault(compare(finetuned.scores, row.scores, space), []).append(f"with {row.subject.steps}")
-    words = [f"{_AGAINST[result]} the base model {' and '.join(found)}" for result, found in budgets.items()]
+        budgets.setdefault(change(_kid(row, space), found), []).append(f"with {row.subject.steps}")
+    words = [f"{_AGAINST[result]} the base model {' and '.join(with_)}" for result, with_ in budgets.items()]
     text += ", and ".join(words) if words else "no larger budget was measured"
-    kid, error = finetuned.scores[name], finetuned.scores.get(f"{name}_stderr", 0)
-    if kid < -CERTAIN * error:
+    error = found.standard_error or 0
+    if found.value < -CERTAIN * error:
         text += (
             ". It is below zero by more than its error: closer to the real images that it was trained on than new ones"
         )
-    elif kid <= CERTAIN * error:
+    elif found.value <= CERTAIN * error:
         text += f". With {finetuned.images} images it can't be told from the real ones here"
     return text + "."
 
 
-_AGAINST = {BETTER: "better than", WORSE: "worse than", EQUAL: "within two standard errors of"}
+_AGAINST = {
+    Change.BETTER: "better than",
+    Change.WORSE: "worse than",
+    Change.UNDECIDED: "within two standard errors of",
+}
 
 
-def _kid(row: Row, name: str) -> str:
-    return plus_minus(row.scores[name], row.scores.get(f"{name}_stderr"))
+def sureness(
+    trials: Sequence[TrialRecord], baseline: Mapping[str, float], finals: Mapping[int, Estimate], best: int
+) -> list[str]:
+    """Say how sure the ranking is, a sentence each; nothing without two complete trials and the base model's scores.
 
-
-def tie(trials: Sequence[TrialRecord], baseline: Mapping[str, float]) -> str:
-    """Say whether the errors let the first two trials be told apart; nothing if there are not two.
-
-    The error of a score is at most the mean of its relative KIDs' errors, which is reached where the spaces err
-    together; trials share their noise, so the true error of their difference is smaller than what is said.
+    Args:
+        trials: All of the study's.
+        baseline: The base model's scores on the noise of the trials.
+        finals: Scores on fresh noise of those that were scored again, by number.
+        best: The winner.
     """
-    first_two = [trial for trial in ranked(trials) if trial.outcome == COMPLETED][:2]
+    first_two = complete(trials)[:2]
     if len(first_two) < 2 or not baseline:
-        return ""
-    one, other = first_two
-    difference, error = other.score - one.score, math.hypot(*(score_error(trial, baseline) for trial in first_two))
-    names = f"trials {one.number:03d} and {other.number:03d}"
-    if difference <= error:
-        return (
-            f"The scores of the first two, {names}, differ by {difference:.2g}, which is within the standard error of "
-            f"{error:.2g}: which of them is better is not known."
-        )
-    return f"The scores of the first two, {names}, differ by {difference:.2g}, with a standard error of {error:.2g}."
+        return []
+    one, other = (trial_estimate(trial, baseline) for trial in first_two)
+    names = [_name(trial.number) for trial in first_two]
+    said = [
+        f"On the noise of the trials, {names[0]} leads {names[1]} by {other.mean - one.mean:.2g}, and is truly better "
+        f"with a probability of {percent(chance(one, other))}."
+    ]
+    same = [trial.number for trial in tied_with_best(trials, baseline)]
+    said.append(
+        f"It can't be told apart from {_names(same[1:])} at two-sided 5 %."
+        if len(same) > 1
+        else "No other complete trial is tied with it at two-sided 5 %."
+    )
+    if best in finals and len(finals) > 1:
+        said.append(_final_sentence(finals, best))
+    return [*said, _CAVEAT]
 
 
-def score_error(trial: TrialRecord, baseline: Mapping[str, float]) -> float:
-    """Return an upper bound of the standard error of a trial's last score."""
-    last, names = trial.curve[-1], spaces(baseline)
-    return sum(last.get(f"kid_{name}_stderr", 0) / abs(baseline[f"kid_{name}"]) for name in names) / len(names)
+_CAVEAT = (
+    "The errors are those of the generated and real images, taken as independent. All trials share their noise and "
+    "their real images, so differences are known better than this says. Another training seed may change more than "
+    "these errors; python tune/ablate.py with several seeds tells."
+)
+
+
+def _final_sentence(finals: Mapping[int, Estimate], best: int) -> str:
+    others = sorted((number for number in finals if number != best), key=lambda number: finals[number].mean)
+    scores = ", ".join(f"{n:03d} {plus_minus(finals[n].mean, finals[n].errors[0])}" for n in (best, *others))
+    first, *further = [(_name(n), percent(chance(finals[best], finals[n]))) for n in others]
+    parts = [f"{first[0]} with a probability of {first[1]}", *(f"than {name} with {sure}" for name, sure in further)]
+    same = [number for number in others if tied(finals[best], finals[number])]
+    ending = f"; {_names(same)} {'is' if len(same) == 1 else 'are'} tied with it" if same else ""
+    return (
+        f"On fresh noise, which no trial was chosen by, the scores are {scores}: {_name(best)} wins. It is better than "
+        f"{' and '.join(parts)}{ending}. To win among {len(finals)} flatters a score a little."
+    )
+
+
+def _name(number: int) -> str:
+    return f"trial {number:03d}"
+
+
+def _names(numbers: Sequence[int]) -> str:
+    *most, last = [f"{number:03d}" for number in numbers]
+    return f"trials {', '.join(most)} and {last}" if most else f"trial {last}"

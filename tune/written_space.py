@@ -1,7 +1,8 @@
 """A search space as users write it.
 
 `key=a,b,c` (choices) or `key=low..high` (a range, logarithmic for rates and lengths), or a YAML or JSON file of the
-same: `learning_rate: 1e-6..1e-3`, `kernel: [cubic, rbf]`.
+same: `learning_rate: 1e-6..1e-3`, `kernel: [cubic, rbf]`. A comma separates choices, + and * belong to one:
+`features=inception,clip,inception+0.5*clip`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar, leaves
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.space import check_feature_space
-from tune.space import Choice, Dimension, Range, Space, takes_bandwidth
+from tune.space import CONDITIONS, Choice, Dimension, Range, Space, conditioning, takes_bandwidth
 
 LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
 FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "evaluation_features", "evaluation_images",
@@ -34,14 +35,22 @@ def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
     Raises:
         UserError: An unknown setting, an empty or reversed range, or a value that is not allowed.
     """
-    dimensions = dict(default.dimensions)
+    dimensions, named = dict(default.dimensions), []
     for text in texts:
         name, equals, value = text.partition("=")
         given = {name.strip().replace("-", "_"): value} if equals else _read_file(Path(text))
         for key, written in given.items():
             dimensions[key] = _dimension(key, written, base)
-    space = Space(dimensions)
+            named.append(key)
+    space = Space(dimensions, conditioning(base))
     _check_bandwidth(space, base)
+    for key in named:
+        if not space.reachable(key):
+            condition = CONDITIONS[key]
+            raise UserError(
+                f"--space: {key} belongs to {condition.words}, which no trial would have; leave it out, or search "
+                f"{condition.on} as well"
+            )
     return space
 
 
@@ -112,4 +121,4 @@ def _value(key: str, value: Any, base: Config) -> Scalar:
 
 def parse_space(written: Mapping[str, Any], base: Config) -> Space:
     """Read a space back from `Space.as_text()`."""
-    return Space({key: _dimension(key, value, base) for key, value in written.items()})
+    return Space({key: _dimension(key, value, base) for key, value in written.items()}, conditioning(base))

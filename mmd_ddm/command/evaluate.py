@@ -62,6 +62,8 @@ def execute(options: argparse.Namespace) -> None:
     for name, least in (("images", 4), ("seeds", 1), ("workers", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
+    if not 0 <= options.seed <= 2**32 - options.seeds:
+        raise UserError(f"--seed is {options.seed}; it must be a whole number from 0 to {2**32 - options.seeds}")
     measures = parse_measures(options.measures)
     folder = model_folder(options.model)
     config = preset("paper", *image_options(options), options.features).replace(base_model=str(folder))

@@ -52,10 +52,13 @@ def execute(options: argparse.Namespace) -> None:
     from mmd_ddm.data.catalogue import OWN
     from mmd_ddm.experiment.build import check, obtain
     from mmd_ddm.experiment.config import Config, leaves
+    from mmd_ddm.experiment.model_uri import resolve
     from mmd_ddm.experiment.presets import DEPENDS, preset
     from mmd_ddm.experiment.ray_train import check_gpus
 
     given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
+    if given.get("base_model"):
+        given["base_model"] = resolve(given["base_model"])
     folder: Path = options.output.resolve()
     if options.workers < 0:
         raise UserError(f"--workers is {options.workers}; it must be 0 or more")

@@ -45,6 +45,24 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     Raises:
         UserError: If the store can't be used.
     """
+    client = open_client(uri)
+    try:
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return client, client.create_experiment(experiment, artifact_location=_artifact_location(uri))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return client, found.experiment_id
+    except Exception as error:  # of MLflow, of its database layer, of the network
+        raise unusable(uri, error) from None
+
+
+def open_client(uri: str) -> MlflowClient:
+    """Return the client of a store; a local database is made if there is none.
+
+    Raises:
+        UserError: If the store does not answer or can't be used.
+    """
     _ask(uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
@@ -56,17 +74,14 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     from mlflow import MlflowClient
 
     try:
-        client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            return client, client.create_experiment(experiment, artifact_location=_artifact_location(uri))
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return client, found.experiment_id
-    except Exception as error:  # of MLflow, of its database layer, of the network
-        raise UserError(
-            f"MLflow's store {uri} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI."
-        ) from None
+        return MlflowClient(tracking_uri=uri)
+    except Exception as error:  # of MLflow, of its database layer
+        raise unusable(uri, error) from None
+
+
+def unusable(uri: str, error: Exception) -> UserError:
+    """Return what to tell of a store that raised an error."""
+    return UserError(f"MLflow's store {uri} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
 
 
 def _ask(uri: str) -> None:
@@ -80,7 +95,7 @@ def _ask(uri: str) -> None:
     except (OSError, ValueError) as error:
         raise UserError(
             f"No MLflow server answers at {uri} ({_reason(error)}); start it, or unset MLFLOW_TRACKING_URI "
-            "to record in ./mlflow.db."
+            "to use ./mlflow.db."
         ) from None
 
 

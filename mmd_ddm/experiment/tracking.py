@@ -7,7 +7,6 @@ not import mlflow. All requests are made by one background thread, which never s
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -16,16 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmd_ddm.experiment.about import NOTE, about, ending
 from mmd_ddm.experiment.mlflow_store import connect, first_line, tracking_uri
-from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets, write_json
+from mmd_ddm.experiment.record import METRICS, MODEL, read_rows, sample_sheets
+from mmd_ddm.experiment.registry import Entrant, register
+from mmd_ddm.experiment.sent import MEMORY, Memory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MEMORY = "mlflow.json"
 PAUSE = 30.0  # seconds without attempts after a failed one
 BATCH = 1000  # metrics a request, the limit of older servers
-_NOT_METRICS = ("update", "time")
+_AT_THE_END = ("score_raw", "score_ema")  # of complete runs alone: as metrics they would be missing of all others
+_NOT_METRICS = ("update", "time", *_AT_THE_END)
 _TAGGED = ("kernel", "features", "schedule", "sampler", "steps")
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Tracker:
         self._not_before = 0.0
         self._connection: Future[tuple[MlflowClient, str]] = self._thread.submit(connect, self.uri, experiment)
         self._runs: list[TrackedRun] = []
+        self._entrants: dict[Path, Entrant] = {}
 
     def check(self) -> None:
         """Wait until the store has answered.
@@ -76,13 +79,40 @@ class Tracker:
         run.send()
         return run
 
+    def register(
+        self, folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> None:
+        """Make the model of a recorded run a version of its registered model, when the store next takes it.
+
+        The run's model is registered once, however often this is asked; see `experiment.registry`.
+
+        Args:
+            folder: The run's folder.
+            config: Leaves of its configuration.
+            metrics: Its last evaluation.
+            tags: Further words about the version.
+        """
+        self._entrants[folder] = Entrant(config, metrics, tags)
+        self._register(folder)
+
+    def _register(self, folder: Path) -> None:
+        def action(client: MlflowClient, experiment: str) -> None:
+            if folder in self._entrants:  # not yet taken by an earlier attempt
+                register(client, str(Memory(folder / MEMORY).data["run_id"]), self._entrants[folder])
+                del self._entrants[folder]
+
+        self.attempt(action)
+
     def close(self) -> list[Path]:
         """Make a last attempt to send everything; return the folders of runs that could not be sent."""
         self._not_before = 0.0
         for run in self._runs:
             run.send()
+        for folder in list(self._entrants):
+            self._register(folder)
         self._thread.shutdown(wait=True)
-        return [run.folder for run in self._runs if run.behind]
+        behind = [run.folder for run in self._runs if run.behind]
+        return [*behind, *(folder for folder in self._entrants if folder not in behind)]
 
     def attempt(self, action: Callable[[MlflowClient, str], None]) -> Future[bool]:
         """Queue requests for the background thread; the result says whether they succeeded."""
@@ -114,11 +144,12 @@ class TrackedRun:
     ) -> None:
         self.folder = folder
         self._tracker, self._name, self._parent = tracker, name, parent
-        self._params, self._tags = dict(params), dict(tags)
+        self._params, self._about = dict(params), about(name, params, tags)
+        self._tags = {**({NOTE: self._about} if self._about else {}), **tags}
         self._status: str | None = None
         self._artifacts: list[tuple[Path, str]] = []
         self._final: list[tuple[str, float, int]] = []
-        self._memory = _Memory(folder / MEMORY)
+        self._memory = Memory(folder / MEMORY)
         self._memory.data["closed"] = False
         self.behind = True
 
@@ -143,19 +174,22 @@ class TrackedRun:
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            tags: Further words, such as the reason of a failure.
+            tags: Further words, such as the reason of a failure; a description is added to what the run is.
             artifacts: Files or folders to keep, each with its folder in MLflow ("" for the top).
             metrics: What is known only now, each with its step; not of the folder's metrics file.
         """
         self._status = status
         self._tags.update(tags or {})
+        if said := "\n\n".join(filter(None, (self._about, ending(tags or {}), (tags or {}).get(NOTE)))):
+            self._tags[NOTE] = said
         self._artifacts, self._final = list(artifacts), list(metrics)
         return self.send()
 
     def _send(self, client: MlflowClient, experiment: str) -> None:
         run_id = self._memory.data["run_id"] or self._create(client, experiment)
-        self._send_words(client, run_id)
-        self._send_metrics(client, run_id)
+        rows, _ = read_rows(self.folder / METRICS)
+        self._send_words(client, run_id, {**self._tags, **_at_the_end(rows)})
+        self._send_metrics(client, run_id, rows)
         self._send_sheets(client, run_id)
         self._send_artifacts(client, run_id)
         if self._status is not None and not self._memory.data["closed"]:
@@ -173,12 +207,12 @@ class TrackedRun:
         self._memory.remember(run_id=run_id, params=[], tags={})
         return run_id
 
-    def _send_words(self, client: MlflowClient, run_id: str) -> None:
+    def _send_words(self, client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
         known = self._memory.data
         params = {k: "none" if v is None else str(v) for k, v in self._params.items() if k not in known["params"]}
-        tags = {k: v for k, v in self._tags.items() if known["tags"].get(k) != v}
+        tags = {k: v for k, v in tags.items() if known["tags"].get(k) != v}
         if params or tags:
             client.log_batch(
                 run_id,
@@ -187,10 +221,9 @@ class TrackedRun:
             )
             self._memory.remember(params=[*known["params"], *params], tags={**known["tags"], **tags})
 
-    def _send_metrics(self, client: MlflowClient, run_id: str) -> None:
+    def _send_metrics(self, client: MlflowClient, run_id: str, rows: list[dict[str, Any]]) -> None:
         from mlflow.entities import Metric
 
-        rows, _ = read_rows(self.folder / METRICS)
         latest: dict[str, int] = dict(self._memory.data["latest"])
         metrics = []
         for key, value, step, when in _values(rows):
@@ -227,30 +260,6 @@ class TrackedRun:
             self._memory.remember(artifacts=[*self._memory.data["artifacts"], name])
 
 
-class _Memory:
-    """What of a run has been sent; on disk, so that another process can go on."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.data: dict[str, Any] = {
-            "run_id": None,
-            "params": [],
-            "tags": {},
-            "latest": {},
-            "final": {},
-            "sheets": [],
-            "artifacts": [],
-            "closed": False,
-        }
-        if file.exists():
-            self.data.update(json.loads(file.read_text()))
-
-    def remember(self, **changes: Any) -> None:
-        self.data.update(changes)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._file, self.data)
-
-
 def tags(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings by which runs are found and grouped in MLflow, as tags."""
     return {name: str(config[name]) for name in _TAGGED}
@@ -259,6 +268,10 @@ def tags(config: Mapping[str, Any]) -> dict[str, str]:
 def model_artifact(folder: Path) -> list[tuple[Path, str]]:
     """Return a run's diffusers pipeline as an artifact for `TrackedRun.close`."""
     return [(folder / MODEL, MODEL)]
+
+
+def _at_the_end(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {key: f"{row[key]:.6g}" for row in rows for key in _AT_THE_END if key in row}
 
 
 def _values(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]]:

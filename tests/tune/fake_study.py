@@ -56,7 +56,7 @@ def run_trial(settings):
             if update == config["updates"]:
                 (folder / "model").mkdir()
                 (folder / "model" / "model_index.json").write_text(json.dumps({"number": number}))
-                record = {"sampler": "ddim", "steps": 5, "eta": 0.0}
+                record = {"sampler": "ddim", "steps": config["steps"], "eta": 0.0}
                 (folder / "model" / "mmd_ddm.json").write_text(json.dumps(record))
             ray.tune.report(metrics)
     (folder / "ended").touch()
@@ -65,15 +65,15 @@ def run_trial(settings):
 study_pause = PAUSE  # a global of __main__, so it travels with the function into Ray's processes
 
 
-def score_best(study, best, say):
+def score_finalists(study, say):
     """Final scores without the models: three times as good as the base model at the same budget."""
-    from dataclasses import asdict
+    from tune.finals import find_finalists
+    from tune.scores import BASE, FINETUNED, Row, Subject, write_scores
 
-    from tune.scores import BASE, FINETUNED, Row, Subject
-
-    scores = [(Subject(FINETUNED, 5, trial=best.number), 0.3), (Subject(BASE, 5), 0.9), (Subject(BASE, 20), 0.2)]
-    rows = [Row(s, 100, {"kid_a": kid, "kid_a_stderr": 0.01, "fid_a_100": kid}) for s, kid in scores]
-    (study.folder / "scores.json").write_text(json.dumps([asdict(row) for row in rows]))
+    budgets = {trial.number: study.trial_config(trial.number)["steps"] for trial in find_finalists(study)}
+    scores = [(Subject(FINETUNED, steps, trial=number), 1.5 / steps) for number, steps in budgets.items()]
+    scores += [(Subject(BASE, steps), 4.5 / steps) for steps in {5, 20, *budgets.values()}]
+    write_scores(study, [Row(s, 100, {"kid_a": k, "kid_a_stderr": 0.01, "fid_a_100": k}) for s, k in scores])
 
 
 if __name__ == "__main__":
@@ -81,5 +81,5 @@ if __name__ == "__main__":
     import tune.search
 
     tune.driver.run_trial = run_trial
-    tune.driver.score_best = score_best
+    tune.driver.score_finalists = score_finalists
     sys.exit(tune.search.main())

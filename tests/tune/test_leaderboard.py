@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tune.blocks import table
 from tune.curves import draw_curves
-from tune.leaderboard import markdown_table, write_table
+from tune.leaderboard import trial_table, write_table
 from tune.progress import plus_minus
 from tune.scores import BASE, Row, Subject
 from tune.study import COMPLETED, FAILED, STOPPED, Study, TrialRecord
@@ -46,9 +47,12 @@ def test_the_table_fits_the_terminal_and_loses_nothing(width):
 
 
 def test_the_markdown_table_has_as_many_cells_in_every_row():
-    lines = markdown_table(TRIALS, {"kid_classifier": 0.1, "kid_classifier_stderr": 0.01}).splitlines()
+    shown = trial_table(TRIALS, {"kid_classifier": 0.1, "kid_classifier_stderr": 0.01}, {2: "best", 0: "tie"})
+    lines = table(shown).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + len(TRIALS) + 1
+    place = shown.head.index("against the best")
+    assert [row[place] for row in shown.rows] == ["best", "tie", "", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 import json
 import shlex
+import subprocess
 
 import pytest
 
 from mmd_ddm.cli import build_parser
 from mmd_ddm.experiment.config import leaves
 from mmd_ddm.experiment.presets import PRESETS, preset
-from tune.recipe import command_line, loading_code
+from tune.recipe import FOLDED, command_line, loading_code
 
 
 @pytest.mark.parametrize("start", PRESETS)
@@ -26,6 +27,13 @@ def test_the_command_line_repeats_a_configuration_exactly(start, changes):
     given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
     assert preset(options.preset, given["dataset"]).replace(**given) == config
     assert str(options.output) == "runs/my best"
+
+
+def test_a_folded_line_is_the_same_to_a_shell():
+    config = preset("best", "digits").replace(steps=7, schedule="quadratic", base_model="a folder/of'mine").flat()
+    script = f"set -- {command_line(config, 'my best', FOLDED)}; printf '%s\\n' \"$@\""
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == shlex.split(command_line(config, "my best"))
 
 
 def test_a_preset_needs_no_flags():

@@ -1,6 +1,7 @@
 """The search from the command line: with trials that do not finetune, and (slow) with some that do."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -49,6 +50,14 @@ def runs(folder, study=None):
     return client, {run.data.tags.get("trial", "study"): run for run in found}
 
 
+def test_all_features_that_trials_may_train_in_are_had_beforehand():
+    from tune.search import _all_features
+
+    config = {"features": "clip"}
+    assert _all_features({"features": ["inception", "clip", "dinov2+0.5*inception"]}, config) == "clip+inception+dinov2"
+    assert _all_features({"kernel": ["cubic"]}, config) == "clip"
+
+
 @pytest.mark.slow
 def test_a_study_ranks_stops_survives_failures_and_records(tmp_path):
     rates = "learning_rate=1e-4,1e-9,0.9,0.3"
@@ -76,6 +85,9 @@ def test_a_study_ranks_stops_survives_failures_and_records(tmp_path):
     assert best["rank"] == "1"
     assert json.loads((study / "best" / "model_index.json").read_text())["number"] == int(best["trial"])
     assert (study / "curves.png").stat().st_size > 10_000
+    assert not (study / "pareto.png").exists()
+    page = (study / "report.html").read_text()
+    assert all(row["reason"] in html.unescape(page) for row in rows.values())
     assert f"trial {int(best['trial']):03d}" in (study / "report.md").read_text()
     assert "mlflow ui" in ended.stdout
     assert not (study / ".ray").exists()
@@ -96,6 +108,30 @@ def test_a_study_ranks_stops_survives_failures_and_records(tmp_path):
     told = optuna.load_study(study_name="mmd-ddm", storage=f"sqlite:///{study / 'optuna.db'}").get_trials()
     expected = {"completed": STATES.COMPLETE, "stopped": STATES.PRUNED, "failed": STATES.FAIL}
     assert [trial.state for trial in told] == [expected[rows[n]["outcome"]] for n in range(9)]
+
+
+@pytest.mark.slow
+def test_a_study_of_several_budgets_has_two_objectives_and_goes_on(tmp_path):
+    arguments = ["--dataset", "digits", "--output", "s", "--space", "steps=3,5,10", "--space", "learning_rate=1e-4"]
+    ended = fake(tmp_path, *arguments, "--trials", 5)
+    assert ended.returncode == 0, ended.stderr
+    study = tmp_path / "s"
+    again = search(tmp_path, "--resume", study, "--trials", 9)
+    assert again.returncode == 0, again.stderr
+    rows = leaderboard(study)
+    assert len(rows) == 9
+    known = optuna.load_study(study_name="mmd-ddm", storage=f"sqlite:///{study / 'optuna.db'}")
+    assert len(known.directions) == 2
+    by_number = {int(row["trial"]): row for row in rows}
+    for trial in known.get_trials():
+        row = by_number[trial.number]
+        if row["outcome"] == "completed":
+            assert trial.values[1] == int(row["steps"])
+            assert trial.values[0] == pytest.approx(float(row["score"]), rel=1e-5)
+        else:
+            assert trial.state is STATES.PRUNED
+    assert (study / "pareto.png").stat().st_size > 10_000
+    assert "## Score against evaluations" in (study / "report.md").read_text()
 
 
 @pytest.mark.slow
@@ -175,7 +211,8 @@ def test_workers_and_tunes_own_process_give_the_same_numbers_and_leave_nothing_b
     assert (tmp_path / "there" / "best" / "unet" / "config.json").is_file()
     for study in ("here", "there"):
         sheets = {each.stem for each in (tmp_path / study / "samples").iterdir()}
-        assert sheets == {"real", "finetuned", "base_5", "base_20", "base_50"}
+        assert {"real", "base_5", "base_20", "base_50"} < sheets
+        assert {name for name in sheets if name.startswith("finetuned_")}
         check_pages(tmp_path, tmp_path / study)
 
 
@@ -200,7 +237,8 @@ def check_pages(folder, study):
     report = (study / "report.md").read_text()
     assert own.data.tags["mlflow.note.content"].splitlines()[0] in report
     artifacts = {each.path for each in client.list_artifacts(own.info.run_id)}
-    assert artifacts == {"leaderboard.csv", "report.md", "curves.png", "samples.png", "scores.json"}
+    figures = {"curves.png", "samples.png"}
+    assert artifacts == {"leaderboard.csv", "report.md", "report.html", "scores.json", *figures}
     code = report.split("```python\n")[1].split("```")[0]
     names = {}
     exec(code, names)

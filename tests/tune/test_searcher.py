@@ -6,22 +6,25 @@ from optuna.trial import TrialState
 from mmd_ddm.experiment.presets import preset
 from tune.searcher import StudySearcher, open_optuna
 from tune.space import Choice, Space, default_space
+from tune.written_space import read_space
 
 SPACE = default_space(preset("best", "digits"))
-FIRST = {name: preset("paper", "digits").flat()[name] for name in SPACE.dimensions}
-SECOND = {name: preset("best", "digits").flat()[name] for name in SPACE.dimensions}
+PAPER, BEST = (preset(name, "digits").flat() for name in ("paper", "best"))
+FIRST = {name: PAPER[name] for name in SPACE.dimensions}
+SECOND = {name: BEST[name] for name in SPACE.dimensions}
 UPDATES = 100
+CONDITIONAL = {"eta", "variance", "bandwidth"}
 
 
 class Searching:
-    def __init__(self, file, trials=20, seed=3, space=SPACE):
+    def __init__(self, file, trials=20, seed=3, space=SPACE, budgets=False):
         self.points = {}
-        self.optuna = open_optuna(file)
+        self.optuna = open_optuna(file, budgets)
         self.searcher = StudySearcher(
             self.optuna,
             space,
-            first=FIRST,
-            second=SECOND,
+            first={name: PAPER[name] for name in space.dimensions},
+            second={name: BEST[name] for name in space.dimensions},
             trials=trials,
             updates=UPDATES,
             seed=seed,
@@ -119,3 +122,37 @@ def test_seeds_differ(tmp_path):
             searching.run(name, 0.5)
         suggestions.append(searching.points[2])
     assert suggestions[0] == suggestions[1] != suggestions[2]
+
+
+def test_what_means_nothing_is_not_told_to_optuna(tmp_path):
+    texts = ["sampler=ddim,ddpm", "eta=0..1", "variance=fixed_small,fixed_large", "kernel=cubic,rbf"]
+    space = read_space(SPACE, texts, preset("best", "digits"))
+    searching = Searching(tmp_path / "optuna.db", space=space)
+    for number in range(14):
+        searching.run(str(number), 0.5)
+    seen = set()
+    for number, point in searching.points.items():
+        told = set(searching.state(number).params)
+        ddim, wide = point["sampler"] == "ddim", point["kernel"] == "rbf"
+        assert (point["eta"] is not None, point["variance"] is not None) == (ddim, not ddim)
+        assert (point["bandwidth"] is not None) == wide
+        assert CONDITIONAL & told == {name for name in CONDITIONAL if point[name] is not None}
+        seen.add((ddim, wide))
+    assert len(seen) == 4
+
+
+def test_two_objectives_are_told_and_kept(tmp_path):
+    space = Space({"steps": Choice((3, 5, 10)), "schedule": Choice(("linear", "quadratic"))})
+    searching = Searching(tmp_path / "optuna.db", space=space, budgets=True)
+    searching.run("a", 0.5)
+    searching.run("b", 0.9, update=25)
+    searching.run("c", math.nan)
+    later = Searching(tmp_path / "optuna.db", space=space, budgets=True)
+    for name in "defgh":
+        later.run(name, 0.1)
+    trials = later.optuna.get_trials()
+    assert [trial.state for trial in trials[:3]] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert trials[0].values == [0.5, 5]  # the preset's budget
+    for number in range(3, 8):
+        assert trials[number].values == [0.1, later.points[number]["steps"]]
+    assert later.searcher.suggest("i")["steps"] in (3, 5, 10)  # for early stopping

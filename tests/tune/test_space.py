@@ -4,7 +4,7 @@ import pytest
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
-from tune.space import Choice, Range, Space, default_space, settle
+from tune.space import Choice, Range, Space, default_space, present, searches_budgets, settle
 from tune.written_space import parse_space, read_space
 
 BASE = preset("best", "digits")
@@ -99,3 +99,81 @@ def test_every_point_of_the_default_space_is_a_configuration():
     for kernel in DEFAULT.dimensions["kernel"].values:
         settled = settle(BASE, DEFAULT.suggest(Script(kernel=kernel)))
         assert settled.objective.kernel == kernel
+
+
+EVERY = {
+    "batch": ("batch=32,64", 64),
+    "eta": ("eta=0,0.5", 0.5),
+    "sampler": ("sampler=ddim,ddpm", "ddpm"),
+    "steps": ("steps=3,5,10", 10),
+    "ema": ("ema=0,0.99", 0.99),
+    "clip": ("clip=none,0.5", 0.5),
+    "features": ("features=classifier,contrastive,classifier+0.5*contrastive", "classifier+0.5*contrastive"),
+    "image_range": ("image_range=none,clamp,straight_through", "straight_through"),
+    "schedule": ("schedule=linear,quadratic,stride", "stride"),
+    "reference": ("reference=bank,batch", "batch"),
+    "bandwidth": ("bandwidth=median,2.5", 2.5),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_whatever_is_searched_reaches_the_trials_configuration(name):
+    text, value = EVERY[name]
+    space = read_space(DEFAULT, [text], BASE)
+    script = Script(**{"kernel": "rbf", name: value})
+    point = space.suggest(script)
+    assert name in script.asked
+    assert settle(BASE, point).flat()[name] == value
+    assert present(settle(BASE, point).flat())[name] == value
+
+
+CASES = [  # setting, its space, what it depends on, a value with which it means something, one without, neutral
+    ("eta", "eta=0.5,1", "sampler=ddim,ddpm", "ddim", "ddpm", 0.0),
+    ("variance", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm", "ddpm", "ddim", "model"),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "other", "yes", "no", "neutral"), CASES)
+def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes, no, neutral):
+    space = read_space(DEFAULT, [text, other], BASE)
+    on = other.partition("=")[0]
+    with_, without = Script(**{on: yes}), Script(**{on: no})
+    drawn, absent = space.suggest(with_), space.suggest(without)
+    assert name in with_.asked
+    assert name not in without.asked
+    assert absent[name] is None
+    leaves = settle(BASE, absent).flat()
+    assert leaves[name] == neutral
+    assert present(leaves)[name] is None
+    assert present(settle(BASE, drawn).flat())[name] == drawn[name] is not None
+
+
+def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
+    base = preset("best", "cifar10")
+    features = "features=inception,dinov2,inception+0.5*clip,clip+dinov2"
+    space = read_space(default_space(base), ["preprocessing=published", features], base)
+    for choice, there in (("inception", 1), ("dinov2", 0), ("inception+0.5*clip", 1), ("clip+dinov2", 0)):
+        point = space.suggest(Script(features=choice))
+        assert point["preprocessing"] == ("published" if there else None)
+        assert settle(base, point).objective.preprocessing == ("published" if there else "evaluation")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("variance=fixed_small,fixed_large", "belongs to sampler ddpm"),
+        ("preprocessing=published", "belongs to features inception and clip"),
+    ],
+)
+def test_a_setting_that_no_trial_would_have_is_refused(text, words):
+    with pytest.raises(UserError, match=words):
+        read_space(DEFAULT, [text], BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "several"), [("steps=3,5", True), ("steps=3..9", True), ("steps=7", False), ("batch=32,64", False)]
+)
+def test_two_objectives_are_for_several_budgets(text, several):
+    assert searches_budgets(read_space(DEFAULT, [text], BASE).as_text()) is several

@@ -6,8 +6,8 @@ from tune.study import COMPLETED, TrialRecord
 UPDATES, EVALUATIONS = 80, 4
 
 
-def report(halving, number, update, score):
-    trial = SimpleNamespace(trial_id=f"t{number}", config={"number": number})
+def report(halving, number, update, score, steps=None):
+    trial = SimpleNamespace(trial_id=f"t{number}", config={"number": number, "steps": steps})
     if trial.trial_id not in halving._trial_info:
         halving.on_trial_add(None, trial)
     return halving.on_trial_result(None, trial, {"update": update, "score": score})
@@ -44,3 +44,13 @@ def test_trials_of_an_earlier_driver_count(tmp_path):
 def test_a_single_update_can_be_searched_too():
     halving = Halving(1, 1)
     assert report(halving, 1, 1, 0.5) == "CONTINUE"
+
+
+def test_trials_are_stopped_by_those_of_their_own_budget_alone(tmp_path):
+    curve = [{"update": 20, "score": 0.1}]
+    former = TrialRecord(9, tmp_path, {"steps": 10}, COMPLETED, "", 1.0, curve)
+    halving = Halving(UPDATES, EVALUATIONS, [former])
+    assert report(halving, 1, 20, 0.5, steps=5) == "CONTINUE"  # 0.1 was of 10 steps
+    assert report(halving, 2, 20, 0.2, steps=10) == "STOP"
+    assert report(halving, 3, 20, 0.6, steps=5) == "STOP"
+    assert report(halving, 4, 20, 0.9, steps=20) == "CONTINUE"  # the first of its budget

@@ -41,7 +41,7 @@ def left(folder):
         ([*DIGITS, "--steps", "five"], "five is not a positive whole number"),
         ([*DIGITS, "--space", "foo=1"], "'foo' can't be searched"),
         ([*DIGITS, "--space", "learning_rate=-1..1"], "learning_rate is -1.0; it must be"),
-        ([*DIGITS, "--space", "features=inception"], "choose from classifier, contrastive"),
+        ([*DIGITS, "--space", "features=clop"], "choose one of: classifier, contrastive"),
         ([*DIGITS, "--space", "steps=5,2000"], "a budget is 1 to 1000"),
         ([*DIGITS, "--space", "steps=5..2000"], "a budget is 1 to 1000"),
         ([*DIGITS, "--output", "held"], "--resume held"),
