@@ -1,4 +1,4 @@
-"""From a file of images to scores with the project's own commands alone: the path that the README shows for CIFAR-10."""
+"""From a file of images to scores with the project's own commands alone, as the README shows for CIFAR-10."""
 
 from __future__ import annotations
 

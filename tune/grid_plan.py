@@ -8,6 +8,7 @@ from typing import Any
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.model_uri import resolve
 from mmd_ddm.experiment.presets import preset
 from tune.arguments import machines
 from tune.grid import Grid, check_grid
@@ -60,5 +61,5 @@ def plan(options: argparse.Namespace) -> tuple[Settings, Grid]:
 
 def _config(options: argparse.Namespace, which: str, name: str) -> Config:
     config = preset(which, name, options.data, options.resolution, options.evaluation_features)
-    given = {"updates": options.updates, "base_model": options.base_model}
+    given = {"updates": options.updates, "base_model": options.base_model and resolve(options.base_model)}
     return config.replace(**{name: value for name, value in given.items() if value is not None})

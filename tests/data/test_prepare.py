@@ -263,6 +263,8 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
         process = subprocess.Popen(
             [sys.executable, str(tmp_path / "script.py"), str(file), str(store), str(gate)],
             stderr=errors, start_new_session=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            # a suite that runs in the background may have been told to ignore it, which children inherit
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     while len(list(tmp_path.glob("waiting-*"))) < 2:
         assert process.poll() is None, (tmp_path / "errors").read_text()
