@@ -10,6 +10,7 @@ import pytest
 from mmd_ddm.cli import build_parser
 from mmd_ddm.experiment.config import leaves
 from mmd_ddm.experiment.presets import preset
+from tune.ablate import parser as ablate_parser
 from tune.search import parser as search_parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -32,8 +33,9 @@ def test_presets_are_listed_where_they_differ() -> None:
         assert (f"| `{name}` | {' | '.join(values)} |" in README) == (len(set(values)) > 1), name
 
 
-def test_options_of_the_search_are_named() -> None:
-    options = [text for action in search_parser()._actions for text in action.option_strings if text.startswith("--")]
+@pytest.mark.parametrize("parser", [search_parser, ablate_parser])
+def test_options_of_the_search_and_the_ablations_are_named(parser) -> None:
+    options = [text for action in parser()._actions for text in action.option_strings if text.startswith("--")]
     assert set(options) - {"--help"} <= set(re.findall(r"--[a-z-]+", README))
 
 
