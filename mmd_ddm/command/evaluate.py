@@ -64,6 +64,10 @@ def execute(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
     if not 0 <= options.seed <= 2**32 - options.seeds:
         raise UserError(f"--seed is {options.seed}; it must be a whole number from 0 to {2**32 - options.seeds}")
+    if options.eta is not None and not 0 <= options.eta <= 1:
+        raise UserError(f"--eta is {options.eta}; it must be a number from 0 to 1")
+    if options.eta and options.sampler not in (None, ALL) and "ddim" not in options.sampler.split(","):
+        raise UserError(f"--eta is {options.eta}, but it belongs to sampler ddim; leave it out with {options.sampler}")
     measures = parse_measures(options.measures)
     folder = model_folder(options.model)
     config = preset("paper", *image_options(options), options.features).replace(base_model=str(folder))
@@ -91,37 +95,44 @@ def _subjects(options: argparse.Namespace, folder: Path, record: dict[str, Any])
     base = base_of(record, options.base)
     if base is not None:
         larger = [steps for steps in LARGER if steps > max(budgets)]
-        # timesteps that the finetuned model has within itself its base model is told
-        schedule = record.get("config", {}).get("schedule", "linear")
-        found += _of_model(options, BASE, base, [*budgets, *larger], found[0].sampler, schedule)
+        found += _of_model(options, BASE, base, [*budgets, *larger], record)
     return found
 
 
 def _of_model(
-    options: argparse.Namespace,
-    model: str,
-    folder: Path,
-    budgets: list[int],
-    sampler: str | None = None,
-    schedule: str = "linear",
+    options: argparse.Namespace, model: str, folder: Path, budgets: list[int], record: dict[str, Any] | None = None
 ) -> list[Subject]:
-    """The subjects of one model; refuses what it can't be sampled with, but of `all` samplers takes those that can."""
+    """The subjects of one model; refuses what it can't be sampled with, but of `all` samplers takes those that can.
+
+    Args:
+        options: of the command.
+        model: what it is called.
+        folder: its own.
+        budgets: network evaluations.
+        record: of the finetuned model that a base model stands beside: it is sampled alike.
+    """
     from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
     from mmd_ddm.experiment.evaluation import ALL_SAMPLERS, Subject, possible
     from mmd_ddm.pretrained.load import scheduler_config
     from mmd_ddm.pretrained.record import sampling_settings
 
     own = sampling_settings(folder)
-    asked = options.sampler or sampler or own["sampler"]
+    config = (record or {}).get("config", {})
+    if record:
+        own |= {key: record[key] for key in ("sampler", "eta", "variance")}
+    asked = options.sampler or own["sampler"]
     names = ALL_SAMPLERS if asked == ALL else asked.split(",")
     levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
-    schedule = schedule if options.schedule == "linear" else options.schedule
+    # timesteps that the finetuned model has within itself its base model is told
+    schedule = config.get("schedule", "linear") if options.schedule == "linear" else options.schedule
+    # a stride makes more evaluations than it is asked for
+    wanted = [config.get("steps", steps) if record and steps == record["steps"] else steps for steps in budgets]
     subjects = []
     for name in names:
         settings = {**own, "eta": own["eta"] if options.eta is None else options.eta}
         alike = settings if name == own["sampler"] else {"eta": options.eta or 0.0, "variance": "model"}
         how = {"schedule": schedule, "eta": alike["eta"] if name == "ddim" else 0.0, "variance": alike["variance"]}
-        subjects += [Subject(model, str(folder), name, steps, how) for steps in budgets]
+        subjects += [Subject(model, str(folder), name, steps, how) for steps in wanted]
     if options.sampler == ALL:
         return possible(subjects, levels)
     for subject in subjects:

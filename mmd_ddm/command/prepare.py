@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Prepare and tell where the store is."""
-    from mmd_ddm.data.catalogue import entry
+    from mmd_ddm.data.catalogue import OWN, entry
     from mmd_ddm.data.prepare import prepare, store_folder
 
     found = entry(*image_options(options))
@@ -46,4 +46,6 @@ def execute(options: argparse.Namespace) -> None:
     print(f"fingerprint: {rows.fingerprint}")
     print(f"size on disk: {size / 1e6:.1f} MB")
     if elsewhere:
-        print(f"use it with: --dataset {found.name} --data {folder}")
+        own = found.channels != entry(*image_options(options)).channels  # such a store is no longer the catalogue's
+        name = OWN if own else found.name
+        print(f"use it with: --dataset {name} --data {folder} --resolution {found.resolution}")

@@ -7,6 +7,7 @@ and makes the real-real term a constant, so that the logged loss is a true MMD^2
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from mmd_ddm.discrepancy.mmd import block_count, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
 
+_log = logging.getLogger(__name__)
+PIECE = 4096  # rows that are copied to a device at a time
 EMBED_BATCH = 128  # Inception takes 2 GB for as many
 
 
@@ -63,7 +66,14 @@ class Bank:
     def shard(self, collective: Collective, device: torch.device) -> Tensor:
         """The rows that this worker attracts to, on its device."""
         mine = share(len(self), collective)
-        return self.features[mine.start : mine.stop].to(device)
+        if isinstance(self.features, Tensor):
+            return self.features[mine.start : mine.stop].to(device)
+        like = self.features[0:1]
+        shard = torch.empty((len(mine), like.shape[1]), dtype=like.dtype, device=device)
+        for start in range(0, len(mine), PIECE):  # never all of it beside its copy
+            piece = self.features[mine.start + start : min(mine.start + start + PIECE, mine.stop)]
+            shard[start : start + len(piece)] = piece
+        return shard
 
     def within_mean(self, kernel: Kernel, collective: Collective, like: Tensor) -> Tensor:
         """The mean of k(y_i, y_j) over i != j, a float64 scalar, each pair computed by one worker.
@@ -86,22 +96,31 @@ class Bank:
         return mean
 
     def recall(self, name: str) -> dict[str, Tensor] | None:
-        """What `keep` was given under a name by any run, on the CPU; None if nothing was."""
+        """What `keep` was given under a name by any run, on the CPU; None if nothing was, or it can't be read."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         if self.memory is None or not self._file(name).is_file():
             return None
-        return load_file(self._file(name))
+        try:
+            return load_file(self._file(name))
+        except (OSError, SafetensorError):
+            return None
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep what was derived from all features beside them, where they are on disk."""
+        """Keep what was derived from all features beside them, where they are on disk and it can be written to."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         if self.memory is None:
             return
         half = self._file(name).with_suffix(f".{os.getpid()}")
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, half)
-        half.replace(self._file(name))
+        try:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, half)
+            half.replace(self._file(name))
+        except (OSError, SafetensorError) as error:
+            half.unlink(missing_ok=True)
+            _log.warning("%s can't be kept and will be computed again (%s)", self._file(name), error)
 
     def _file(self, name: str) -> Path:
         assert self.memory is not None

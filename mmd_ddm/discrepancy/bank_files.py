@@ -114,6 +114,8 @@ def _compute(
         seen = 0
         while not (folder / MANIFEST).is_file():
             missing = writer.missing()
+            if (folder / MANIFEST).is_file():  # between the two looks another process finished it
+                break
             for _ in range(count - len(missing) - seen):  # others' parts count too
                 advance("")
             seen = count - len(missing)
@@ -122,10 +124,10 @@ def _compute(
             part = next((p for p in sorted(missing, key=lambda p: (p - first) % count) if claims.take(p)), None)
             if part is None:
                 time.sleep(_WAIT)
-            elif part in writer.missing():  # or its owner has just finished it
+            elif part in writer.missing() and not (folder / MANIFEST).is_file():  # its owner may have just finished it
                 chosen = slice(part * PART, min((part + 1) * PART, len(images)))
                 writer.write(part, _embed(images, chosen, space, mirrored, device).to(dtype))
-    writer.finish({"key": key, "images": images.name, "space": space.name})
+        writer.finish({"key": key, "images": images.name, "space": space.name})
 
 
 @torch.no_grad()

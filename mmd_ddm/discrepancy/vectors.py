@@ -61,4 +61,4 @@ class Beside:
         return len(self.sources[0])
 
     def __getitem__(self, where: slice | Tensor) -> Tensor:
-        return torch.cat([source[where].float() for source in self.sources], dim=1)
+        return torch.cat([source[where] for source in self.sources], dim=1)

@@ -23,7 +23,7 @@ class Floor(NamedTuple):
     fid: float
 
 
-def real_floor(features: Vectors, splits: int = SPLITS, seed: int = 0) -> Floor:
+def real_floor(features: Vectors, splits: int = SPLITS, seed: int = 0, device: torch.device | None = None) -> Floor:
     """Score random halves of the real features against each other.
 
     Random, since data sets are often sorted: neighbouring rows may be more alike than chance. KID's expectation is 0;
@@ -33,11 +33,12 @@ def real_floor(features: Vectors, splits: int = SPLITS, seed: int = 0) -> Floor:
         features: (M, D) of all real images, M at least 8.
         splits: how many random splits the means are taken over.
         seed: of the splits.
+        device: to compute on; None: the features' own.
     """
     source, kids, fids = NoiseSource(seed, "floor"), [], []
     for split in range(splits):
         order = torch.randperm(len(features), generator=source.generator(split))
-        one, other = features[order[: len(order) // 2]], features[order[len(order) // 2 :]]
+        one, other = (features[part].to(device) for part in (order[: len(order) // 2], order[len(order) // 2 :]))
         kids.append(kid(one, other).mmd2)
         fids.append(fid(one, other))
     mean = sum(kids) / splits

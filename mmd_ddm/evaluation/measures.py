@@ -53,7 +53,7 @@ def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measur
     """
     scores: Scores = {}
     for name, found in features.items():
-        if name in OWN_SPACE.values():
+        if name in spaces_of(measures):
             continue
         for wanted in measures:
             if wanted in _IN_EACH_SPACE:

@@ -29,6 +29,7 @@ from mmd_ddm.evaluation.real import RealSide
 from mmd_ddm.evaluation.scores import Evaluator, Sampler
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.mixture import Mixture, parse_features
+from mmd_ddm.features.preprocessing import check_preprocessing
 from mmd_ddm.features.space import FeatureSpace, check_feature_space, load_feature_space, weights_of
 from mmd_ddm.finetuning.gradient import Pipeline
 from mmd_ddm.finetuning.image_range import into_range
@@ -95,6 +96,8 @@ def check(config: Config) -> None:
         UserError: a feature space that does not fit the data set, or more steps than the base model has.
     """
     evaluation_spaces(config)
+    for _, name in parse_features(config.objective.features):
+        check_preprocessing(name, config.objective.preprocessing)
     local = local_base_folder(config)
     if local is None:
         return

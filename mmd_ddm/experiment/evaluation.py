@@ -15,7 +15,7 @@ from mmd_ddm.diffusion.samplers import SAMPLERS, make_chain
 from mmd_ddm.discrepancy.gather import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.floor import real_floor
-from mmd_ddm.evaluation.measures import OWN_SPACE, measure
+from mmd_ddm.evaluation.measures import measure, spaces_of
 from mmd_ddm.evaluation.scores import Sampler
 from mmd_ddm.experiment.build import Parts, data_entry
 from mmd_ddm.experiment.config import Config
@@ -118,8 +118,8 @@ def _floor(parts: Parts, measures: Collection[str]) -> Result:
     half = len(parts.images) // 2
     scores: dict[str, float] = {}
     for name, real in parts.real.items():
-        if name not in OWN_SPACE.values():
-            found = real_floor(real.features)
+        if name not in spaces_of(measures):
+            found = real_floor(real.features, device=parts.device)
             if "kid" in measures:
                 scores |= {f"kid_{name}": found.kid, f"kid_{name}_stderr": found.kid_deviation}
             if "fid" in measures:

@@ -46,7 +46,7 @@ def table(results: Sequence[Result]) -> str:
 def _column(name: str) -> str:
     """A score's name without the number of images, which has a column of its own."""
     stem, _, last = name.rpartition("_")
-    return stem if last.isdecimal() else name
+    return stem if last.isdecimal() and name.startswith(("fid_", "sfid_")) else name
 
 
 def _cell(group: Group, name: str) -> str:

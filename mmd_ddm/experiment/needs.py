@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run import milestones
 from mmd_ddm.finetuning.gradient import Pipeline
 from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.published import unet_class
 
 _FLOAT = 4  # bytes
+_LENGTH = 1000  # T, of a model that is not there yet
 _COPIES = 4  # of the weights while finetuning: themselves, their gradient and Adam's two moments
 
 
@@ -39,8 +42,9 @@ def evaluations(config: Config) -> Evaluations:
 
     Raw and averaged weights are both scored at the end, and the base model once before.
     """
-    optimization, steps = config.optimization, config.sampler.steps
-    times = config.evaluation.evaluations + 1 + (optimization.ema > 0)
+    optimization, length = config.optimization, max(_LENGTH, config.sampler.steps)
+    steps = len(timesteps(config.sampler.schedule, config.sampler.steps, length))
+    times = len(milestones(optimization.updates, config.evaluation.evaluations)) + 1 + (optimization.ema > 0)
     return Evaluations(
         optimization.updates * optimization.batch * steps, times * config.evaluation.evaluation_images * steps
     )
@@ -53,7 +57,7 @@ class Memory:
     Args:
         parameters: number of weights.
         weights: for the weights, their gradient, Adam and the average.
-        states: for the images along the chain of the worker's part of a batch.
+        states: for the noise and the images along the chain of the worker's part of a batch.
         evaluation: that autograd keeps of one network evaluation of one image.
     """
 
@@ -77,16 +81,18 @@ def memory(config: Config, unet: Mapping[str, Any], workers: int) -> Memory:
     """
     with torch.device("meta"):
         network: nn.Module = unet_class(unet)(**unet).eval()
-    side, channels, steps = unet["sample_size"], unet["in_channels"], config.sampler.steps
-    schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(1000, steps), dtype=torch.float64))
-    denoiser = Denoiser(network, schedule, (channels, side, side))
-    chain = make_chain(schedule, steps=steps)
-    noise = torch.empty((chain.draws, 2, channels, side, side), device="meta")
+    size, channels, steps = unet["sample_size"], unet["in_channels"], config.sampler.steps
+    height, width = (size, size) if isinstance(size, int) else size
+    schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, steps), dtype=torch.float64))
+    denoiser = Denoiser(network, schedule, (channels, height, width))
+    chain = make_chain(schedule, steps=steps, schedule=config.sampler.schedule, eta=config.sampler.eta)
+    noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
     kept = footprint(Pipeline(denoiser, chain, _pixels), noise).evaluation
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
-    return Memory(parameters, copies * _FLOAT * parameters, share * (steps + 1) * channels * side**2 * _FLOAT, kept)
+    held = share * (len(chain.timesteps) + chain.draws) * channels * height * width * _FLOAT
+    return Memory(parameters, copies * _FLOAT * parameters, held, kept)
 
 
 def _pixels(images: Tensor) -> Tensor:

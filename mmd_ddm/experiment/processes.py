@@ -60,7 +60,7 @@ def _worker(rank: int, work: Work, workers: int, meeting: str, threads: int) -> 
     dist.init_process_group(backend, init_method=f"file://{meeting}/store", rank=rank, world_size=workers, **options)
     try:
         work(DistributedCollective(), device)
-    except UserError as error:
+    except (UserError, OSError) as error:
         (Path(meeting) / _SAID).write_text(str(error))
         raise
     finally:

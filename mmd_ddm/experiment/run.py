@@ -180,6 +180,7 @@ class _Run:
 
     def _choose_route(self) -> Route:
         parts, c = self.parts, self.config.optimization
+        parts.objective  # noqa: B018 (the real features take their memory first)
         noise = self.noise.draw(0, range(2), parts.chain.draws, parts.denoiser.image_shape).to(parts.device)
         largest, workers = -(-c.batch // parts.collective.world), parts.collective.world
         mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)

@@ -80,6 +80,20 @@ def preprocessing_of(network: str, way: str) -> Preprocessing:
     return TABLE[network, way]
 
 
+def check_preprocessing(network: str, way: str) -> None:
+    """Refuse a way of preprocessing that there is not for a feature space.
+
+    Args:
+        network: Name of a feature space.
+        way: "evaluation" or "published".
+
+    Raises:
+        UserError: If there is none.
+    """
+    if way != EVALUATION:
+        preprocessing_of("inception" if network.startswith("inception") else network, way)
+
+
 def check_way(way: str) -> None:
     """Refuse a way of preprocessing that doesn't exist.
 

@@ -48,7 +48,8 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
         config: of the run, kept to recognise a checkpoint of another one.
     """
     half = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(half, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed; only one writes at a time
+        shutil.rmtree(left, ignore_errors=True)
     half.mkdir(parents=True)
     save_file(_tensors(state), half / "state.safetensors")
     record = {"update": state.update, "route": state.route, "config": config}

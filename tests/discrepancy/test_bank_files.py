@@ -154,6 +154,22 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not bank_folder(images, space, dtype="float32", mirrored=False).exists()
 
 
+def test_what_cannot_be_kept_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, space = image_set(tmp_path), ToySpace(tmp_path / CALLS)
+    bank = stored_bank(images, space, dtype="float32", mirrored=False, device=CPU, collective=SingleCollective())
+    assert bank.memory is not None
+    (bank.memory / "damaged.safetensors").write_bytes(b"\0" * 4)
+    assert bank.recall("damaged") is None
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    like, expect = torch.empty(0, 5), float(within_mean(expected(images, space, False), Cubic()))
+    assert float(bank.within_mean(Cubic(), SingleCollective(), like)) == pytest.approx(expect, rel=1e-6)
+    assert bank.recall("within") is None
+
+
 def test_the_mean_among_the_real_is_kept_for_each_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, space = image_set(tmp_path), ToySpace(tmp_path / CALLS)
     real, like = expected(images, space, True), torch.empty(0, 5)

@@ -51,6 +51,19 @@ def test_a_finetuned_model_is_set_beside_its_base_model(tmp_path: Path, capsys: 
     assert "With 2 evaluations: No trained space was measured. The held-out space, classifier" in said
 
 
+def test_a_base_model_is_sampled_as_the_finetuned_one_is(tmp_path: Path) -> None:
+    """The published stride makes 16 evaluations of a budget of 15; 16 given to it again would make 17."""
+    tuned = tmp_path / "tuned"
+    shutil.copytree(SHIPPED / "digits", tuned)
+    config = {"dataset": "digits", "base_model": None, "features": "classifier", "schedule": "stride", "steps": 15}
+    how = {"sampler": "ddim", "steps": 16, "eta": 0.5, "variance": "model"}
+    (tuned / "mmd_ddm.json").write_text(json.dumps({**how, "config": config}))
+    finetuned, base, *_ = evaluate(tmp_path / "scores.json", "--model", str(tuned), "--images", "8")
+    assert finetuned.evaluations == base.evaluations == 16
+    assert base.subject is not None
+    assert base.subject.how == {"schedule": "stride", "eta": 0.5, "variance": "model"}
+
+
 def test_all_samplers_that_can_have_the_budget(tmp_path: Path) -> None:
     results = evaluate(tmp_path / "scores.json", "--sampler", "all", "--steps", "2", "--images", "8")
     names = [each.subject.sampler for each in results if each.subject]
@@ -88,6 +101,8 @@ def test_verdict_of_each_common_budget() -> None:
         (["--sampler", "heun", "--steps", "10"], "9 or 11"),
         (["--sampler", "unknown", "--steps", "10"], "'unknown'"),
         (["--steps", "5;10"], "--steps"),
+        (["--eta", "5"], "--eta is 5"),
+        (["--sampler", "ddpm", "--eta", "0.5"], "belongs to sampler ddim"),
         (["--model", "no/such/model"], "no/such/model"),
     ],
 )
