@@ -171,6 +171,12 @@ def _check_options(options: argparse.Namespace) -> None:
     given = [name for name in _OF_A_NEW_STUDY if getattr(options, name) is not None]
     if options.resume is None and options.dataset is None and options.data is None:
         raise UserError("--dataset is missing; name a data set, or a study to continue with --resume DIR")
+    if options.resume is not None and options.offline_check:
+        raise UserError(
+            "--offline-check is for a new study; leave out --resume, or leave it out to go on with the study"
+        )
+    if options.final_images is not None and options.final_images < 4:
+        raise UserError(f"--final-images is {options.final_images}; an unbiased KID needs at least 4")
     if options.resume is not None and given:
         flag = given[0].replace("_", "-")
         raise UserError(f"--{flag} can't be changed when a study is resumed; leave it out, or begin a new study")

@@ -54,10 +54,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Evaluate and print a table."""
     from mmd_ddm.evaluation.measures import parse_measures, spaces_of
-    from mmd_ddm.experiment.build import evaluation_spaces, obtain
+    from mmd_ddm.experiment.build import data_entry, evaluation_spaces, obtain
     from mmd_ddm.experiment.evaluation import Evaluation, read_results
     from mmd_ddm.experiment.presets import preset
     from mmd_ddm.experiment.processes import in_processes
+    from mmd_ddm.pretrained.load import check_fits, unet_config
 
     for name, least in (("images", 4), ("seeds", 1), ("workers", 1)):
         if getattr(options, name) < least:
@@ -75,8 +76,11 @@ def execute(options: argparse.Namespace) -> None:
     record = record_of(folder)
     subjects = _subjects(options, folder, record)
     for file in (options.json, options.curve):
+        if file and file.is_dir():
+            raise UserError(f"{file} is a folder; name a file")
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
+    check_fits(unet_config(folder), data_entry(config))
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
         file = options.json or Path(scratch) / "scores.json"

@@ -35,7 +35,10 @@ def timesteps(schedule: str, steps: int, length: int) -> tuple[int, ...]:
         UserError: unknown schedule, or S outside 1 ... T.
     """
     if not 1 <= steps <= length:
-        raise UserError(f"steps is {steps}; a budget is 1 to {length} network evaluations for this model")
+        raise UserError(
+            f"steps is {steps}; a budget is 1 to {length} network evaluations for this model (a "
+            "respaced one has the timesteps of its own budget alone)"
+        )
     if schedule == "linear":
         return tuple(i * length // steps for i in range(steps))
     if schedule == "quadratic":

@@ -45,7 +45,7 @@ def _one_of(*names: str) -> Rule:
 
 
 def _whole(low: int, high: float = float("inf")) -> Rule:
-    words = f"a whole number of at least {low}" if high == float("inf") else f"a whole number from {low} to {high:g}"
+    words = f"a whole number of at least {low}" if high == float("inf") else f"a whole number from {low} to {high:.0f}"
     return Rule(_read_whole, lambda value: low <= value <= high, words)
 
 

@@ -34,7 +34,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+    except pickle.UnpicklingError:  # torch's own words advise to unpickle it all the same
+        raise UserError(
+            f"{path} is no checkpoint, or one that would run code of its own when read; use another"
+        ) from None
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from None
     weights = _unwrap(content)
