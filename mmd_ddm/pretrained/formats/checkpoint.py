@@ -36,7 +36,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except pickle.UnpicklingError:  # torch's own words advise to unpickle it all the same
         raise UserError(
-            f"{path} is no checkpoint, or one that would run code of its own when read; use another"
+            f"{path} cannot be read as a checkpoint: it is none, or one that would run code of its own"
         ) from None
     except (
         OSError,
