@@ -235,7 +235,9 @@ def check_pages(folder, study):
     assert budgets == [5, 20, 50]
     assert {"finetuned_kid_contrastive", "real_fid_classifier_898"} <= set(own.data.metrics)
     report = (study / "report.md").read_text()
-    assert own.data.tags["mlflow.note.content"].splitlines()[0] in report
+    about, verdict, *_ = own.data.tags["mlflow.note.content"].split("\n\n")
+    assert about.startswith("Search here")
+    assert verdict in report
     artifacts = {each.path for each in client.list_artifacts(own.info.run_id)}
     figures = {"curves.png", "samples.png"}
     assert artifacts == {"leaderboard.csv", "report.md", "report.html", "scores.json", *figures}
