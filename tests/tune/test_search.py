@@ -236,7 +236,7 @@ def check_pages(folder, study):
     assert {"finetuned_kid_contrastive", "real_fid_classifier_898"} <= set(own.data.metrics)
     report = (study / "report.md").read_text()
     about, verdict, *_ = own.data.tags["mlflow.note.content"].split("\n\n")
-    assert about.startswith("Search here")
+    assert about.startswith(f"Search {study.name}")
     assert verdict in report
     artifacts = {each.path for each in client.list_artifacts(own.info.run_id)}
     figures = {"curves.png", "samples.png"}
