@@ -7,18 +7,16 @@ All are scored with fresh noise beside the base model, and differences within th
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
-from mmd_ddm.command.images import add_weights_option, use_weights
+from mmd_ddm.command.images import add_weights_option
 from mmd_ddm.errors import UserError
-from tune.arguments import Parser, add_machine_options, positive
+from tune.arguments import Parser, add_machine_options, positive, run
 from tune.tables import TABLES
 
 _OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
@@ -94,16 +92,7 @@ def _budgets(text: str) -> tuple[int, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an ablation; return the exit status: 0 if a cell was completed, 1 if none, 2 for wrong input."""
-    started = time.monotonic()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    options = parser().parse_args(arguments)
-    try:
-        _check_options(options)
-        use_weights(options.weights)
-        return _ablate(options, started)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser(), arguments, _check_options, _ablate)
 
 
 def _ablate(options: argparse.Namespace, started: float) -> int:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from mmd_ddm.command.images import use_weights
+from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.ray_train import check_gpus
 
 
@@ -14,6 +20,32 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         self.exit(2, f"error: {message}; see --help\n")
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    check: Callable[[argparse.Namespace], None],
+    work: Callable[[argparse.Namespace, float], int],
+) -> int:
+    """Carry out a command line and return its exit status; wrong input is one sentence and status 2.
+
+    Args:
+        parser: Of the command; it has --weights.
+        arguments: None: those of the process.
+        check: Refuses options that contradict each other.
+        work: Given the options and when the command began (time.monotonic); returns the exit status.
+    """
+    started = time.monotonic()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    options = parser.parse_args(arguments)
+    try:
+        check(options)
+        use_weights(options.weights)
+        return work(options, started)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def positive(text: str) -> int:

@@ -9,9 +9,7 @@ the same noise; those that can't be told from the best are scored again on many 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +18,9 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
-from mmd_ddm.command.images import add_weights_option, use_weights
+from mmd_ddm.command.images import add_weights_option
 from mmd_ddm.errors import UserError
-from tune.arguments import Parser, add_machine_options, positive
+from tune.arguments import Parser, add_machine_options, positive, run
 
 _OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "images", "final_images",
                    "evaluation_features", "evaluations", "seed", "space", "output", "workers_per_trial",
@@ -112,16 +110,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a study; return the exit status: 0 if a trial was completed, 1 if none, 2 for wrong input."""
-    started = time.monotonic()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    options = parser().parse_args(arguments)
-    try:
-        _check_options(options)
-        use_weights(options.weights)
-        return _search(options, started)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser(), arguments, _check_options, _search)
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
