@@ -16,6 +16,13 @@ def cache_home() -> Path:
     return Path(os.environ.get(HOME) or "~/.cache/mmd-ddm").expanduser().absolute()
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that its name never stands for half of it."""
+    half = file.with_name(f".{file.name}.{os.getpid()}")
+    half.write_text(text)
+    half.replace(file)
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold the lock of a file, waiting for it as long as another process has it.

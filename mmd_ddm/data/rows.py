@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import warnings
 from bisect import bisect_right
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.home import locked
+from mmd_ddm.data.home import locked, write_whole
 from mmd_ddm.errors import UserError
 
 MANIFEST = "rows.json"
@@ -150,7 +149,7 @@ class RowWriter:
             if self.partial.is_dir() and _text(self.partial / _KEY) != self._key:
                 shutil.rmtree(self.partial)
             self.partial.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.partial / _KEY, self._key)
+            write_whole(self.partial / _KEY, self._key)
 
     @property
     def _lock(self) -> Path:
@@ -216,7 +215,7 @@ class RowWriter:
             if missing := self.missing():
                 raise RuntimeError(f"{len(missing)} of {self.parts} parts of {self.folder} are not written yet")
             manifest = self._manifest(record)
-            _write_whole(self.partial / MANIFEST, json.dumps(manifest, indent=1))
+            write_whole(self.partial / MANIFEST, json.dumps(manifest, indent=1))
             if (self.folder / MANIFEST).is_file():
                 shutil.rmtree(self.folder)
             self.partial.rename(self.folder)
@@ -253,7 +252,7 @@ def _check_parts(folder: Path, manifest: Mapping[str, Any]) -> None:
         moved = True
     if moved:  # copied, with other dates: compared once, not at every opening
         try:
-            _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
+            write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
         except OSError:
             return  # a folder that may only be read
 
@@ -292,12 +291,6 @@ def _map_part(file: Path, shape: tuple[int, ...]) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(values).view(-1, *shape)
-
-
-def _write_whole(file: Path, text: str) -> None:
-    half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_text(text)
-    half.replace(file)
 
 
 def _text(file: Path) -> str | None:

@@ -9,6 +9,7 @@ from mmd_ddm.data.catalogue import entry
 from mmd_ddm.data.entry import Entry
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.features.preprocessing import EVALUATION, PUBLISHED, TABLE
 
 Values = dict[str, Scalar]
 DEPENDS = ("data", "resolution", "evaluation_features")  # on these, beside the data set, depends what a preset is
@@ -19,7 +20,6 @@ _PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFA
 _MEASURED: Mapping[str, Values] = {  # a larger network needs a smaller rate: what digits likes is for digits alone
     "digits": {"learning_rate": 2e-4, "updates": 120},
 }
-_PUBLISHERS_OWN = ("inception", "clip")  # feature spaces for which the published code has its own preprocessing
 
 
 def paper(known: Entry) -> Values:
@@ -27,7 +27,7 @@ def paper(known: Entry) -> Values:
     features = known.feature_spaces[0]
     return {
         "features": features,
-        "preprocessing": "published" if features in _PUBLISHERS_OWN else "evaluation",
+        "preprocessing": PUBLISHED if (features, PUBLISHED) in TABLE else EVALUATION,
         "reference": "batch",
         "learning_rate": 5e-6,
         "updates": 500,
@@ -52,7 +52,7 @@ def best(known: Entry) -> Values:
     return {
         **paper(known),
         "features": known.feature_spaces[-1],  # an entry names its self-supervised space last
-        "preprocessing": "evaluation",
+        "preprocessing": EVALUATION,
         "kernel": "rational_quadratic",
         "bandwidth": "0.3*median",
         "reference": "bank",

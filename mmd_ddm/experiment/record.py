@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmd_ddm.data.home import write_whole
 from mmd_ddm.finetuning.checkpoint import former_of
 
 CONFIG = "config.json"
@@ -38,18 +38,12 @@ def truncate_rows(folder: Path, update: int) -> None:
     """Drop the rows after an update, and lines that a crash left damaged: they are computed again."""
     rows, _ = read_rows(folder / METRICS)
     kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
-    _write(folder / METRICS, "".join(kept))
+    write_whole(folder / METRICS, "".join(kept))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, complete or not at all."""
-    _write(path, json.dumps(content, indent=1))
-
-
-def _write(path: Path, text: str) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(text)
-    half.rename(path)
+    write_whole(path, json.dumps(content, indent=1))
 
 
 def read_rows(file: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
