@@ -2,7 +2,7 @@
 
 import sys
 
-from mmd_ddm.cli import main
+from mmd_ddm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

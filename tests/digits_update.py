@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import GRADIENTS

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmd_ddm.cli import main
+from mmd_ddm.cli.main import main
 
 COUNT, SIDE = 60, 32
 

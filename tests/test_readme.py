@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmd_ddm.cli import build_parser
+from mmd_ddm.cli.main import build_parser
 from mmd_ddm.experiment.config import leaves
 from mmd_ddm.experiment.presets import preset
 from tune.ablate import parser as ablate_parser

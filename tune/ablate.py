@@ -14,10 +14,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
-from mmd_ddm.command.images import add_weights_option
+from mmd_ddm.cli.image_options import add_weights_option
 from mmd_ddm.errors import UserError
-from tune.arguments import Parser, add_machine_options, positive, run
-from tune.tables import TABLES
+from tune.ablation.paper_tables import TABLES
+from tune.options import Parser, add_machine_options, positive, run
 
 _OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
                   "images", "evaluation_features", "output", "workers_per_trial", "gpus_per_worker",
@@ -97,10 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _ablate(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.build import obtain
-    from mmd_ddm.experiment.mlflow_store import check_reachable
-    from mmd_ddm.experiment.ray_cluster import check_address
-    from tune.grid import read_grids
-    from tune.study import ABLATION, Study, check_folder
+    from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.tracking.store import check_reachable
+    from tune.ablation.grid import read_grids
+    from tune.study.folder import ABLATION, Study, check_folder
 
     if options.resume is not None:
         folder = options.resume
@@ -108,7 +108,7 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
         if not grids:
             raise UserError(f"{folder} has no grid yet; name one with --table or --grid, and --output {folder}")
     else:
-        from tune.grid_plan import plan
+        from tune.commands.ablation_settings import plan
 
         settings, grid = plan(options)
         grids, folder = [grid], options.output or _default_folder(str(grid.config["dataset"]), grid.name)
@@ -120,7 +120,7 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
     check_address()
     for grid in grids:
         obtain(grid.base.replace(evaluation_features=grid.networks))
-    from tune.ablation import drive  # seconds of imports
+    from tune.commands.run_ablation import drive  # seconds of imports
 
     return drive(settings, folder, grids, concurrent=options.concurrent, started=started)
 

@@ -18,9 +18,9 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
-from mmd_ddm.command.images import add_weights_option
+from mmd_ddm.cli.image_options import add_weights_option
 from mmd_ddm.errors import UserError
-from tune.arguments import Parser, add_machine_options, positive, run
+from tune.options import Parser, add_machine_options, positive, run
 
 _OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "images", "final_images",
                    "evaluation_features", "evaluations", "seed", "space", "output", "workers_per_trial",
@@ -116,20 +116,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _search(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.build import obtain
     from mmd_ddm.experiment.config import Config
-    from mmd_ddm.experiment.mlflow_store import check_reachable
-    from mmd_ddm.experiment.ray_cluster import check_address
-    from tune.study import Study, check_folder
+    from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.tracking.store import check_reachable
+    from tune.study.folder import Study, check_folder
 
     if options.resume is not None:
         study = Study.open(options.resume, options.trials)
         settings = study.settings
         open_study = lambda: study  # noqa: E731
     else:
-        from tune.plan import plan
+        from tune.commands.search_settings import plan
 
         settings = plan(options)
         if options.offline_check:
-            from tune.offline_check import offline_check
+            from tune.commands.offline_check import offline_check
 
             print(offline_check(settings))
             return 0
@@ -139,7 +139,7 @@ def _search(options: argparse.Namespace, started: float) -> int:
     check_reachable()
     check_address()
     obtain(Config.from_flat(settings.config).replace(features=_all_features(settings.space, settings.config)))
-    from tune.driver import drive  # seconds of imports
+    from tune.commands.run_search import drive  # seconds of imports
 
     return drive(settings, open_study, concurrent=options.concurrent, started=started)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
 from mmd_ddm.data.decode import CorruptImageError, is_grey
 from mmd_ddm.data.digits import read_digits
-from mmd_ddm.data.entry import Entry
-from mmd_ddm.data.home import HOME
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.prepare import prepare, store_folder
 from mmd_ddm.data.readers.hub import PREFIX
 from mmd_ddm.data.readers.open import open_source
 from mmd_ddm.data.readers.source import Source
-from mmd_ddm.data.rows import MANIFEST, Rows
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.data.store import MANIFEST, Rows
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import HOME
 
 OWN = "own"
 _HEADERS = 64  # images that decide whether a data set of the user is grey
@@ -26,8 +26,8 @@ _MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as
 # Sizes, files and columns of the hub's data sets: their pages there (read 2026). Mirror images: Ho et al. 2020,
 # Appendix B, for CIFAR-10 and LSUN; the published DDIM data code for CelebA; the published improved-diffusion data code
 # mirrors nothing, so neither did the base model of ImageNet-64.
-_ENTRIES = (
-    Entry(
+_SPECS = (
+    DatasetSpec(
         name="digits",
         source="scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
         licence="CC BY 4.0",
@@ -39,7 +39,7 @@ _ENTRIES = (
         feature_spaces=("classifier", "contrastive"),
         read=read_digits,
     ),
-    Entry(
+    DatasetSpec(
         name="cifar10",
         source="CIFAR-10, training images (Krizhevsky 2009)",
         licence="none stated by its authors",
@@ -51,7 +51,7 @@ _ENTRIES = (
         feature_spaces=_SPACES,
         origin="hub:uoft-cs/cifar10@main:plain_text/train-*.parquet",
     ),
-    Entry(
+    DatasetSpec(
         name="celeba",
         # the part that the base model was trained on; all 202 599 would put its test images into the real side
         source="CelebA, aligned, training images (Liu et al. 2015)",
@@ -69,7 +69,7 @@ _ENTRIES = (
         origin="hub:flwrlabs/celeba@main:img_align+identity+attr/train-*.parquet",
         crop=CELEBA,
     ),
-    Entry(
+    DatasetSpec(
         name="imagenet64",
         # published results are on Downsampled ImageNet (box filter, Chrabaszcz et al. 2017), which is no longer
         # offered; the hub's copy was made smaller by its uploader, so compare scores within it
@@ -88,7 +88,7 @@ _ENTRIES = (
         feature_spaces=_SPACES,
         origin="hub:benjamin-paine/imagenet-1k-64x64@main:data/train-*.parquet",
     ),
-    Entry(
+    DatasetSpec(
         name="lsun_church",
         source="LSUN church outdoor, training images (Yu et al. 2015)",
         licence="none stated by its authors",
@@ -108,10 +108,10 @@ _ENTRIES = (
 
 def dataset_names() -> tuple[str, ...]:
     """Return the names of all known data sets, and of the user's own."""
-    return (*(each.name for each in _ENTRIES), OWN)
+    return (*(each.name for each in _SPECS), OWN)
 
 
-def entry(name: str, data: str | None = None, resolution: int | None = None) -> Entry:
+def dataset_spec(name: str, data: str | None = None, resolution: int | None = None) -> DatasetSpec:
     """Return what is known about a data set.
 
     Args:
@@ -121,8 +121,9 @@ def entry(name: str, data: str | None = None, resolution: int | None = None) -> 
         resolution: In place of the catalogue's, in pixels. The user's own data set needs it.
 
     Returns:
-        Its entry. Of the images at `data`, their number, unless they would have to be downloaded; of the user's own,
-        which are downloaded if they have to be, also whether the headers of the first 64 say that all are grey.
+        Its specification. Of the images at `data`, their number, unless they would have to be downloaded; of the
+        user's own, which are downloaded if they have to be, also whether the headers of the first 64 say that all are
+        grey.
 
     Raises:
         UserError: If there is no data set of that name, nothing at `data`, or something missing or superfluous.
@@ -133,7 +134,7 @@ def entry(name: str, data: str | None = None, resolution: int | None = None) -> 
         raise UserError("the path of the data is empty; name where the images are")
     if name == OWN:
         return _own(data, resolution)
-    for found in _ENTRIES:
+    for found in _SPECS:
         if found.name == name:
             break
     else:
@@ -148,47 +149,47 @@ def entry(name: str, data: str | None = None, resolution: int | None = None) -> 
     return found
 
 
-def load_dataset(entry: Entry) -> ImageSet:
+def load_dataset(spec: DatasetSpec) -> ImageSet:
     """Read a data set, prepared before or, if it is not, now.
 
     Args:
-        entry: What `entry()` returned.
+        spec: What `dataset_spec()` returned.
 
     Returns:
         Its images and labels; those of a prepared store stay on disk until they are asked for.
 
     Raises:
-        UserError: If the images cannot be had, or are not what the entry says.
+        UserError: If the images cannot be had, or are not what the specification says.
     """
-    if entry.read is not None:
-        images, labels = entry.read()
-        expected = (entry.size, entry.channels, entry.resolution, entry.resolution)
+    if spec.read is not None:
+        images, labels = spec.read()
+        expected = (spec.size, spec.channels, spec.resolution, spec.resolution)
         if tuple(images.shape) != expected:
-            raise ValueError(f"The images of {entry.name!r} have shape {tuple(images.shape)}, not {expected}.")
-        return ImageSet(entry.name, images, labels, entry.mirrored)
-    folder = is_prepared(entry)
-    rows = Rows.open(folder) if folder else prepare(entry, store_folder(entry))
-    _check(entry, rows)
-    return ImageSet(entry.name, rows, rows.labels, entry.mirrored)
+            raise ValueError(f"The images of {spec.name!r} have shape {tuple(images.shape)}, not {expected}.")
+        return ImageSet(spec.name, images, labels, spec.mirrored)
+    folder = is_prepared(spec)
+    rows = Rows.open(folder) if folder else prepare(spec, store_folder(spec))
+    _check(spec, rows)
+    return ImageSet(spec.name, rows, rows.labels, spec.mirrored)
 
 
-def is_prepared(entry: Entry) -> Path | None:
+def is_prepared(spec: DatasetSpec) -> Path | None:
     """Return the store of a data set's prepared images if there is one; prepares and downloads nothing."""
-    if entry.origin is None:
+    if spec.origin is None:
         return None
-    if (store := _store_at(entry.origin)) is not None:
+    if (store := _store_at(spec.origin)) is not None:
         return store
-    folder = store_folder(entry)
+    folder = store_folder(spec)
     return folder if (folder / MANIFEST).is_file() else None
 
 
-def _own(data: str | None, resolution: int | None) -> Entry:
+def _own(data: str | None, resolution: int | None) -> DatasetSpec:
     if data is None or resolution is None:
         missing = "--data PATH" if data is None else "--resolution R"
         raise UserError(f"the data set {OWN!r} is made of images of yours: name {missing} too")
     found = _at(data)
     grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(data)
-    return Entry(
+    return DatasetSpec(
         name=OWN,
         source=data,
         licence="the user's",
@@ -221,7 +222,7 @@ def _at(data: str) -> Rows | Source:
 
 
 def _absolute(data: str) -> str:
-    """Processes that the entry is handed to may have another working directory."""
+    """Processes that the specification is handed to may have another working directory."""
     return data if data.startswith(PREFIX) else str(Path(data).expanduser().absolute())
 
 
@@ -230,11 +231,11 @@ def _store_at(data: str) -> Path | None:
     return folder if not data.startswith(PREFIX) and (folder / MANIFEST).is_file() else None
 
 
-def _check(entry: Entry, rows: Rows) -> None:
-    wanted = (entry.channels, entry.resolution, entry.resolution)
+def _check(spec: DatasetSpec, rows: Rows) -> None:
+    wanted = (spec.channels, spec.resolution, spec.resolution)
     if tuple(rows.shape) != wanted:
         has, asked = (f"{shape[0]} channels of {shape[1]} x {shape[2]}" for shape in (rows.shape, wanted))
         raise UserError(f"{rows.folder} holds images with {has}, not {asked}; prepare the data set as you want it")
     size = len(rows) + int(rows.record.get("skipped", 0))
-    if not entry.given and size != entry.size:
-        raise UserError(f"{rows.folder} holds {size} images, but {entry.name} has {entry.size}; delete it")
+    if not spec.given and size != spec.size:
+        raise UserError(f"{rows.folder} holds {size} images, but {spec.name} has {spec.size}; delete it")

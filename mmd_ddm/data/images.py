@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.rows import Rows
+from mmd_ddm.data.store import Rows
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import torch
 
 from mmd_ddm.data.crop import Crop, UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
-from mmd_ddm.data.entry import Entry
-from mmd_ddm.data.home import cache_home
-from mmd_ddm.data.pool import run_parts
 from mmd_ddm.data.readers.open import open_source
 from mmd_ddm.data.readers.source import Source
-from mmd_ddm.data.rows import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.worker_pool import run_parts
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home
 
 VERSION = 1  # of what is made of an image, and of the parts: another number makes all stores anew
 FEWEST = 8  # images of a data set
@@ -36,11 +36,11 @@ _PART_BYTES, _PART_ROWS = 2**25, 4096
 _log = logging.getLogger(__name__)
 
 
-def prepare(entry: Entry, folder: Path, *, processes: int | None = None, skip_corrupt: bool = False) -> Rows:
+def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, skip_corrupt: bool = False) -> Rows:
     """Prepare the images of a data set in a folder, or open what is prepared there already.
 
     Args:
-        entry: The data set; one that is not embedded.
+        spec: The data set; one that is not embedded.
         folder: Of the store.
         processes: How many decode; None: one a core.
         skip_corrupt: Leave out files that cannot be decoded, and record how many and which.
@@ -53,35 +53,35 @@ def prepare(entry: Entry, folder: Path, *, processes: int | None = None, skip_co
     """
     if processes is not None and processes < 1:
         raise UserError(f"the number of processes is {processes}; it must be at least 1")
-    source = _source(entry)
-    _check_size(entry, len(source))
-    key = _key(entry, source)
+    source = _source(spec)
+    _check_size(spec, len(source))
+    key = _key(spec, source)
     with _turn(folder):
         if (folder / MANIFEST).is_file():
             return _opened(folder, key)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} exists already and is no store of images; name another folder")
         try:
-            return _prepare(entry, source, folder, key, processes, skip_corrupt)
+            return _prepare(spec, source, folder, key, processes, skip_corrupt)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            needed = len(source) * entry.channels * entry.resolution**2 / 1e9
+            needed = len(source) * spec.channels * spec.resolution**2 / 1e9
             raise UserError(
                 f"no space is left for {folder}, which needs {needed:.2g} GB in all; make room and run it again, which "
                 "goes on where it stopped"
             ) from None
 
 
-def store_folder(entry: Entry) -> Path:
+def store_folder(spec: DatasetSpec) -> Path:
     """Return where the prepared images of a data set are kept: a folder for each state of its source.
 
     Raises:
         UserError: If the source is not there.
     """
-    text = json.dumps(_key(entry, _source(entry)), sort_keys=True)
+    text = json.dumps(_key(spec, _source(spec)), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return cache_home() / "stores" / f"{entry.name}-{entry.resolution}-{digest}"
+    return cache_home() / "stores" / f"{spec.name}-{spec.resolution}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ class _Work:
 
 
 def _prepare(
-    entry: Entry, source: Source, folder: Path, key: Mapping[str, Any], processes: int | None, skip_corrupt: bool
+    spec: DatasetSpec, source: Source, folder: Path, key: Mapping[str, Any], processes: int | None, skip_corrupt: bool
 ) -> Rows:
-    shape = (entry.channels, entry.resolution, entry.resolution)
-    part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (entry.channels * entry.resolution**2)))
+    shape = (spec.channels, spec.resolution, spec.resolution)
+    part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (spec.channels * spec.resolution**2)))
     parts = -(-len(source) // part_rows)
     writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=parts, key=key)
     if not skip_corrupt and (earlier := _skipped(writer)[0]):
@@ -141,17 +141,17 @@ def _prepare(
             f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}; go on with "
             "--skip-corrupt, or delete that folder"
         )
-    labelled = entry.labelled and source.labelled
-    work = _Work(source, writer, entry.crop, *shape[:2], labelled, part_rows, skip_corrupt)
+    labelled = spec.labelled and source.labelled
+    work = _Work(source, writer, spec.crop, *shape[:2], labelled, part_rows, skip_corrupt)
     missing = writer.missing()
     if len(missing) < parts:
         _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
-    run_parts(work, missing, f"preparing {entry.name}", processes)
+    run_parts(work, missing, f"preparing {spec.name}", processes)
     skipped, names = _skipped(writer)
     images = len(source) - skipped
     if images < FEWEST:
         raise UserError(f"{images} of the {len(source)} images could be decoded; a data set has at least {FEWEST}")
-    record = {"data set": entry.name, "key": dict(key), "images": images, "skipped": skipped, "skipped names": names}
+    record = {"data set": spec.name, "key": dict(key), "images": images, "skipped": skipped, "skipped names": names}
     return writer.finish(record)
 
 
@@ -180,26 +180,26 @@ def _opened(folder: Path, key: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _source(entry: Entry) -> Source:
-    if entry.origin is None:
-        raise UserError(f"{entry.name} comes with the package; there is nothing to prepare")
-    if (Path(entry.origin).expanduser() / MANIFEST).is_file():
-        raise UserError(f"{entry.origin} is prepared already; use it as it is")
-    return open_source(entry.origin)
+def _source(spec: DatasetSpec) -> Source:
+    if spec.origin is None:
+        raise UserError(f"{spec.name} comes with the package; there is nothing to prepare")
+    if (Path(spec.origin).expanduser() / MANIFEST).is_file():
+        raise UserError(f"{spec.origin} is prepared already; use it as it is")
+    return open_source(spec.origin)
 
 
-def _check_size(entry: Entry, size: int) -> None:
+def _check_size(spec: DatasetSpec, size: int) -> None:
     if size < FEWEST:
-        raise UserError(f"{entry.origin} holds {size} images; a data set has at least {FEWEST}")
-    if not entry.given and size != entry.size:
+        raise UserError(f"{spec.origin} holds {size} images; a data set has at least {FEWEST}")
+    if not spec.given and size != spec.size:
         raise UserError(
-            f"{entry.origin} holds {size} images, but {entry.name} has {entry.size}; the download is incomplete or "
+            f"{spec.origin} holds {size} images, but {spec.name} has {spec.size}; the download is incomplete or "
             "has changed: delete it and download it again, or name the images with --data PATH"
         )
 
 
-def _key(entry: Entry, source: Source) -> dict[str, Any]:
+def _key(spec: DatasetSpec, source: Source) -> dict[str, Any]:
     return {
-        "source": source.identity, "crop": asdict(entry.crop), "channels": entry.channels,
-        "resolution": entry.resolution, "labelled": entry.labelled, "version": VERSION,
+        "source": source.identity, "crop": asdict(spec.crop), "channels": spec.channels,
+        "resolution": spec.resolution, "labelled": spec.labelled, "version": VERSION,
     }  # fmt: skip

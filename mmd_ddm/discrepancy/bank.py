@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmd_ddm.discrepancy.gather import Collective, share
+from mmd_ddm.discrepancy.collective import Collective, share
 from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import block_count, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors

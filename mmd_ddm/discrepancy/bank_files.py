@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.home import Claims, cache_home
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.rows import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import Claims, cache_home
 from mmd_ddm.progress import progress
 
 PART = 4096  # images of a part: what a kill loses at most, a process

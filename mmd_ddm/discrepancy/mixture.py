@@ -12,7 +12,7 @@ from mmd_ddm.discrepancy.vectors import Vectors
 
 
 @dataclass(frozen=True)
-class Mixture:
+class KernelMixture:
     """k(x, y) = sum_i w_i k_i(x_i, y_i), where x_i are the columns of x that belong to space i.
 
     MMD^2 is linear in the kernel, so that of this one is sum_i w_i MMD^2_i.
@@ -40,7 +40,7 @@ class Mixture:
         return [part.contiguous() for part in x.split(self.dims, dim=1)]
 
 
-def make_mixture(terms: tuple[KernelTerm, ...], real: Sequence[Vectors], weights: Sequence[float]) -> Kernel:
+def mixture_kernel(terms: tuple[KernelTerm, ...], real: Sequence[Vectors], weights: Sequence[float]) -> Kernel:
     """Build the kernel of a parsed specification for one feature space or several.
 
     Args:
@@ -52,4 +52,4 @@ def make_mixture(terms: tuple[KernelTerm, ...], real: Sequence[Vectors], weights
     if len(kernels) == 1 and weights[0] == 1:
         return kernels[0]
     dims = tuple(features[0:1].shape[1] for features in real)
-    return Mixture(tuple(weights), dims, kernels)
+    return KernelMixture(tuple(weights), dims, kernels)

@@ -9,8 +9,8 @@ import torch
 
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.vectors import Vectors
-from mmd_ddm.evaluation.fid import fid
-from mmd_ddm.evaluation.kid import kid
+from mmd_ddm.evaluation.measures.fid import fid
+from mmd_ddm.evaluation.measures.kid import kid
 
 SPLITS = 10
 

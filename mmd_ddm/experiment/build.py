@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import Entry, entry, load_dataset
+from mmd_ddm.data.catalogue import DatasetSpec, dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.rows import Rows
+from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
@@ -20,29 +20,30 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import DTYPES, stored_bank
-from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.discrepancy.kernels import parse_kernel
-from mmd_ddm.discrepancy.mixture import make_mixture
+from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.real import RealSide
-from mmd_ddm.evaluation.scores import Evaluator, Sampler
+from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
+from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.features.mixture import Mixture, parse_features
-from mmd_ddm.features.preprocessing import check_preprocessing
-from mmd_ddm.features.space import FeatureSpace, check_feature_space, load_feature_space, weights_of
-from mmd_ddm.finetuning.gradient import Pipeline
+from mmd_ddm.features.mixture import FeatureMixture, parse_features
+from mmd_ddm.features.published.preprocessing import check_preprocessing
+from mmd_ddm.features.registry import check_feature_space, load_feature_space, weights_of
+from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
 
 
-def data_entry(config: Config) -> Entry:
-    """The catalogue's entry of the run's images."""
-    return _entry(config.dataset, config.data, config.resolution)
+def dataset_of(config: Config) -> DatasetSpec:
+    """What the catalogue knows of the run's images."""
+    return _spec(config.dataset, config.data, config.resolution)
 
 
-_entry = lru_cache(maxsize=8)(entry)  # a folder of a million files is walked once
+_spec = lru_cache(maxsize=8)(dataset_spec)  # a folder of a million files is walked once
 
 
 def base_model(config: Config) -> str:
@@ -51,7 +52,7 @@ def base_model(config: Config) -> str:
     Raises:
         UserError: there is none that belongs to the data set, and none is named.
     """
-    source = config.base_model or data_entry(config).base_model
+    source = config.base_model or dataset_of(config).base_model
     if source is None:
         raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
     return source
@@ -76,14 +77,14 @@ def local_base_folder(config: Config) -> Path | None:
 
 
 def _origin(config: Config) -> str | None:
-    return None if config.base_model else data_entry(config).base_model_origin
+    return None if config.base_model else dataset_of(config).base_model_origin
 
 
 def evaluation_spaces(config: Config) -> tuple[str, ...]:
     """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
     asked = config.evaluation.evaluation_features
     trained = [name for _, name in parse_features(config.objective.features)]
-    names = [*trained, *data_entry(config).feature_spaces] if asked is None else asked.split("+")
+    names = [*trained, *dataset_of(config).feature_spaces] if asked is None else asked.split("+")
     for name in (*trained, *names):
         check_feature_space(name, config.dataset)
     return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
@@ -101,7 +102,7 @@ def check(config: Config) -> None:
     local = local_base_folder(config)
     if local is None:
         return
-    check_fits(unet_config(local), data_entry(config))
+    check_fits(unet_config(local), dataset_of(config))
     length = scheduler_config(local).get("num_train_timesteps")
     if length is not None:
         timesteps(config.sampler.schedule, config.sampler.steps, int(length))
@@ -114,7 +115,7 @@ def obtain(config: Config) -> None:
         UserError: something cannot be had; says what, and what to do.
     """
     base_folder(config)
-    load_dataset(data_entry(config))
+    load_dataset(dataset_of(config))
     trained = (name for _, name in parse_features(config.objective.features))
     for name in dict.fromkeys((*trained, *evaluation_spaces(config))):
         if not weights_of(name, config.dataset).present:
@@ -138,7 +139,7 @@ class Parts:
     @cached_property
     def images(self) -> ImageSet:
         """Real images, in memory or mapped from disk."""
-        return load_dataset(data_entry(self.config))
+        return load_dataset(dataset_of(self.config))
 
     @cached_property
     def folder(self) -> Path:
@@ -153,7 +154,7 @@ class Parts:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The base model."""
-        check_fits(unet_config(self.folder), data_entry(self.config))
+        check_fits(unet_config(self.folder), dataset_of(self.config))
         denoiser = load_denoiser(self.folder)
         denoiser.train(self.config.optimization.dropout == "train")
         return denoiser.to(self.device)
@@ -212,8 +213,8 @@ class Parts:
         return {name: self._space(name, "evaluation") for name in evaluation_spaces(self.config)}
 
     @cached_property
-    def _loss_mixture(self) -> Mixture:
-        return Mixture([space for _, space in self.loss_spaces])
+    def _loss_mixture(self) -> FeatureMixture:
+        return FeatureMixture([space for _, space in self.loss_spaces])
 
     def embed(self, images: Tensor) -> Tensor:
         """Features of the loss (N, sum of D_i) of images (N, C, H, W)."""
@@ -221,11 +222,11 @@ class Parts:
         return features
 
     @cached_property
-    def pipeline(self) -> Pipeline:
+    def pipeline(self) -> Rollout:
         """From noise to features of the loss."""
         training = self.config.optimization.dropout == "train"
         dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
-        return Pipeline(self.denoiser, self.chain, self.embed, dropout)
+        return Rollout(self.denoiser, self.chain, self.embed, dropout)
 
     @cached_property
     def objective(self) -> Objective:
@@ -234,7 +235,7 @@ class Parts:
         banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for _, space in self.loss_spaces]
         weights = [weight for weight, _ in self.loss_spaces]
         features = [bank.features for bank in banks]
-        kernel = make_mixture(parse_kernel(c.kernel, c.bandwidth), features, weights)
+        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, weights)
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
         like = torch.empty(0, sum(space.dim for _, space in self.loss_spaces), device=self.device)
         if c.reference == "bank":

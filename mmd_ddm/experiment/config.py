@@ -19,7 +19,7 @@ from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.mixture import parse_features
-from mmd_ddm.features.preprocessing import PREPROCESSINGS
+from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 

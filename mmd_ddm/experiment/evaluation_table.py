@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from mmd_ddm.evaluation.intervals import seed_interval
 from mmd_ddm.evaluation.verdict import Score, verdict
-from mmd_ddm.experiment.evaluation import BASE, FINETUNED, REAL, Result
+from mmd_ddm.experiment.scoring import BASE, FINETUNED, REAL, Result
 from mmd_ddm.features.mixture import parse_features
 
 if TYPE_CHECKING:
-    from mmd_ddm.evaluation.curve import Point
+    from mmd_ddm.evaluation.figures.curve import Point
 
 _ERRORS = ("_stderr", "_deviation")
 Group = list[Result]  # of one subject, a result a seed
@@ -74,7 +74,7 @@ def _kids(group: Group) -> dict[str, tuple[float, float]]:
 
 def curve_points(results: Sequence[Result]) -> list[Point]:
     """The points of a speed-quality curve."""
-    from mmd_ddm.evaluation.curve import Point
+    from mmd_ddm.evaluation.figures.curve import Point
 
     points = []
     for group in _groups(results):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from mmd_ddm.data.catalogue import entry
-from mmd_ddm.data.entry import Entry
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, Scalar
-from mmd_ddm.features.preprocessing import EVALUATION, PUBLISHED, TABLE
+from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, TABLE
 
 Values = dict[str, Scalar]
 DEPENDS = ("data", "resolution", "evaluation_features")  # on these, beside the data set, depends what a preset is
@@ -22,7 +22,7 @@ _MEASURED: Mapping[str, Values] = {  # a larger network needs a smaller rate: wh
 }
 
 
-def paper(known: Entry) -> Values:
+def paper(known: DatasetSpec) -> Values:
     """The paper's text, Section IV-A: batch 128, Adam at 5e-6, about 500 iterations, cubic kernel, DDIM, linear."""
     features = known.feature_spaces[0]
     return {
@@ -37,13 +37,13 @@ def paper(known: Entry) -> Values:
     }
 
 
-def published(known: Entry) -> Values:
+def published(known: DatasetSpec) -> Values:
     """The published trainer of the data set, CIFAR-10's by default: dropout on, 16 evaluations for a budget of 15."""
     common: Values = {"batch": 64, "clip": 0.5, "dropout": "train", "schedule": "stride"}
     return {**paper(known), **common, **_PUBLISHED.get(known.name, {})}
 
 
-def best(known: Entry) -> Values:
+def best(known: DatasetSpec) -> Values:
     """What our own measurements on digits prefer (README, "What it gives on digits").
 
     A characteristic kernel in the self-supervised space and the whole bank; on digits also a learning rate at which
@@ -51,7 +51,7 @@ def best(known: Entry) -> Values:
     """
     return {
         **paper(known),
-        "features": known.feature_spaces[-1],  # an entry names its self-supervised space last
+        "features": known.feature_spaces[-1],  # a data set names its self-supervised space last
         "preprocessing": EVALUATION,
         "kernel": "rational_quadratic",
         "bandwidth": "0.3*median",
@@ -62,7 +62,7 @@ def best(known: Entry) -> Values:
     }
 
 
-PRESETS: dict[str, Callable[[Entry], Values]] = {"paper": paper, "published": published, "best": best}
+PRESETS: dict[str, Callable[[DatasetSpec], Values]] = {"paper": paper, "published": published, "best": best}
 
 
 def preset(
@@ -86,7 +86,7 @@ def preset(
     """
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")
-    known = entry(dataset, data, resolution)
+    known = dataset_spec(dataset, data, resolution)
     if evaluation_features is not None:
         known = replace(known, feature_spaces=tuple(evaluation_features.split("+")))
     which: Values = {

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.discrepancy.gather import Collective, SingleCollective, share
+from mmd_ddm.discrepancy.collective import Collective, SingleCollective, share
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.sheets import save_sheet
+from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.record import BASELINE, CHECKPOINT, CONFIG, MODEL, append_row, truncate_rows, write_json
+from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, append_row, truncate_rows, write_json
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.gradient import GRADIENTS

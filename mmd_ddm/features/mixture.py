@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.features.inception import in_one_pass
-from mmd_ddm.features.preprocessing import EVALUATION
-from mmd_ddm.features.space import FeatureSpace, load_feature_space
+from mmd_ddm.features.published.inception import in_one_pass
+from mmd_ddm.features.space import FeatureSpace
 
 
 def parse_features(text: str) -> tuple[tuple[float, str], ...]:
@@ -40,7 +39,7 @@ def parse_features(text: str) -> tuple[tuple[float, str], ...]:
     return tuple(terms)
 
 
-class Mixture(nn.Module):
+class FeatureMixture(nn.Module):
     """Feature spaces side by side, in as few passes as possible: layers of one Inception network share one.
 
     Args:
@@ -60,7 +59,7 @@ class Mixture(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> Mixture:
+    def train(self, mode: bool = True) -> FeatureMixture:
         """Stay in evaluation mode, whatever the mode asked for: a feature space never changes."""
         return super().train(False)
 
@@ -82,23 +81,6 @@ class Mixture(nn.Module):
     def split(self, features: Tensor) -> tuple[Tensor, ...]:
         """Cut features into those of each space, N x dims[i]; views of the same memory."""
         return features.split(list(self.dims), dim=1)
-
-
-def load_mixture(names: Sequence[str], dataset: str, preprocessing: str = EVALUATION) -> Mixture:
-    """Load several feature spaces to be used at once.
-
-    Args:
-        names: Names that `load_feature_space` takes, at least one.
-        dataset: Name of the data set whose images they will be given.
-        preprocessing: "evaluation" or "published".
-
-    Returns:
-        The spaces side by side, in the order of `names`.
-
-    Raises:
-        UserError: As `load_feature_space`.
-    """
-    return Mixture([load_feature_space(name, dataset, preprocessing) for name in names])
 
 
 def _passes(spaces: Sequence[FeatureSpace]) -> list[tuple[nn.Module, list[int]]]:

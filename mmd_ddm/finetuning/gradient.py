@@ -26,7 +26,7 @@ from mmd_ddm.finetuning.objective import Objective
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Rollout:
     """From noise to features.
 
     Args:
@@ -56,7 +56,7 @@ class Pipeline:
         return states
 
 
-def stored_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+def stored_gradient(pipeline: Rollout, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
     """Add the objective's gradient to the denoiser's parameters through a stored graph.
 
     Args:
@@ -74,7 +74,7 @@ def stored_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence[T
     return value
 
 
-def replayed_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+def replayed_gradient(pipeline: Rollout, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
     """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
     with torch.no_grad():
         trajectories = [pipeline.trajectory(noise, (update, i)) for i, noise in enumerate(noises)]
@@ -87,14 +87,14 @@ def replayed_gradient(pipeline: Pipeline, objective: Objective, noises: Sequence
     return value
 
 
-GRADIENTS: dict[str, Callable[[Pipeline, Objective, Sequence[Tensor], int], Tensor]] = {
+GRADIENTS: dict[str, Callable[[Rollout, Objective, Sequence[Tensor], int], Tensor]] = {
     "stored": stored_gradient,
     "replay": replayed_gradient,
 }
 
 
 def _pull_back(
-    pipeline: Pipeline, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
+    pipeline: Rollout, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
 ) -> None:
     last = states[-1].image.detach().requires_grad_()
     pipeline.embed(last).backward(gradient)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import DivergenceError
 from mmd_ddm.finetuning.checkpoint import TrainingState
 

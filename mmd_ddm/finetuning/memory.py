@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import State
-from mmd_ddm.finetuning.gradient import Pipeline
+from mmd_ddm.finetuning.gradient import Rollout
 
 SHARE = 0.6  # of the free memory; the rest is for the optimizer, the bank and what allocators lose
 
@@ -62,7 +62,7 @@ class Route(NamedTuple):
     micro_batch: int
 
 
-def footprint(pipeline: Pipeline, noise: Tensor) -> Footprint:
+def footprint(pipeline: Rollout, noise: Tensor) -> Footprint:
     """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
     Args:
@@ -75,7 +75,7 @@ def footprint(pipeline: Pipeline, noise: Tensor) -> Footprint:
     return Footprint(evaluation, features)
 
 
-def _kept(pipeline: Pipeline, noise: Tensor) -> tuple[int, int]:
+def _kept(pipeline: Rollout, noise: Tensor) -> tuple[int, int]:
     with SavedBytes() as evaluation:
         image = pipeline.step(State(noise[0]), 0, noise, (0, 0)).image
     with SavedBytes() as features:
@@ -84,7 +84,7 @@ def _kept(pipeline: Pipeline, noise: Tensor) -> tuple[int, int]:
 
 
 def choose_route(
-    pipeline: Pipeline, noise: Tensor, batch: int, processes: int, *, gradient: str, micro_batch: int | None
+    pipeline: Rollout, noise: Tensor, batch: int, processes: int, *, gradient: str, micro_batch: int | None
 ) -> Route:
     """Choose what is left open so that an update fits beside what else is in memory.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import Collective, share
+from mmd_ddm.discrepancy.collective import Collective, share
 from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import sum_and_gradient, within_mean
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.home import cache_home, locked
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home, locked
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.formats import ddim, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from mmd_ddm.data.catalogue import Entry
-from mmd_ddm.data.home import cache_home
+from mmd_ddm.data.catalogue import DatasetSpec
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.convert import converted_folder
 
@@ -152,22 +152,22 @@ def load_network(folder: Path) -> UNet2DModel:
     return network.eval()
 
 
-def check_fits(unet: Mapping[str, Any], entry: Entry) -> None:
+def check_fits(unet: Mapping[str, Any], spec: DatasetSpec) -> None:
     """Refuse a base model of another image shape than the data set's.
 
     Args:
         unet: config of its U-Net.
-        entry: of the data set.
+        spec: of the data set.
 
     Raises:
         UserError: channels or resolution differ.
     """
     size = unet.get("sample_size")
     shape = (unet.get("in_channels"), *([size, size] if isinstance(size, int) else size or []))
-    wanted = (entry.channels, entry.resolution, entry.resolution)
+    wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(
-            f"the base model makes images of (channels, height, width) {shape}, data set {entry.name} has {wanted}"
+            f"the base model makes images of (channels, height, width) {shape}, data set {spec.name} has {wanted}"
         )
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.descent import descend, seeded
 from mmd_ddm.errors import UserError
+from mmd_ddm.training import seeded, train
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
@@ -80,7 +80,7 @@ def pretrain(
     alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
         network = build_network(dataset.image_shape, channels, layers, dropout).to(device).train()
-        loss = descend(
+        loss = train(
             network,
             lambda: noise_loss(network, _draw(dataset, batch).to(device), alpha_bar),
             stage=f"Pretraining on {dataset.name}",

@@ -17,10 +17,10 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.kernels import Cubic
-from mmd_ddm.features.space import load_feature_space
-from mmd_ddm.finetuning.gradient import Pipeline, replayed_gradient
+from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, Objective
 from mmd_ddm.pretrained.published import unet_class, unet_config
@@ -40,7 +40,7 @@ def main(steps: str) -> None:
     chain, kernel = make_chain(schedule, steps=int(steps)), Cubic()
     real = torch.rand(REAL, space.dim)
     objective = Objective(kernel, BankReference(Bank(real), kernel, SingleCollective(), real), SingleCollective())
-    pipeline = Pipeline(denoiser, chain, lambda images: space(into_range(images, "clamp")))
+    pipeline = Rollout(denoiser, chain, lambda images: space(into_range(images, "clamp")))
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=5e-6)
     before = next(denoiser.parameters()).detach().clone()
     noise = torch.randn(chain.draws, BATCH, 3, SIDE, SIDE)

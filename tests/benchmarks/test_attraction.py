@@ -17,8 +17,8 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.kernels import Cubic, Gaussian
 from mmd_ddm.discrepancy.mmd import sum_and_gradient
-from mmd_ddm.features.space import load_feature_space
-from mmd_ddm.finetuning.gradient import Pipeline, replayed_gradient
+from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.pretrained.published import unet_class, unet_config
 from tests.benchmarks.table import interleaved, ratio, show
 from tests.inception import random_inception
@@ -35,7 +35,7 @@ def test_attraction_to_the_whole_bank(tmp_path: Path, monkeypatch: pytest.Monkey
     assert config is not None
     schedule = NoiseSchedule(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
     denoiser = Denoiser(unet_class(config)(**config).eval(), schedule, (3, 32, 32))
-    pipeline = Pipeline(denoiser, make_chain(schedule, steps=STEPS), load_feature_space("inception", "cifar10"))
+    pipeline = Rollout(denoiser, make_chain(schedule, steps=STEPS), load_feature_space("inception", "cifar10"))
     noise = torch.randn(1, MEASURED, 3, 32, 32)
     generated = torch.rand(BATCH, DIM)
     real = {dtype: torch.rand(REAL, DIM).to(dtype) for dtype in (torch.float32, torch.float16)}

@@ -16,10 +16,10 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.features.space import FeatureSpace
-from mmd_ddm.finetuning.gradient import GRADIENTS, Pipeline
+from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import BankReference, Objective
 from tests.benchmarks.table import show
 
@@ -76,7 +76,7 @@ def update_seconds(precision: str, route: str, device: torch.device, batch: int,
     for update in range(updates + 2):
         noise = torch.randn(chain.draws, batch, 3, 32, 32, device=device)
         start = time.perf_counter()
-        GRADIENTS[route](Pipeline(denoiser, chain, space), objective, [noise], update)
+        GRADIENTS[route](Rollout(denoiser, chain, space), objective, [noise], update)
         optimizer.step()
         optimizer.zero_grad()
         if device.type == "cuda":

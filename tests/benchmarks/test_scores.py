@@ -11,12 +11,12 @@ from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-import mmd_ddm.evaluation.kid_blocks as blocks_module
+import mmd_ddm.evaluation.measures.kid_blocks as blocks_module
 from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.discrepancy.mmd import mmd2_with_error
-from mmd_ddm.evaluation.fid import fid
-from mmd_ddm.evaluation.kid import kid
-from mmd_ddm.evaluation.kid_blocks import kid_in_blocks
+from mmd_ddm.evaluation.measures.fid import fid
+from mmd_ddm.evaluation.measures.kid import kid
+from mmd_ddm.evaluation.measures.kid_blocks import kid_in_blocks
 from tests.benchmarks.table import interleaved, ratio, show
 
 pytestmark = [pytest.mark.slow, pytest.mark.benchmark]

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from mmd_ddm.data import catalogue, prepare
-from mmd_ddm.data.catalogue import OWN, dataset_names, entry, is_prepared, load_dataset
-from mmd_ddm.data.home import cache_home
+from mmd_ddm.data.catalogue import OWN, dataset_names, dataset_spec, is_prepared, load_dataset
 from mmd_ddm.data.readers.hub import HubImages
 from mmd_ddm.data.readers.open import open_source
-from mmd_ddm.data.rows import RowWriter
+from mmd_ddm.data.store import RowWriter
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.load import SHIPPED
 from tests.data.sources import classes, pictures, png, write_folder, write_parquet
 
@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in dataset_names() if name != OWN])
 def test_entries_say_where_everything_comes_from(name: str) -> None:
-    found = entry(name)
+    found = dataset_spec(name)
     assert found.name == name
     assert found.source
     assert found.licence
@@ -57,7 +57,7 @@ def test_entries_say_where_everything_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_data_sets_of_the_paper(name: str) -> None:
-    found = entry(name)
+    found = dataset_spec(name)
     # the paper, Section IV-A; numbers of training images as their authors publish them
     resolutions = dict(zip(PAPER, (32, 64, 64, 256), strict=True))
     sizes = dict(zip(PAPER, (5 * 10_000, 202_599 - 19_867 - 19_962, 1_281_167, 119_915 + 6_312), strict=True))
@@ -69,39 +69,39 @@ def test_data_sets_of_the_paper(name: str) -> None:
 
 def test_unknown_names_and_what_does_not_go_together(file: Path) -> None:
     with pytest.raises(UserError, match=r"'mnist'.*digits.*own"):
-        entry("mnist")
+        dataset_spec("mnist")
     for data, resolution in ((str(file), None), (None, 16)):
         with pytest.raises(UserError, match="leave out --data and --resolution"):
-            entry("digits", data, resolution)
-    assert entry("digits", None, 8) == entry("digits")
+            dataset_spec("digits", data, resolution)
+    assert dataset_spec("digits", None, 8) == dataset_spec("digits")
     with pytest.raises(UserError, match="name --data PATH"):
-        entry(OWN)
+        dataset_spec(OWN)
     with pytest.raises(UserError, match="name --resolution R"):
-        entry(OWN, str(file))
+        dataset_spec(OWN, str(file))
     with pytest.raises(UserError, match="at least 1 pixel"):
-        entry(OWN, str(file), 0)
+        dataset_spec(OWN, str(file), 0)
     with pytest.raises(UserError, match="is empty"):
-        entry("cifar10", " ")
+        dataset_spec("cifar10", " ")
     with pytest.raises(UserError, match="is not there"):
-        entry("cifar10", "/no/such/place")
+        dataset_spec("cifar10", "/no/such/place")
 
 
 def test_data_and_resolution_replace_the_catalogues(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = entry("cifar10", str(file), 16)
-    assert found == replace(entry("cifar10"), origin=str(file), given=True, size=NUMBER, resolution=16)
-    assert entry("cifar10", resolution=16) == replace(entry("cifar10"), resolution=16)
-    assert entry("cifar10", "hub:a/b@main:c.parquet").given
+    found = dataset_spec("cifar10", str(file), 16)
+    assert found == replace(dataset_spec("cifar10"), origin=str(file), given=True, size=NUMBER, resolution=16)
+    assert dataset_spec("cifar10", resolution=16) == replace(dataset_spec("cifar10"), resolution=16)
+    assert dataset_spec("cifar10", "hub:a/b@main:c.parquet").given
     monkeypatch.chdir(file.parent)
-    assert entry("cifar10", file.name, 16) == found
-    assert entry(OWN, file.name, 16).origin == str(file)
+    assert dataset_spec("cifar10", file.name, 16) == found
+    assert dataset_spec(OWN, file.name, 16).origin == str(file)
 
 
 def test_catalogue_is_downloaded_prepared_once_and_opened_ever_after(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(file.parents[1]))
-    monkeypatch.setattr(catalogue, "_ENTRIES", (replace(entry("cifar10"), name="tiny", size=NUMBER),))
-    found = entry("tiny")
+    monkeypatch.setattr(catalogue, "_SPECS", (replace(dataset_spec("cifar10"), name="tiny", size=NUMBER),))
+    found = dataset_spec("tiny")
     assert is_prepared(found) is None
     first = load_dataset(found)
     monkeypatch.setattr("huggingface_hub.snapshot_download", never)
@@ -121,21 +121,21 @@ def test_catalogue_is_downloaded_prepared_once_and_opened_ever_after(
 
 
 def test_a_store_may_be_named_as_data(file: Path, tmp_path: Path) -> None:
-    rows = prepare.prepare(entry("cifar10", str(file)), tmp_path / "store", processes=1)
+    rows = prepare.prepare(dataset_spec("cifar10", str(file)), tmp_path / "store", processes=1)
     for name in ("cifar10", OWN):
-        found = entry(name, str(tmp_path / "store"), 32)
+        found = dataset_spec(name, str(tmp_path / "store"), 32)
         assert (found.size, found.channels) == (NUMBER, 3)
         assert is_prepared(found) == tmp_path / "store"
         assert load_dataset(found).fingerprint == rows.fingerprint
     with pytest.raises(UserError, match=r"3 channels of 32 x 32, not 3 channels of 64 x 64"):
-        load_dataset(entry(OWN, str(tmp_path / "store"), 64))
+        load_dataset(dataset_spec(OWN, str(tmp_path / "store"), 64))
 
 
 def test_skipped_images_count_towards_the_size(tmp_path: Path) -> None:
     contents = [png(each) for each in pictures(NUMBER)]
     contents[2] = b"text"
     file = write_parquet(tmp_path / "a.parquet", contents)
-    found = entry("cifar10", str(file))
+    found = dataset_spec("cifar10", str(file))
     prepare.prepare(found, prepare.store_folder(found), processes=1, skip_corrupt=True)
     assert len(load_dataset(replace(found, given=False))) == NUMBER - 1
 
@@ -143,7 +143,7 @@ def test_skipped_images_count_towards_the_size(tmp_path: Path) -> None:
 def test_own_images(tmp_path: Path) -> None:
     images = pictures(NUMBER, side=40)
     root = write_folder(tmp_path / "mine", images)
-    found = entry(OWN, str(root), 20)
+    found = dataset_spec(OWN, str(root), 20)
     assert (found.size, found.channels, found.resolution, found.mirrored) == (NUMBER, 3, 20, False)
     assert found.base_model is None
     loaded = load_dataset(found)
@@ -159,13 +159,13 @@ def test_own_images_are_grey_where_all_headers_say_so(tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(png(pictures(1, 16, seed=i)[0][:1]))
     (tmp_path / "mine" / "0.jpg").write_text("text")  # named when it is prepared, not here
-    assert entry(OWN, str(tmp_path / "mine"), 8).channels == 1
+    assert dataset_spec(OWN, str(tmp_path / "mine"), 8).channels == 1
     (tmp_path / "mine" / "colour.png").write_bytes(png(pictures(1, 16)[0]))
-    assert entry(OWN, str(tmp_path / "mine"), 8).channels == 3
+    assert dataset_spec(OWN, str(tmp_path / "mine"), 8).channels == 3
 
 
 def test_half_written_store_is_not_taken(file: Path) -> None:
-    found = entry("cifar10", str(file))
+    found = dataset_spec("cifar10", str(file))
     store = prepare.store_folder(found)
     RowWriter(store, dtype=torch.uint8, shape=(3, 32, 32), parts=1, key={"other": 1})
     assert is_prepared(found) is None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from mmd_ddm.data.catalogue import entry, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
 
 # the bank on a user's disk is found by this number, so it must not change from one release to the next
@@ -14,7 +14,7 @@ DIGITS_FINGERPRINT = "9bb7385f13dedc7f932b229eca08c8aeb7cde2ee33cbf636d6eda50ff1
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
-    return load_dataset(entry("digits"))
+    return load_dataset(dataset_spec("digits"))
 
 
 def test_each_count_of_dark_cells_has_its_grey(digits: ImageSet) -> None:
@@ -57,7 +57,7 @@ def test_fingerprint_does_not_depend_on_the_memory_layout(digits: ImageSet) -> N
 
 
 def test_digits_are_what_their_entry_says(digits: ImageSet) -> None:
-    found = entry("digits")
+    found = dataset_spec("digits")
     assert len(digits) == found.size
     assert digits.image_shape == (found.channels, found.resolution, found.resolution)
     assert digits.mirrored == found.mirrored

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.rows import Rows, RowWriter
+from mmd_ddm.data.store import Rows, RowWriter
 
 SHAPE = (3, 5, 4)
 SIZES = (4, 1, 6)  # of the parts

@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mmd_ddm.command import prepare as command
+from mmd_ddm.cli import prepare as command
 from mmd_ddm.data import prepare as module
-from mmd_ddm.data.catalogue import entry, is_prepared, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec, is_prepared, load_dataset
 from mmd_ddm.data.crop import CENTRE_BILINEAR
-from mmd_ddm.data.entry import Entry
 from mmd_ddm.data.prepare import prepare, store_folder
-from mmd_ddm.data.rows import Rows, RowWriter
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.errors import UserError
 from tests.data.sources import classes, pictures, png, write_folder, write_lmdb, write_parquet
 
@@ -35,8 +35,8 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MMD_DDM_HOME", str(tmp_path / "home"))
 
 
-def cifar(data: Path, **changes: Any) -> Entry:
-    return replace(entry("cifar10", str(data)), **changes)
+def cifar(data: Path, **changes: Any) -> DatasetSpec:
+    return replace(dataset_spec("cifar10", str(data)), **changes)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_too_few_images(tmp_path: Path) -> None:
 
 def test_incomplete_download(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds 23 images, but cifar10 has 50000"):
-        prepare(replace(entry("cifar10"), origin=str(file)), tmp_path / "store")
+        prepare(replace(dataset_spec("cifar10"), origin=str(file)), tmp_path / "store")
 
 
 def test_folders_that_are_something_else_are_left_alone(file: Path, tmp_path: Path) -> None:
@@ -228,13 +228,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mmd_ddm.data import prepare as module
-from mmd_ddm.data.catalogue import entry
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.readers.open import open_source
 from tests.data.sources import Gated
 file, store, gate = map(Path, sys.argv[1:])
 module._PART_ROWS = 100
 module.open_source = lambda spec: Gated(open_source(spec), 1000, gate)
-module.prepare(entry("cifar10", str(file)), store, processes=2)
+module.prepare(dataset_spec("cifar10", str(file)), store, processes=2)
 """  # without a guard: the processes must not run it again
 
 
@@ -319,7 +319,7 @@ def test_those_who_ask_at_once_get_one_store(file: Path, tmp_path: Path, monkeyp
 
 
 def test_killed_process_is_a_sentence(file: Path, tmp_path: Path) -> None:
-    from mmd_ddm.data.pool import run_parts
+    from mmd_ddm.data.worker_pool import run_parts
 
     with pytest.raises(UserError, match=r"a process was killed.*--processes"):
         run_parts(os._exit, [3, 4], "dying", processes=2)
@@ -338,7 +338,7 @@ def options(**given: Any) -> Any:
 
 def test_command_tells_where_the_store_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.execute(options(dataset="cifar10", data=file, processes=1))
-    found = entry("cifar10", str(file))
+    found = dataset_spec("cifar10", str(file))
     store = is_prepared(found)
     assert store is not None
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
@@ -352,7 +352,7 @@ def test_command_tells_where_the_store_is(file: Path, capsys: pytest.CaptureFixt
 def test_command_writes_elsewhere_and_in_grey(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.execute(options(dataset="own", data=file, resolution=16, channels=1, output=tmp_path / "grey", processes=1))
     assert f"--dataset own --data {tmp_path / 'grey'}" in capsys.readouterr().out
-    found = entry("own", str(tmp_path / "grey"), 16)
+    found = dataset_spec("own", str(tmp_path / "grey"), 16)
     assert found.channels == 1
     images = load_dataset(found)
     first = Image.open(io.BytesIO(png(pictures(NUMBER)[0]))).convert("L").resize((16, 16), Image.Resampling.BICUBIC)

@@ -16,7 +16,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import VARIANCES, make_chain
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import UserError
 from tests.conftest import SHAPE, Output, ToyNetwork
 from tests.diffusion.test_chain import PREDICTIONS, NoiseReplay, reference

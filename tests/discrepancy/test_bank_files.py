@@ -12,9 +12,9 @@ from torch import Tensor
 
 import mmd_ddm.discrepancy.bank_files as bank_files
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.rows import RowWriter
+from mmd_ddm.data.store import RowWriter
 from mmd_ddm.discrepancy.bank_files import bank_folder, stored_bank
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.kernels import Cubic, Gaussian
 from mmd_ddm.discrepancy.mmd import within_mean
 from mmd_ddm.errors import UserError

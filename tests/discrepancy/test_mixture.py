@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmd_ddm.discrepancy.kernels import Cubic, Gaussian, make_kernel, parse_kernel
-from mmd_ddm.discrepancy.mixture import Mixture, make_mixture
+from mmd_ddm.discrepancy.mixture import KernelMixture, mixture_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
 from mmd_ddm.discrepancy.vectors import Beside, Stacked
 
@@ -20,7 +20,7 @@ def parts(rows: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("specification", ["cubic", "rbf:median", "cubic+rational_quadratic:0.3*median"])
 def test_mmd_is_the_weighted_sum(specification: str) -> None:
     x, y, terms = parts(6), parts(9), parse_kernel(specification)
-    mixture = make_mixture(terms, y, WEIGHTS)
+    mixture = mixture_kernel(terms, y, WEIGHTS)
     found = mmd2(torch.cat(x, 1), torch.cat(y, 1), mixture)
     # each bandwidth is resolved in its own space
     each = [float(mmd2(a, b, make_kernel(terms, b))) for a, b in zip(x, y, strict=True)]
@@ -29,14 +29,14 @@ def test_mmd_is_the_weighted_sum(specification: str) -> None:
 
 def test_one_space_needs_no_mixture_but_keeps_its_weight() -> None:
     y, terms = parts(9)[:1], parse_kernel("cubic")
-    assert make_mixture(terms, y, [1.0]) == Cubic()
-    assert make_mixture(terms, y, [2.0]) == Mixture((2.0,), (3,), (Cubic(),))
+    assert mixture_kernel(terms, y, [1.0]) == Cubic()
+    assert mixture_kernel(terms, y, [2.0]) == KernelMixture((2.0,), (3,), (Cubic(),))
 
 
 def test_a_mixture_says_all_of_itself() -> None:
     """Its text is the key under which the mean among the real features is kept."""
     texts = {
-        str(Mixture(weights, DIMS, kernels))
+        str(KernelMixture(weights, DIMS, kernels))
         for weights in (WEIGHTS, (1.0, 0.5))
         for kernels in ((Cubic(), Cubic()), (Cubic(), Gaussian(1.0)), (Cubic(), Gaussian(2.0)))
     }

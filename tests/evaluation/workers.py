@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mmd_ddm.discrepancy.gather import Collective
+from mmd_ddm.discrepancy.collective import Collective
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from mmd_ddm.experiment import tracking
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.record import append_row
+from mmd_ddm.experiment.run_folder import append_row
+from mmd_ddm.experiment.tracking import tracker as tracking
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from diffusers import DDIMPipeline
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.record import read_rows
 from mmd_ddm.experiment.run import milestones, run, score
+from mmd_ddm.experiment.run_folder import read_rows
 from mmd_ddm.finetuning.checkpoint import load_file
 from mmd_ddm.pretrained.export import RECORD
 

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.features.mixture import Mixture, load_mixture, parse_features
-from mmd_ddm.features.space import FeatureSpace, load_feature_space
+from mmd_ddm.features.mixture import FeatureMixture, parse_features
+from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.space import FeatureSpace
 
 
 def test_sums_are_read() -> None:
@@ -42,7 +43,7 @@ def test_nonsense_is_refused(text: str, told: str) -> None:
 
 
 def test_features_stand_side_by_side() -> None:
-    mixture = load_mixture(["contrastive", "classifier"], "digits")
+    mixture = FeatureMixture([load_feature_space(name, "digits") for name in ["contrastive", "classifier"]])
     assert mixture.names == ("contrastive", "classifier")
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     images.requires_grad_()
@@ -61,11 +62,11 @@ def test_features_stand_side_by_side() -> None:
 def test_scales_are_kept_and_one_space_is_a_mixture() -> None:
     space = FeatureSpace("twice", nn.Flatten(), torch.full((4,), 2.0), None)
     images = torch.arange(8.0).view(2, 1, 2, 2)
-    mixture = Mixture([space])
+    mixture = FeatureMixture([space])
     assert mixture.dims == (4,)
     assert torch.equal(mixture(images), 2 * images.flatten(1))
 
 
 def test_trained_spaces_have_no_published_preprocessing() -> None:
     with pytest.raises(UserError, match="'classifier' takes images as they are"):
-        load_mixture(["classifier"], "digits", "published")
+        load_feature_space("classifier", "digits", "published")

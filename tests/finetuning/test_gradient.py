@@ -21,10 +21,10 @@ from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.gather import Collective, DistributedCollective, SingleCollective, share
+from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective, share
 from mmd_ddm.discrepancy.kernels import make_kernel, parse_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
-from mmd_ddm.finetuning.gradient import GRADIENTS, Pipeline
+from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.loop import sum_gradients
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from tests.conftest import SHAPE, ToyNetwork
@@ -69,7 +69,7 @@ class Setting:
         mine = share(BATCH, self.collective)
         pieces = list(self.noise(mine).split(sizes if sum(sizes) == len(mine) else 3, dim=1))
         objective = Objective(self.kernel, self.reference, self.collective)
-        value = GRADIENTS[route](Pipeline(self.denoiser, self.chain, self.space), objective, pieces, UPDATE)
+        value = GRADIENTS[route](Rollout(self.denoiser, self.chain, self.space), objective, pieces, UPDATE)
         sum_gradients(list(self.denoiser.parameters()), self.collective)
         return float(value), flat_gradient(self.denoiser)
 
@@ -167,7 +167,7 @@ def test_dropout_masks_are_the_same_in_replay(route: str) -> None:
     setting = Setting("cubic", "ddim eta 1", "bank", SingleCollective())
     setting.denoiser.train()
     objective = Objective(setting.kernel, setting.reference, setting.collective)
-    pipeline = Pipeline(setting.denoiser, setting.chain, setting.space, NoiseSource(4, "dropout"))
+    pipeline = Rollout(setting.denoiser, setting.chain, setting.space, NoiseSource(4, "dropout"))
     found = []
     for each in (route, "stored"):
         setting.denoiser.zero_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.discrepancy.gather import SingleCollective
+from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.finetuning.checkpoint import TrainingState, former_of, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA

@@ -9,15 +9,15 @@ import mmd_ddm.finetuning.memory as memory_module
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.finetuning.gradient import GRADIENTS, Pipeline
+from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Footprint, Route, choose_route, footprint
 from tests.conftest import SHAPE
 from tests.digits_update import DigitsUpdate
 from tests.memory import PeakSaved
 
 
-def pipeline_of(toy: Denoiser, space: torch.nn.Module, steps: int) -> Pipeline:
-    return Pipeline(toy, make_chain(toy.schedule, steps=steps), space)
+def pipeline_of(toy: Denoiser, space: torch.nn.Module, steps: int) -> Rollout:
+    return Rollout(toy, make_chain(toy.schedule, steps=steps), space)
 
 
 def peak(toy: Denoiser, space: torch.nn.Module, route: str, steps: int, batch: int, micro: int) -> int:

@@ -13,9 +13,9 @@ from diffusers import DDIMPipeline, DiffusionPipeline, UNet2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmd_ddm.command import import_model
-from mmd_ddm.data.home import HOME
+from mmd_ddm.cli import import_model
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import HOME
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 from mmd_ddm.pretrained.load import find_local, load_denoiser, locate
 from tests.pretrained.originals import ddim_network, ddim_shapes, draw, improved_network, improved_shapes

@@ -174,7 +174,7 @@ def test_damaged_and_foreign_folders_get_one_sentence(base: Path, tmp_path: Path
 
 
 def test_model_of_another_shape_is_refused(base: Path) -> None:
-    from mmd_ddm.data.catalogue import entry
+    from mmd_ddm.data.catalogue import dataset_spec
 
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*digits has \(1, 8, 8\)"):
-        check_fits(unet_config(base), entry("digits"))
+        check_fits(unet_config(base), dataset_spec("digits"))

@@ -14,9 +14,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
-from mmd_ddm.command import import_model
-from mmd_ddm.data.home import HOME
+from mmd_ddm.cli import import_model
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import HOME
 from mmd_ddm.pretrained.catalogue import LEFT_OUT, hub_id
 from mmd_ddm.pretrained.load import SHIPPED, find_local, load_denoiser, locate, scheduler_config
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.data.catalogue import entry, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.discrepancy.mmd import MMD
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.kid import kid
-from mmd_ddm.features.space import load_feature_space
+from mmd_ddm.evaluation.measures.kid import kid
+from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.pretrained.pretrain import LENGTH, build_scheduler, noise_loss, pretrain
 
 SHIPPED = Path(__file__).parents[2] / "mmd_ddm" / "pretrained" / "weights" / "digits"
@@ -20,7 +20,7 @@ SMALL = {"updates": 3, "batch": 4, "channels": (8, 8)}
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
-    return load_dataset(entry("digits"))
+    return load_dataset(dataset_spec("digits"))
 
 
 @dataclass
@@ -152,7 +152,7 @@ def test_shipped_model_is_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) <= 2_000_000
     assert not [file for file in SHIPPED.rglob("*") if file.suffix not in ("", ".json", ".safetensors")]
     record = json.loads((SHIPPED / "pretraining.json").read_text())
-    assert record["fingerprint"] == load_dataset(entry("digits")).fingerprint
+    assert record["fingerprint"] == load_dataset(dataset_spec("digits")).fingerprint
 
 
 @pytest.fixture(scope="module")

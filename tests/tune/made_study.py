@@ -4,11 +4,11 @@ import json
 
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import score
-from tune.report import write_report
-from tune.scores import BASE, FINETUNED, Row, Subject, write_scores
-from tune.space import default_space, settle
-from tune.study import COMPLETED, RUNNING, Settings, Study
-from tune.written_space import read_space
+from tune.report.write import write_report
+from tune.scoring.final_scores import BASE, FINETUNED, Row, Subject, write_scores
+from tune.space.parse import read_space
+from tune.space.space import default_space, settle
+from tune.study.folder import COMPLETED, RUNNING, Settings, Study
 
 BEST, PAPER = (preset(name, "digits").replace(updates=20, evaluations=2) for name in ("best", "paper"))
 

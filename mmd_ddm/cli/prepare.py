@@ -1,0 +1,51 @@
+"""Prepare the images of a data set: decode, crop and resize them once into a store that every run then reads.
+
+Other commands do this by themselves when they need to. A run that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from mmd_ddm.cli.image_options import add_image_options, image_options
+from mmd_ddm.errors import UserError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which images, in which form, where to."""
+    add_image_options(parser)
+    parser.add_argument("--channels", type=int, choices=(1, 3), metavar="C", help="1 (grey) or 3 [the data set's]")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the store [in the cache]")
+    parser.add_argument("--processes", type=int, metavar="N", help="that decode [one a core]")
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be decoded, and record which"
+    )
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Prepare and tell where the store is."""
+    from mmd_ddm.data.catalogue import OWN, dataset_spec
+    from mmd_ddm.data.prepare import prepare, store_folder
+
+    found = dataset_spec(*image_options(options))
+    elsewhere = options.output is not None
+    if options.channels not in (None, found.channels):
+        if found.origin is None:
+            raise UserError(f"{found.name} comes with the package, as it is; leave out --channels")
+        found, elsewhere = replace(found, channels=options.channels), True
+    folder = options.output.absolute() if options.output else store_folder(found)
+    rows = prepare(found, folder, processes=options.processes, skip_corrupt=options.skip_corrupt)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    skipped = rows.record["skipped"]
+    print(f"store: {folder}")
+    print(f"images: {len(rows)}, {rows.shape[0]} x {rows.shape[1]} x {rows.shape[2]}, skipped {skipped}")
+    for name in rows.record["skipped names"]:
+        print(f"skipped: {name}")
+    print(f"fingerprint: {rows.fingerprint}")
+    print(f"size on disk: {size / 1e6:.1f} MB")
+    if elsewhere:
+        own = found.channels != dataset_spec(*image_options(options)).channels
+        name = OWN if own else found.name
+        print(f"use it with: --dataset {name} --data {folder} --resolution {found.resolution}")

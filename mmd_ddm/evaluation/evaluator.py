@@ -1,0 +1,101 @@
+"""Scores of a model: KID and FID in several feature spaces, over shared noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.collective import Collective, share
+from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
+from mmd_ddm.evaluation.measures.kid import kid
+from mmd_ddm.evaluation.reference import RealSide
+from mmd_ddm.features.mixture import FeatureMixture
+from mmd_ddm.features.space import FeatureSpace
+
+SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
+
+
+class Sampler(Protocol):
+    """A sampler with its budget: a finetuned model's chain, or a baseline."""
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Of the network evaluations, in their order."""
+
+    @property
+    def draws(self) -> int:
+        """How many standard normal images one sample needs."""
+
+    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        """Images (N, C, H, W) from noise (draws, N, C, H, W)."""
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Round images in [-1, 1], (N, C, H, W), to uint8, operation for operation as diffusers' pipelines do."""
+    return ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) of uint8 as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores a denoiser against the real images of a data set.
+
+    Images pass the networks in the same batches whatever the number of workers, so it changes no score.
+
+    Args:
+        chain: the sampler.
+        spaces: feature spaces by name.
+        real: the real images in each.
+        images: how many images to generate.
+        noise: which noise they start from; the same for every model that is compared.
+        collective: workers over which sampling and embedding are spread.
+        device: of denoiser and spaces.
+    """
+
+    chain: Sampler
+    spaces: Mapping[str, FeatureSpace]
+    real: Mapping[str, RealSide]
+    images: int
+    noise: NoiseSource
+    collective: Collective
+    device: torch.device
+
+    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
+        """KID, its standard error and FID in each space s, from N images: `kid_s`, `kid_s_stderr`, `fid_s_N`."""
+        scores: dict[str, float] = {}
+        for name, features in self.features(denoiser).items():
+            real = self.real[name]
+            result = kid(features, real.features, real.moments)
+            scores[f"kid_{name}"] = result.mmd2
+            scores[f"kid_{name}_stderr"] = result.standard_error
+            scores[f"fid_{name}_{self.images}"] = frechet_distance(fit(features), real.gaussian)
+        return scores
+
+    @torch.no_grad()
+    def features(self, denoiser: Denoiser) -> dict[str, Tensor]:
+        """Features (N, D) of generated images after rounding to uint8, by space, gathered over workers."""
+        together = FeatureMixture(list(self.spaces.values()))
+        batches = range(0, self.images, SAMPLING_BATCH)
+        mine = share(len(batches), self.collective)
+        parts = [torch.empty(0, sum(together.dims), device=self.device)]
+        for start in batches[mine.start : mine.stop]:
+            images = self.sample(denoiser, range(start, min(start + SAMPLING_BATCH, self.images)))
+            parts.append(together(from_uint8(to_uint8(images))))
+        everyone = self.collective.gather_rows(torch.cat(parts))
+        return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}
+
+    @torch.no_grad()
+    def sample(self, denoiser: Denoiser, indices: range) -> Tensor:
+        """Images (n, C, H, W) of some positions of the evaluation's noise."""
+        noise = self.noise.draw(0, indices, self.chain.draws, denoiser.image_shape).to(self.device)
+        return self.chain.sample(denoiser, noise)

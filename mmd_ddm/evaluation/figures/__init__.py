@@ -1,0 +1,1 @@
+"""What draws: sheets of images, curves, nearest neighbours and interpolations."""

@@ -1,0 +1,111 @@
+"""Whether a model's images are nearer to the training images than these are to one another (paper, Section IV-D)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.vectors import Vectors
+from mmd_ddm.evaluation.measures.neighbours import Closeness, nearest
+from mmd_ddm.evaluation.verdict import CERTAIN
+
+LEFT_OUT = 5000  # real images whose nearest other one is looked for
+_CERTAIN = CERTAIN * math.sqrt(2)  # standard errors: leave-one-out distances make the stated one too small, by sqrt(2)
+_COLOURS = ("#7f7f7f", "#d55e00", "#0072b2")
+
+
+def left_out_distances(
+    real: Vectors, count: int = LEFT_OUT, seed: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Distances of real images to their nearest other real image.
+
+    Args:
+        real: (M, D) features, in memory or on disk.
+        count: how many real images, at random; all if there are no more.
+        seed: of the choice.
+        device: to compute on; None: the features' own.
+
+    Returns:
+        (min(M, count),) float64.
+    """
+    if len(real) <= count:
+        return nearest(real, real, leave_one_out=True, device=device).distances[:, 0]
+    order = torch.randperm(len(real), generator=NoiseSource(seed, "left out").generator())
+    # the nearest of all is the image itself, at no distance
+    return nearest(real[order[:count].sort().values], real, k=2, device=device).distances[:, 1]
+
+
+def told(finetuned: Closeness, base: Mapping[int, Closeness], space: str) -> str:
+    """What the numbers of a model say, in one sentence.
+
+    Args:
+        finetuned: of the model.
+        base: of its base model, by network evaluations; the largest number of them is what the model is held against.
+        space: in which distances were measured, and whether the model was trained on it.
+    """
+    others = " and ".join(f"{_percent(found)} with {steps}" for steps, found in sorted(base.items()))
+    compared = f"; the base model's in {others} network evaluations" if base else ""
+    return (
+        f"Generated images are nearer to their nearest real image than real images are to theirs in "
+        f"{_percent(finetuned)} of pairs in {space}, where 50 % means no nearer and 100 % copies{compared}: "
+        f"{_conclusion(finetuned, base)}."
+    )
+
+
+def _conclusion(finetuned: Closeness, base: Mapping[int, Closeness]) -> str:
+    error = _CERTAIN * finetuned.standard_error
+    if finetuned.probability < 0.5 - error:
+        return (
+            "no sign that training images are copied; some lie further from the real ones than these from one another"
+        )
+    if finetuned.probability <= 0.5 + error:
+        return "no sign that training images are copied"
+    if base:
+        reference = base[max(base)]
+        between = _CERTAIN * math.hypot(finetuned.standard_error, reference.standard_error)
+        if finetuned.probability <= reference.probability + between:
+            return (
+                "nearer than new images would be, but no nearer than the base model's, so finetuning is not the cause"
+            )
+    return "the model overfits, or its images are more alike than real ones; their nearest neighbours show which"
+
+
+def _percent(found: Closeness) -> str:
+    return f"{100 * found.probability:.0f} ± {100 * found.standard_error:.0f} %"
+
+
+def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file: Path) -> Path:
+    """Draw the distribution functions of the distances to the nearest real image as steps.
+
+    Args:
+        models: (N,) distances of each model's images, by its name.
+        real: (N',) of real images to their nearest other one.
+        space: in which they were measured, in words.
+        file: PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    panel.ecdf(real.tolist(), color="black", linewidth=1.8, label="real images, to another one")
+    for i, (title, distances) in enumerate(models.items()):
+        panel.ecdf(
+            distances.tolist(), color=_COLOURS[i % len(_COLOURS)], linewidth=1.8, label=title.replace("\n", ", ")
+        )
+    # a few far away would squeeze the rest
+    panel.set_xlim(0, 1.02 * max(float(each.quantile(0.99)) for each in (*models.values(), real)))
+    panel.set_ylim(0, 1.005)
+    panel.set_xlabel(f"distance to the nearest real image, in {space}")
+    panel.set_ylabel("share of images at most as far away")
+    panel.grid(alpha=0.3, linewidth=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.savefig(file, dpi=200)
+    return file

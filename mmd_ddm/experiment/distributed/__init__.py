@@ -1,0 +1,1 @@
+"""Everything of Ray, and processes of one machine."""

@@ -1,0 +1,67 @@
+"""The same function in several processes of this machine, which see one another as workers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
+from mmd_ddm.errors import UserError
+
+Work = Callable[[Collective, torch.device], None]
+_SAID = "said.txt"
+
+
+def device_of(rank: int) -> torch.device:
+    """A worker's device: the GPUs in turn, or the CPU."""
+    there = torch.cuda.device_count()
+    return torch.device("cuda", rank % there) if there else torch.device("cpu")
+
+
+def in_processes(work: Work, workers: int, threads: int | None = None) -> None:
+    """Run a function on each of several workers and wait for all of them.
+
+    Args:
+        work: given the workers and its device; importable by name, since processes are started anew.
+        workers: 1: in this process.
+        threads: CPU threads of each; None: an even share of all.
+
+    Raises:
+        UserError: as a worker raised it, or a worker's process died.
+    """
+    if workers == 1:
+        work(SingleCollective(), device_of(0))
+        return
+    threads = threads or max(1, torch.get_num_threads() // workers)
+    with tempfile.TemporaryDirectory() as meeting:
+        try:
+            torch.multiprocessing.spawn(_worker, (work, workers, meeting, threads), nprocs=workers)
+        except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException) as error:
+            said = Path(meeting) / _SAID
+            if said.exists():
+                raise UserError(said.read_text()) from None
+            raise RuntimeError(f"a worker failed: {error}") from None
+
+
+def _worker(rank: int, work: Work, workers: int, meeting: str, threads: int) -> None:
+    device = device_of(rank)
+    torch.set_num_threads(threads)
+    options: dict[str, Any] = {}
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        options["device_id"] = device
+    backend = "nccl" if torch.cuda.device_count() >= workers else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{meeting}/store", rank=rank, world_size=workers, **options)
+    try:
+        work(DistributedCollective(), device)
+    except (UserError, OSError) as error:
+        (Path(meeting) / _SAID).write_text(str(error))
+        raise
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,264 @@
+"""Finetuning with Ray Train: one worker function, whether it runs in several processes or in the one that is there.
+
+A run's folder is its only memory: rank 0 keeps metrics, sample sheets, the latest checkpoint and the model there, so
+that a run started again, here or on another machine that sees the folder, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.experiment.distributed.cluster import check_resources, findable_cluster, start_ray
+from mmd_ddm.experiment.run_folder import METRICS, latest_checkpoint, read_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmd_ddm.discrepancy.collective import Collective
+    from mmd_ddm.experiment.config import Config
+
+RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
+RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
+_log = logging.getLogger(__name__)
+
+Report = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know.
+
+    Args:
+        config: Leaves of the run's configuration, as in `Config.flat()`.
+        folder: The run's folder, absolute, the same for all workers.
+        threads: CPU threads of each worker.
+        baseline: Gives, on each worker, the base model's scores that the run's are divided by; None: the run measures
+            them itself.
+    """
+
+    config: dict[str, Any]
+    folder: str
+    threads: int = 1
+    baseline: Callable[[], dict[str, float]] | None = None
+
+
+def finetune(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
+    """Run a job in this process, from its folder's checkpoint where there is one.
+
+    Args:
+        job: What to run.
+        collective: This process's place among the workers.
+        report: Called on every worker with the metrics of each evaluation.
+        device: The one that Ray gave this worker; None: CUDA if there is one.
+
+    Raises:
+        UserError: If the folder is not visible here, or the configuration doesn't fit.
+        DivergenceError: If the loss stops being finite.
+    """
+    import torch
+
+    from mmd_ddm.experiment.config import Config
+    from mmd_ddm.experiment.run import run
+
+    folder = Path(job.folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
+        )
+    torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
+    run(
+        Config.from_flat(job.config),
+        folder,
+        report=lambda metrics, checkpoint: report(dict(metrics)),
+        checkpoint=latest_checkpoint(folder),
+        collective=collective,
+        baseline=None if job.baseline is None else job.baseline(),
+        device=device,
+    )
+
+
+def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[Callable[[], Any]] = ()) -> None:
+    """Run a job on `workers` Ray Train workers; a worker process that dies is replaced, an error is not retried.
+
+    Args:
+        job: What to run; `job.threads` CPUs are taken for each worker.
+        workers: Number of worker processes; 0: Ray Train's local mode, in this process, which runs a trial of Ray Tune.
+        gpus_per_worker: GPUs of each; 0: gloo on the CPU.
+        callbacks: Make the Ray Train callbacks of an attempt.
+
+    Raises:
+        UserError, DivergenceError: As the worker raised it.
+        RuntimeError: If worker processes died more than `RETRIES` times.
+    """
+    if workers == 0:
+        # no controller and no worker is between: what is raised, SystemExit of a stopped trial too, comes out as it is
+        _trainer(job, 0, 0, []).fit()
+        return
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    with findable_cluster():
+        for attempt in range(RETRIES + 1):
+            try:
+                _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]).fit()
+                return
+            except TrainingFailedError as error:
+                reason, retry = explain(error)
+                if not retry or attempt == RETRIES:
+                    raise reason from None
+                _log.warning("%s Starting again from the last checkpoint (%d of %d).", reason, attempt + 1, RETRIES)
+
+
+def explain(error: Exception) -> tuple[Exception, bool]:
+    """Find what a worker raised under Ray's wrapping.
+
+    Args:
+        error: What `TorchTrainer.fit()` raised.
+
+    Returns:
+        The original exception, and whether it was a process that died, so that trying again makes sense.
+    """
+    from ray.exceptions import RayActorError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+    deaths = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        if isinstance(failure, (UserError, DivergenceError)):
+            return failure, False
+    dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
+    if dead:  # its partners' broken connections are not the reason
+        return RuntimeError(f"The process of worker {dead[0]} died (killed, or out of memory)."), True
+    if failures:
+        return failures[min(failures)], False
+    cause = getattr(error, "controller_failure", error)
+    return RuntimeError(f"Ray Train could not run the workers: {str(cause).strip().splitlines()[0]}"), False
+
+
+def check_gpus(workers: int, gpus: float) -> None:
+    """Refuse a share of GPUs that workers could not use.
+
+    Raises:
+        UserError: more than one GPU a worker, or a part of one with several workers, which NCCL cannot connect.
+    """
+    if gpus not in (0, 1) and not (0 < gpus < 1 and workers == 1):
+        raise UserError(
+            f"gpus-per-worker is {gpus:g}; it must be 0 or 1, or between them for a single worker, which then shares "
+            "its GPU with others"
+        )
+
+
+def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
+
+    class Trainer(TorchTrainer):
+        """Without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run."""
+
+        def _create_default_callbacks(self) -> list[Any]:
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+
+    resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
+    return Trainer(
+        _worker,
+        train_loop_config={"job": job, "in_tune": workers == 0},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,  # Ray Train's own memory is not used: a name it knew would bring it back
+            storage_path=str(Path(job.folder) / RAY_FOLDER),
+            callbacks=callbacks,
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
+        ),
+    )
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    import ray.train
+    import ray.train.torch
+    import ray.tune
+    import torch
+    import torch.distributed as dist
+
+    from mmd_ddm.discrepancy.collective import DistributedCollective, SingleCollective
+
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # ray.train's own context and report refuse to work inside a trial of Ray Tune
+    report = ray.tune.report if settings["in_tune"] else ray.train.report
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
+    collective = SingleCollective() if alone else DistributedCollective()
+    finetune(settings["job"], collective, report, device)
+
+
+def run_distributed(
+    config: Config,
+    folder: Path,
+    *,
+    workers: int,
+    gpus_per_worker: float = 0,
+    cpus_per_worker: int = 1,
+    report: Report,
+) -> None:
+    """Finetune with several Ray Train workers on this machine or on the cluster that RAY_ADDRESS names.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder; its checkpoint is continued where there is one.
+        workers: Number of worker processes, at least 1.
+        gpus_per_worker: GPUs of each; 0: the CPU.
+        cpus_per_worker: CPUs, and so threads, of each.
+        report: Called in this process, in a thread, with the metrics of each evaluation.
+
+    Raises:
+        UserError: The folder or the configuration doesn't fit, or the machines don't suffice.
+        DivergenceError: The loss stopped being finite.
+    """
+    import ray
+
+    start_ray(workers=workers)
+    try:
+        check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
+        folder.mkdir(parents=True, exist_ok=True)
+        with _following(folder / METRICS, report):
+            job = Job(config.flat(), str(folder.resolve()), threads=cpus_per_worker)
+            fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _following(file: Path, report: Report) -> Iterator[None]:
+    """Hand each evaluation that rank 0 appends to `file` to `report` while the workers run elsewhere."""
+    position = file.stat().st_size if file.exists() else 0
+    reported = -1
+    done = threading.Event()
+
+    def follow() -> None:
+        nonlocal position, reported
+        last = False
+        while not last:
+            last = done.wait(0.5)
+            rows, position = read_rows(file, position)
+            for row in rows:
+                if "score" in row and row["update"] > reported:  # a replaced worker may repeat its last ones
+                    reported = row["update"]
+                    report(row)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,99 @@
+"""What a run leaves in its folder, and how others read it while the run goes on.
+
+config.json          the leaves of the configuration
+baseline.json        the base model's scores
+metrics.jsonl        one JSON object a line: `update`, `time` and metrics
+samples_<update>.png sample sheets
+checkpoint/          the latest state, to go on from
+model/               the finetuned diffusers pipeline
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.files import write_whole
+from mmd_ddm.finetuning.checkpoint import former_of
+
+CONFIG = "config.json"
+BASELINE = "baseline.json"
+METRICS = "metrics.jsonl"
+MODEL = "model"
+CHECKPOINT = "checkpoint"
+
+
+def append_row(folder: Path, row: Mapping[str, float]) -> None:
+    """Add a row to a run's metrics, with the time."""
+    with (folder / METRICS).open("a") as file:
+        file.write(json.dumps({"time": time.time(), **row}) + "\n")
+
+
+def truncate_rows(folder: Path, update: int) -> None:
+    """Drop the rows after an update, and lines that a crash left damaged: they are computed again."""
+    rows, _ = read_rows(folder / METRICS)
+    kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
+    write_whole(folder / METRICS, "".join(kept))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, complete or not at all."""
+    write_whole(path, json.dumps(content, indent=1))
+
+
+def read_rows(file: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Read the whole lines of a metrics file from a position in bytes.
+
+    Args:
+        file: One JSON object a line; it need not exist yet.
+        position: Where to start; a file that has become shorter is read from its beginning.
+
+    Returns:
+        The rows, and the position after the last whole line.
+    """
+    if not file.exists():
+        return [], 0
+    rows = []
+    with file.open("rb") as stream:
+        stream.seek(position if position <= file.stat().st_size else 0)
+        position = stream.tell()
+        for line in stream:
+            if not line.endswith(b"\n"):  # being written
+                break
+            position += len(line)
+            row = _parse(line)
+            if row is not None:
+                rows.append(row)
+    return rows, position
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:  # half a line, of a run that was killed while it wrote
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's evaluations by update; where a resumed run repeats one, the later counts."""
+    rows, _ = read_rows(folder / METRICS)
+    by_update = {row["update"]: row for row in rows if "score" in row}
+    return [by_update[update] for update in sorted(by_update)]
+
+
+def sample_sheets(folder: Path) -> dict[int, Path]:
+    """Return a run's sample sheets by update."""
+    found = ((re.fullmatch(r"samples_(\d+)\.png", file.name), file) for file in folder.glob("samples_*.png"))
+    return dict(sorted((int(match[1]), file) for match, file in found if match))
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the folder's latest whole checkpoint, or None."""
+    latest = folder / CHECKPOINT
+    return next((each for each in (latest, former_of(latest)) if each.is_dir()), None)

@@ -1,0 +1,1 @@
+"""Everything of MLflow: runs, the model registry, and models by their address."""

@@ -1,0 +1,1 @@
+"""Small feature networks that `mmd-ddm pretrain` trains: a classifier and a contrastive network."""

@@ -1,0 +1,82 @@
+"""Best models of studies as versions of a registered model."""
+
+import pytest
+
+from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact
+
+NAME = "mmd-ddm-digits-5steps"
+
+
+@pytest.fixture
+def study(store, finetuned, config):
+    """Records a run with a score, as a study would, and registers it; returns what could not be sent."""
+
+    def record(name, score, *, images=100, stored=True):
+        tracker = Tracker("mmd-ddm digits")
+        folder = store_folder(name, score)
+        run = tracker.follow(folder, name=name, params=config, tags={})
+        run.close("FINISHED", {}, model_artifact(folder) if stored else ())
+        metrics = {"score": score, "kid_a": score, "update": 8}
+        tracker.register(folder, {**config, "evaluation_images": images}, metrics, {"study": name})
+        return run, tracker.close(), folder
+
+    folders = {}
+
+    def store_folder(name, score):
+        if name not in folders:
+            folders[name] = finetuned(name, 8, score)
+        return folders[name]
+
+    return record
+
+
+def versions(store):
+    return {int(each.version): each for each in store.search_model_versions(f"name='{NAME}'")}
+
+
+def best(store):
+    return int(store.get_model_version_by_alias(NAME, "best").version)
+
+
+def test_a_best_model_becomes_a_version_that_says_what_it_is(store, study):
+    run, unsent, _ = study("one", 0.25)
+    assert unsent == []
+    (version,) = versions(store).values()
+    assert version.run_id == run.run_id
+    tags = {"dataset": "digits", "steps": "5", "sampler": "ddim", "score": "0.25", "kid_a": "0.25", "study": "one"}
+    assert tags.items() <= version.tags.items()
+    assert "score 0.25 relative to the base model" in version.description
+    assert version.source == f"{store.get_run(run.run_id).info.artifact_uri}/model"
+    assert best(store) == 1
+
+
+def test_a_study_that_is_continued_registers_its_model_once(store, study):
+    study("one", 0.25)
+    study("one", 0.2)  # the same run
+    (version,) = versions(store).values()
+    assert version.tags["score"] == "0.2"
+
+
+def test_the_alias_goes_to_the_smallest_score_of_those_from_the_most_images(store, study):
+    found = []
+    for name, score, images in (("a", 0.5, 100), ("b", 0.6, 100), ("c", 0.4, 100), ("d", 0.01, 20), ("e", 0.9, 200)):
+        study(name, score, images=images)
+        found.append(best(store))
+    assert found == [1, 1, 3, 3, 5]
+
+
+def test_a_version_that_somebody_registered_by_hand_is_left_in_peace(store, study):
+    study("one", 0.5)
+    store.create_model_version(NAME, "s3://bucket/model", tags={"score": "unknown"})
+    study("two", 0.6)
+    assert sorted(versions(store)) == [1, 2, 3]
+    assert best(store) == 1
+
+
+def test_a_model_that_the_store_has_not_taken_is_registered_later(store, study):
+    _, unsent, folder = study("one", 0.5, stored=False)
+    assert unsent == [folder]
+    assert versions(store) == {}
+    _, unsent, _ = study("one", 0.5)
+    assert unsent == []
+    assert best(store) == 1

@@ -1,0 +1,85 @@
+"""A whole study whose trials do not finetune: everything but the mathematics, in seconds.
+
+Run as a script with the arguments of tune/search.py. A trial's score falls from 1 towards 10^-2, the faster the closer
+its learning rate is to 1e-4; a rate above 0.5 diverges, one above 0.2 dies as if it was killed.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+PAUSE = float(os.environ.get("FAKE_PAUSE", "0.01"))  # seconds an update
+
+
+def run_trial(settings):
+    import ray.tune
+
+    from mmd_ddm.errors import DivergenceError
+    from mmd_ddm.experiment.run_folder import latest_checkpoint
+    from tune.study.folder import Study
+    from tune.trials.trial import FAILURE
+
+    study, number = Study.open(Path(settings["study"])), settings["number"]
+    config, folder = study.trial_config(number), study.trial_folder(number)
+    checkpoint = latest_checkpoint(folder)
+    start = int((checkpoint / "update").read_text()) if checkpoint else 0
+    with (folder / "starts").open("a") as file:
+        file.write(f"{start} {os.getpid()}\n")
+    (study.folder / "baseline.json").write_text(json.dumps({"kid_a": 1.0, "kid_a_stderr": 0.01}))
+
+    def log(row):
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"time": time.time(), **row}) + "\n")
+
+    rate = abs(math.log10(config["learning_rate"]) + 4)
+    every = config["updates"] // config["evaluations"]
+    for update in range(start + 1, config["updates"] + 1):
+        time.sleep(study_pause)
+        if config["learning_rate"] > 0.5:
+            (folder / FAILURE).write_text("update 1 has loss nan: the run diverged\n\ntraceback")
+            raise DivergenceError("update 1 has loss nan: the run diverged")
+        if config["learning_rate"] > 0.2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        log({"update": update, "mmd2": 1 / update})
+        if update % every == 0:
+            score = 10 ** (-2 * update / config["updates"] / (1 + rate))
+            metrics = {"update": update, "score": score, "kid_a": score, "kid_a_stderr": 0.01, "fid_a_100": score}
+            log(metrics)
+            (folder / "checkpoint").mkdir(exist_ok=True)
+            (folder / "checkpoint" / "update").write_text(str(update))
+            if update == config["updates"]:
+                (folder / "model").mkdir()
+                (folder / "model" / "model_index.json").write_text(json.dumps({"number": number}))
+                record = {"sampler": "ddim", "steps": config["steps"], "eta": 0.0}
+                (folder / "model" / "mmd_ddm.json").write_text(json.dumps(record))
+            ray.tune.report(metrics)
+    (folder / "ended").touch()
+
+
+study_pause = PAUSE  # a global of __main__, so it travels with the function into Ray's processes
+
+
+def score_finalists(study, say):
+    """Final scores without the models: three times as good as the base model at the same budget."""
+    from tune.scoring.final_scores import BASE, FINETUNED, Row, Subject, write_scores
+    from tune.scoring.finalists import find_finalists
+
+    budgets = {trial.number: study.trial_config(trial.number)["steps"] for trial in find_finalists(study)}
+    scores = [(Subject(FINETUNED, steps, trial=number), 1.5 / steps) for number, steps in budgets.items()]
+    scores += [(Subject(BASE, steps), 4.5 / steps) for steps in {5, 20, *budgets.values()}]
+    write_scores(study, [Row(s, 100, {"kid_a": k, "kid_a_stderr": 0.01, "fid_a_100": k}) for s, k in scores])
+
+
+if __name__ == "__main__":
+    import tune.commands.run_search
+    import tune.search
+
+    tune.commands.run_search.run_trial = run_trial
+    tune.commands.run_search.score_finalists = score_finalists
+    sys.exit(tune.search.main())

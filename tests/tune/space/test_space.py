@@ -1,0 +1,179 @@
+import json
+
+import pytest
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.presets import preset
+from tune.space.parse import parse_space, read_space
+from tune.space.space import Choice, Range, Space, default_space, present, searches_budgets, settle
+
+BASE = preset("best", "digits")
+DEFAULT = default_space(BASE)
+
+
+class Script:
+    """Draws what it is told, in turn by name, and remembers what it was asked."""
+
+    def __init__(self, **values):
+        self.values, self.asked = values, []
+
+    def suggest_categorical(self, name, choices):
+        self.asked.append(name)
+        return self.values.get(name, choices[0])
+
+    def suggest_float(self, name, low, high, *, log=False):
+        self.asked.append(name)
+        return self.values.get(name, low)
+
+    def suggest_int(self, name, low, high):
+        self.asked.append(name)
+        return self.values.get(name, low)
+
+
+def test_choices_and_ranges_replace_dimensions():
+    space = read_space(DEFAULT, ["kernel=cubic, rbf:0.5", "learning_rate=1e-6..1e-3", "batch=32..64"], BASE)
+    assert space.dimensions["kernel"] == Choice(("cubic", "rbf:0.5"))
+    assert space.dimensions["learning_rate"] == Range(1e-6, 1e-3, logarithmic=True)
+    assert space.dimensions["batch"] == Range(32, 64, whole=True)
+    assert space.dimensions["schedule"] == DEFAULT.dimensions["schedule"]
+
+
+def test_values_are_read_as_the_settings_type():
+    space = read_space(DEFAULT, ["bandwidth=dim,0.5", "clip=none,1", "image-range=none,clamp"], BASE)
+    assert space.dimensions["bandwidth"] == Choice(("dim", 0.5))
+    assert space.dimensions["clip"] == Choice((None, 1.0))
+    assert space.dimensions["image_range"] == Choice(("none", "clamp"))
+
+
+@pytest.mark.parametrize("name", ["space.yaml", "space.json"])
+def test_a_file_says_the_same_as_the_command_line(tmp_path, name):
+    content = {"kernel": ["linear", "rbf"], "learning_rate": "1e-6..1e-4", "schedule": "linear"}
+    (tmp_path / name).write_text(json.dumps(content))
+    from_file = read_space(DEFAULT, [str(tmp_path / name)], BASE)
+    texts = ["kernel=linear,rbf", "learning_rate=1e-6..1e-4", "schedule=linear"]
+    assert from_file == read_space(DEFAULT, texts, BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr=1", "'lr' can't be searched"),
+        ("updates=1,2", "'updates' can't be searched"),
+        ("kernel=foo", "'foo' is not known"),
+        ("features=clop", "clop"),
+        ("learning_rate=1e-3..1e-6", "is empty"),
+        ("learning_rate=0..1e-3", "learning_rate is 0"),
+        ("learning_rate=a..b", "not a range"),
+        ("learning_rate=1,,2", "empty choice"),
+        ("schedule=1..2", "schedule is"),
+        ("steps=0", "steps is"),
+        ("nowhere.yaml", "neither key=values nor a file"),
+    ],
+)
+def test_wrong_spaces_are_one_sentence(text, words):
+    with pytest.raises(UserError, match=r"^[^\n]+$") as error:
+        read_space(DEFAULT, [text], BASE)
+    assert words in str(error.value)
+
+
+def test_a_space_survives_its_text():
+    space = read_space(DEFAULT, ["bandwidth=dim,0.5", "learning_rate=1e-6..1e-3", "batch=32..64"], BASE)
+    assert parse_space(json.loads(json.dumps(space.as_text())), BASE) == space
+
+
+def test_bandwidth_is_drawn_only_for_a_kernel_that_has_one():
+    plain, wide = Script(kernel="cubic"), Script(kernel="rbf")
+    assert DEFAULT.suggest(plain)["bandwidth"] is None
+    assert "bandwidth" not in plain.asked
+    assert DEFAULT.suggest(wide)["bandwidth"] == "median"
+
+
+def test_a_given_value_outside_of_its_dimension_is_kept_from_the_sampler():
+    space = Space({"schedule": Choice(("quadratic",)), "steps": Range(5, 10, whole=True)})
+    script = Script(steps=7)
+    assert space.suggest(script, {"schedule": "linear", "steps": 7}) == {"schedule": "linear", "steps": 7}
+    assert script.asked == ["steps"]
+
+
+def test_every_point_of_the_default_space_is_a_configuration():
+    for kernel in DEFAULT.dimensions["kernel"].values:
+        settled = settle(BASE, DEFAULT.suggest(Script(kernel=kernel)))
+        assert settled.objective.kernel == kernel
+
+
+EVERY = {
+    "batch": ("batch=32,64", 64),
+    "eta": ("eta=0,0.5", 0.5),
+    "sampler": ("sampler=ddim,ddpm", "ddpm"),
+    "steps": ("steps=3,5,10", 10),
+    "ema": ("ema=0,0.99", 0.99),
+    "clip": ("clip=none,0.5", 0.5),
+    "features": ("features=classifier,contrastive,classifier+0.5*contrastive", "classifier+0.5*contrastive"),
+    "image_range": ("image_range=none,clamp,straight_through", "straight_through"),
+    "schedule": ("schedule=linear,quadratic,stride", "stride"),
+    "reference": ("reference=bank,batch", "batch"),
+    "bandwidth": ("bandwidth=median,2.5", 2.5),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_whatever_is_searched_reaches_the_trials_configuration(name):
+    text, value = EVERY[name]
+    space = read_space(DEFAULT, [text], BASE)
+    script = Script(**{"kernel": "rbf", name: value})
+    point = space.suggest(script)
+    assert name in script.asked
+    assert settle(BASE, point).flat()[name] == value
+    assert present(settle(BASE, point).flat())[name] == value
+
+
+CASES = [  # setting, its space, what it depends on, a value with which it means something, one without, neutral
+    ("eta", "eta=0.5,1", "sampler=ddim,ddpm", "ddim", "ddpm", 0.0),
+    ("variance", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm", "ddpm", "ddim", "model"),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "other", "yes", "no", "neutral"), CASES)
+def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes, no, neutral):
+    space = read_space(DEFAULT, [text, other], BASE)
+    on = other.partition("=")[0]
+    with_, without = Script(**{on: yes}), Script(**{on: no})
+    drawn, absent = space.suggest(with_), space.suggest(without)
+    assert name in with_.asked
+    assert name not in without.asked
+    assert absent[name] is None
+    leaves = settle(BASE, absent).flat()
+    assert leaves[name] == neutral
+    assert present(leaves)[name] is None
+    assert present(settle(BASE, drawn).flat())[name] == drawn[name] is not None
+
+
+def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
+    base = preset("best", "cifar10")
+    features = "features=inception,dinov2,inception+0.5*clip,clip+dinov2"
+    space = read_space(default_space(base), ["preprocessing=published", features], base)
+    for choice, there in (("inception", 1), ("dinov2", 0), ("inception+0.5*clip", 1), ("clip+dinov2", 0)):
+        point = space.suggest(Script(features=choice))
+        assert point["preprocessing"] == ("published" if there else None)
+        assert settle(base, point).objective.preprocessing == ("published" if there else "evaluation")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("variance=fixed_small,fixed_large", "belongs to sampler ddpm"),
+        ("preprocessing=published", "belongs to features inception and clip"),
+    ],
+)
+def test_a_setting_that_no_trial_would_have_is_refused(text, words):
+    with pytest.raises(UserError, match=words):
+        read_space(DEFAULT, [text], BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "several"), [("steps=3,5", True), ("steps=3..9", True), ("steps=7", False), ("batch=32,64", False)]
+)
+def test_two_objectives_are_for_several_budgets(text, several):
+    assert searches_budgets(read_space(DEFAULT, [text], BASE).as_text()) is several

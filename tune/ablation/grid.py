@@ -1,0 +1,167 @@
+"""A grid: rows of settings, columns of budgets, each cell run with every seed; of the paper's tables or one's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.metrics import spaces_of
+from mmd_ddm.experiment.build import check, dataset_of
+from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.run_folder import write_json
+from mmd_ddm.features.mixture import parse_features
+from tune.space.space import settle
+
+GRIDS = "grids"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a grid.
+
+    Args:
+        label: What it is called.
+        settings: Leaves in which it differs from the grid's configuration.
+        finetuned: Whether it is finetuned; otherwise it is the base model as it is.
+        paper: How the paper's table names it (columns of paper_tables.csv); empty: not at all.
+    """
+
+    label: str
+    settings: dict[str, Scalar]
+    finetuned: bool = True
+    paper: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run, or one score of the base model: a row at a budget with a seed."""
+
+    row: int
+    steps: int
+    seed: int
+    config: Config
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an ablation was asked to compare.
+
+    Args:
+        name: Of its files.
+        title: What it compares.
+        config: Leaves that all rows share, unless a row says otherwise.
+        rows: The base model's first.
+        steps: Budgets, the columns.
+        seeds: Of the runs.
+        images: Generated images of each final score.
+        table: The paper's table, I to IX; None: none.
+        notes: Sentences of the caption.
+        changes: Whether changes against the base model are told.
+        measures: What is measured, of mmd_ddm.evaluation.metrics.
+    """
+
+    name: str
+    title: str
+    config: dict[str, Any]
+    rows: tuple[Row, ...]
+    steps: tuple[int, ...]
+    seeds: tuple[int, ...]
+    images: int
+    table: str | None = None
+    notes: tuple[str, ...] = ()
+    changes: bool = False
+    measures: tuple[str, ...] = ("kid", "fid")
+
+    @cached_property
+    def base(self) -> Config:
+        """The configuration that all rows share."""
+        return Config.from_flat(self.config)
+
+    def cells(self) -> Iterator[Cell]:
+        """Go through all cells, row by row."""
+        for (number, row), steps, seed in itertools.product(enumerate(self.rows), self.steps, self.seeds):
+            yield Cell(number, steps, seed, settle(self.base, row.settings).replace(steps=steps, seed=seed))
+
+    def trained(self, row: Row) -> tuple[str, ...]:
+        """Return the feature spaces of a row's loss; none of the base model's."""
+        if not row.finetuned:
+            return ()
+        features = str(row.settings.get("features", self.config["features"]))
+        return tuple(name for _, name in parse_features(features))
+
+    @cached_property
+    def spaces(self) -> tuple[str, ...]:
+        """Feature spaces in which all rows are scored: the data set's own, and those of any row's loss."""
+        own = own_spaces(self.base)
+        return tuple(dict.fromkeys((*own, *(name for row in self.rows for name in self.trained(row)))))
+
+    @property
+    def networks(self) -> str:
+        """All feature spaces that scoring needs, those of single measures too, as a configuration has them."""
+        return "+".join(dict.fromkeys((*self.spaces, *spaces_of(self.measures))))
+
+    def point(self, cell: Cell) -> dict[str, Scalar]:
+        """Return what tells a cell from the others of the grid."""
+        return {**self.rows[cell.row].settings, "steps": cell.steps, "seed": cell.seed}
+
+
+def own_spaces(config: Config) -> tuple[str, ...]:
+    """Return the feature spaces that stand for the paper's: those asked for, or else the data set's own."""
+    asked = config.evaluation.evaluation_features
+    return dataset_of(config).feature_spaces if asked is None else tuple(asked.split("+"))
+
+
+def check_grid(grid: Grid) -> None:
+    """Find what is wrong with a grid beyond its values, before anything heavy is loaded.
+
+    Raises:
+        UserError: A feature space that doesn't fit the data set, no base model, or a budget beyond its steps.
+    """
+    for cell in grid.cells():
+        if cell.seed == grid.seeds[0]:
+            check(cell.config)
+
+
+def save_grid(folder: Path, grid: Grid) -> Grid:
+    """Write a grid down among those of an ablation; if another has its name, it gets a number.
+
+    Args:
+        folder: The ablation's.
+        grid: New, or one that is there already.
+
+    Returns:
+        The grid under the name that it is kept under.
+    """
+    there = {each.name: each for each in read_grids(folder)}
+    names = itertools.chain([grid.name], (f"{grid.name}-{number}" for number in itertools.count(2)))
+    kept = next(
+        named for named in (replace(grid, name=name) for name in names) if there.get(named.name, named) == named
+    )
+    (folder / GRIDS).mkdir(exist_ok=True)
+    write_json(folder / GRIDS / f"{kept.name}.json", asdict(kept))
+    return kept
+
+
+def read_grids(folder: Path) -> list[Grid]:
+    """Return the grids of an ablation.
+
+    Raises:
+        UserError: One of their files is damaged.
+    """
+    return [_read_grid(file) for file in sorted((folder / GRIDS).glob("*.json"))]
+
+
+def _read_grid(file: Path) -> Grid:
+    try:
+        content = json.loads(file.read_text())
+        content["rows"] = tuple(Row(**row) for row in content["rows"])
+        lists = {name: tuple(content[name]) for name in ("steps", "seeds", "notes", "measures") if name in content}
+        return Grid(**{**content, **lists})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{file} is damaged ({error}); delete it, and ask for its grid again with --output") from None

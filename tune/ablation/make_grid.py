@@ -1,0 +1,161 @@
+"""Grids as users ask for them: of the paper's tables, or all combinations of some settings' values."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.metrics import OWN_SPACE
+from mmd_ddm.experiment.config import Config, Scalar, leaves
+from tune.ablation.grid import Grid, Row, own_spaces
+from tune.ablation.paper_tables import COMMON, Table
+from tune.space.space import settle, takes_bandwidth
+from tune.study.console import short
+
+CHOOSING_IMAGES = 1000  # of a run's own evaluation, which only says whether raw or averaged weights are exported
+CHECKPOINT_EVERY = 60  # updates; a run keeps a checkpoint with each evaluation
+
+_HOW = ("sampler", "schedule", "eta", "variance")
+
+_NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "evaluation_features", "evaluation_images",
+            "evaluations")  # fmt: skip
+
+
+def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str) -> Grid:
+    """Return the grid of one of the paper's tables.
+
+    Args:
+        table: Which.
+        config: The data set and how its models are finetuned; the table's own settings are put into it.
+        steps: Budgets.
+        seeds: How many.
+        images: Generated images of each final score.
+        preset: Name of the one that the configuration is of.
+    """
+    own = own_spaces(config)
+    measures = tuple(each for each in table.measures if "inception" in own or each not in OWN_SPACE)
+    base = settle(config, {**COMMON, "features": own[0]})
+    rows = [
+        Row(
+            row.label.format(features=own[row.space]),
+            {**row.settings, "features": own[row.space]} if row.space else dict(row.settings),
+            row.finetuned,
+            dict(row.paper),
+        )
+        for row in table.rows
+    ]
+    paper = (
+        "Kernel, feature space, timesteps and sampler are the paper's unless a row says otherwise; the rest is as in"
+    )
+    notes = [f"{paper} the preset {preset}.", *([table.note] if table.note else [])]
+    if own != ("inception", "clip"):
+        notes.append(f"The feature space {own[0]} stands in for the paper's Inception-V3, and {own[-1]} for its CLIP.")
+    return _grid(f"table-{table.name}", f"Table {table.name}: {table.title}", base, rows, steps, seeds, images,
+                 table=table.name, notes=tuple(notes), changes=table.changes, measures=measures)  # fmt: skip
+
+
+def key_grid(
+    texts: Sequence[str], config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str
+) -> Grid:
+    """Return a grid of one's own: all combinations of some settings' values; budgets become its columns.
+
+    Args:
+        texts: Each `key=a,b,c`.
+        config: The rest of the settings.
+        steps: Budgets, unless `steps` is one of the keys.
+        seeds: How many.
+        images: Generated images of each final score.
+        preset: Name of the one that the configuration is of.
+
+    Raises:
+        UserError: An unknown setting, or a value that is not allowed.
+    """
+    keys = dict(_read_key(text) for text in texts)
+    if len(keys) < len(texts):
+        raise UserError("--grid names a setting twice; write all of its values after one key=")
+    budgets = tuple(config.replace(steps=value).sampler.steps for value in keys.pop("steps", ())) or tuple(steps)
+    points = [_point(dict(zip(keys, values, strict=True)), config) for values in itertools.product(*keys.values())]
+    unique = {json.dumps(point): point for point in points}.values()
+    rows = [Row(", ".join(f"{name}={short(value)}" for name, value in p.items()) or "finetuned", p) for p in unique]
+    name = "grid-" + "-".join(keys or ["steps"])
+    return _grid(
+        name,
+        f"{' x '.join(keys or ['steps'])}",
+        config,
+        rows,
+        budgets,
+        seeds,
+        images,
+        notes=(f"What rows and columns do not name is as in the preset {preset}.",),
+    )
+
+
+def _read_key(text: str) -> tuple[str, list[str]]:
+    name, equals, written = text.partition("=")
+    name, values = name.strip().replace("-", "_"), [value.strip() for value in written.split(",")]
+    known = [leaf.name for leaf in leaves() if leaf.name not in _NO_KEYS]
+    if not equals or "" in values:
+        raise UserError(f"--grid {text!r} is not key=values; write for example kernel=cubic,rbf")
+    if name not in known:
+        hint = "; for seeds there is --seeds" if name in ("seed", "seeds") else ""
+        raise UserError(f"--grid: {name!r} can't be compared{hint}; choose from {', '.join(known)}")
+    return name, values
+
+
+def _point(values: dict[str, str], config: Config) -> dict[str, Scalar]:
+    """Drop what the other values make meaningless, and read the rest."""
+    if "kernel" in values and not takes_bandwidth(values["kernel"]):
+        values.pop("bandwidth", None)
+    other = {"ddpm": "eta", "ddim": "variance"}.get(values.get("sampler", ""))
+    values.pop(other or "", None)
+    leaf = settle(config, values).flat()
+    return {name: leaf[name] for name in values}
+
+
+def _grid(
+    name: str,
+    title: str,
+    config: Config,
+    rows: Sequence[Row],
+    steps: Sequence[int],
+    seeds: int,
+    images: int,
+    **more: Any,
+) -> Grid:
+    updates = config.optimization.updates
+    shared = config.replace(evaluations=-(-updates // CHECKPOINT_EVERY), evaluation_images=min(CHOOSING_IMAGES, images))
+    base = [*(row for row in rows if not row.finetuned), *_base_rows(rows, config)]
+    finetuned = [row for row in rows if row.finetuned]
+    grid = Grid(name, title, shared.flat(), (*base, *finetuned), tuple(steps), tuple(range(seeds)), images, **more)
+    for _ in grid.cells():
+        pass  # a value that a setting does not allow is said here
+    return grid
+
+
+def _base_rows(rows: Sequence[Row], config: Config) -> list[Row]:
+    """The base model on each row's timesteps and with its sampler, where it is not among the rows already."""
+    there = [_how(row, config) for row in rows if not row.finetuned]
+    found = []
+    for row in rows:
+        how = _how(row, config)
+        if how not in there:
+            there.append(how)
+            paper = {"method": str(how["sampler"]).upper()} if how["schedule"] == "linear" and not how["eta"] else {}
+            found.append(Row(f"base model ({_how_text(how)})", how, False, paper))
+    return found
+
+
+def _how(row: Row, config: Config) -> dict[str, Scalar]:
+    leaf = settle(config, row.settings).flat()
+    return {name: leaf[name] for name in _HOW}
+
+
+def _how_text(how: Mapping[str, Scalar]) -> str:
+    words = [str(how["sampler"]).upper()]
+    words += [str(how["schedule"])] if how["schedule"] != "linear" else []
+    words += [f"eta {how['eta']:g}"] if how["eta"] else []
+    words += [f"variance {how['variance']}"] if how["variance"] != "model" else []
+    return ", ".join(words)

@@ -1,0 +1,178 @@
+"""What a study would use and need, told without downloading, preparing or computing anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.data.catalogue import is_prepared
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.build import base_model, dataset_of, evaluation_spaces
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.files import cache_home
+from tune.study.folder import Settings
+
+_DIMS = {"inception": 2048, "inception_spatial": 2023, "inception_logits": 1008, "clip": 512, "dinov2": 768}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that a study needs.
+
+    Args:
+        what: a word.
+        said: about it.
+        missing: what would have to be had first; empty if nothing.
+    """
+
+    what: str
+    said: str
+    missing: str = ""
+
+
+def offline_check(settings: Settings) -> str:
+    """Return the text of the check.
+
+    Args:
+        settings: Of the study, already checked for what contradicts itself.
+    """
+    lines = list(_lines(settings))
+    width = max(len(line.what) for line in lines)
+    text = [f"{line.what:<{width}}  {line.said}" for line in lines]
+    missing = [line.missing for line in lines if line.missing]
+    ending = ["", "missing:", *(f"  {each}" for each in missing)] if missing else ["", "nothing is missing"]
+    return "\n".join([*text, *ending])
+
+
+def _lines(settings: Settings) -> Iterator[Line]:
+    config = Config.from_flat(settings.config)
+    known = dataset_of(config)
+    yield from _images(known)
+    yield from _model(config, known)
+    for name in evaluation_spaces(config):
+        yield _features(name, config)
+    yield from _work(settings, config)
+    yield from _memory(settings, config)
+    yield Line("machine", _machine())
+
+
+def _images(known: DatasetSpec) -> Iterator[Line]:
+    shape = f"{known.channels} x {known.resolution} x {known.resolution}"
+    yield Line("images", f"{known.source}: {known.size:,} of {shape}; licence: {known.licence}")
+    if known.read is not None:
+        yield Line("", "come with the package")
+        return
+    store = is_prepared(known)
+    size = _bytes(known.size * known.channels * known.resolution**2)
+    if store is not None:
+        yield Line("", f"prepared in {store}")
+        return
+    told = f"not prepared; from {known.origin}; then {size} in {cache_home() / 'stores'}"
+    yield Line("", told, f"images: {size} to prepare, which the search does by itself, as does mmd-ddm prepare")
+
+
+def _model(config: Config, known: DatasetSpec) -> Iterator[Line]:
+    name = base_model(config)
+    folder, told = _model_folder(name, known)
+    yield Line("base model", f"{name}: in {folder}" if folder else told, "" if folder else told)
+
+
+def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
+    from huggingface_hub import snapshot_download
+
+    from mmd_ddm.pretrained.load import find_local
+
+    try:
+        local = find_local(name, known.base_model_origin)
+    except UserError as error:
+        return None, str(error)
+    if local is not None:
+        return local, ""
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, local_files_only=True)), ""
+    except (OSError, ValueError):
+        return None, f"base model {name!r}: to be downloaded from the Hugging Face hub"
+
+
+def _features(name: str, config: Config) -> Line:
+    from mmd_ddm.features.registry import weights_of
+
+    found = weights_of(name, config.dataset)
+    size = f", {_bytes(found.bytes)}" if found.bytes else ""
+    if found.present:
+        return Line("features", f"{name}: in {found.file}{size}")
+    told = f"{name}: from {found.source}{size}"
+    return Line("features", told, f"weights of {told}")
+
+
+def _work(settings: Settings, config: Config) -> Iterator[Line]:
+    from mmd_ddm.experiment.cost import evaluations
+
+    o, steps, found = config.optimization, config.sampler.steps, evaluations(config)
+    yield Line(
+        "trial",
+        f"{o.updates} updates of {o.batch} images with {steps} steps: {found.finetuning:,} network evaluations with "
+        f"gradient (each computed twice where the chain is replayed), and {found.scoring:,} for scores",
+    )
+    yield Line("study", f"{settings.trials} trials, bad ones stopped early, and the winner's final scores")
+
+
+def _memory(settings: Settings, config: Config) -> Iterator[Line]:
+    from mmd_ddm.experiment.cost import memory
+
+    unet = _unet(config)
+    if unet is None:
+        yield Line("memory", "not known before the base model is there")
+        return
+    workers = max(1, settings.workers)
+    found = memory(config, unet, workers)
+    share, steps = -(-config.optimization.batch // workers), config.sampler.steps
+    yield Line("memory", f"on each of {workers} workers:" if workers > 1 else "of the one worker:")
+    yield Line("", f"{_bytes(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
+    yield Line("", f"{_bytes(found.states)} for the states of the chain of {share} images")
+    yield from _bank(config, workers)
+    yield Line(
+        "", f"{_bytes(found.evaluation)} for each image that passes the network together, replayed: as many as fit,"
+    )
+    yield Line(
+        "",
+        f"or {_bytes(found.graph(share, steps))} for the stored graph of {share} images; the features' own graph too",
+    )
+
+
+def _bank(config: Config, workers: int) -> Iterator[Line]:
+    known = dataset_of(config)
+    rows = known.size * (1 + known.mirrored)
+    size = 2 if config.objective.bank_dtype == "float16" else 4
+    for _, name in parse_features(config.objective.features):
+        if name in _DIMS:
+            total = rows * _DIMS[name] * size
+            yield Line("", f"{_bytes(total / workers)} for {rows:,} real features in {name}, on disk {_bytes(total)}")
+
+
+def _unet(config: Config) -> dict[str, Any] | None:
+    from mmd_ddm.pretrained.load import unet_config as written
+    from mmd_ddm.pretrained.published import unet_config as published
+
+    name = base_model(config)
+    folder, _ = _model_folder(name, dataset_of(config))
+    return written(folder) if folder is not None else published(name.partition("@")[0])
+
+
+def _machine() -> str:
+    import torch
+
+    memory = _bytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    told = ", ".join(f"{gpu.name} with {_bytes(gpu.total_memory)}" for gpu in gpus) or "no GPU"
+    return f"{os.cpu_count()} CPUs, {memory}, {told}"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,93 @@
+"""What the command lines of the search and of ablations share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from mmd_ddm.cli.image_options import use_weights
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.distributed.train import check_gpus
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    check: Callable[[argparse.Namespace], None],
+    work: Callable[[argparse.Namespace, float], int],
+) -> int:
+    """Carry out a command line and return its exit status; wrong input is one sentence and status 2.
+
+    Args:
+        parser: Of the command; it has --weights.
+        arguments: None: those of the process.
+        check: Refuses options that contradict each other.
+        work: Given the options and when the command began (time.monotonic); returns the exit status.
+    """
+    started = time.monotonic()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    options = parser.parse_args(arguments)
+    try:
+        check(options)
+        use_weights(options.weights)
+        return work(options, started)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return int(text)
+
+
+def add_machine_options(parser: argparse.ArgumentParser, runs: str) -> argparse._ArgumentGroup:
+    """Add --workers-per-trial, --gpus-per-worker and --cpus-per-worker.
+
+    Args:
+        parser: To which.
+        runs: What a run is called.
+    """
+    machines = parser.add_argument_group("machines")
+    machines.add_argument("--workers-per-trial", type=natural, metavar="W",
+                          help=f"Ray Train workers of a {runs}; 0: the {runs} runs in Ray Tune's own process, which "
+                          "starts faster (default: 1 with GPUs, else 0)")  # fmt: skip
+    machines.add_argument("--gpus-per-worker", type=float, metavar="G", help="default: 1 where there are GPUs, else 0")
+    machines.add_argument("--cpus-per-worker", type=positive, metavar="C", help="default: 4 with GPUs, else 1")
+    return machines
+
+
+def machines(options: argparse.Namespace) -> tuple[int, float, int]:
+    """Return the workers of a run, and the GPUs and CPUs of each.
+
+    Raises:
+        UserError: A share of GPUs that workers can't use.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    workers = options.workers_per_trial if options.workers_per_trial is not None else int(there)
+    gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(there)
+    check_gpus(max(1, workers), gpus)
+    return workers, gpus, options.cpus_per_worker or (4 if gpus else 1)

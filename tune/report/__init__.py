@@ -1,0 +1,1 @@
+"""The report of a search: leaderboard, figures, Markdown and HTML."""

@@ -1,0 +1,1 @@
+"""The search space: dimensions, conditions, and how users write them."""

@@ -1,0 +1,163 @@
+"""What a study searches: a few settings, each with its choices or its range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
+from mmd_ddm.experiment.build import evaluation_spaces
+from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.features.mixture import parse_features
+from tune.space.dimension import Choice, Dimension, Range, Suggester
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a setting means anything.
+
+    Args:
+        on: Another setting, which decides it.
+        holds: Whether a value of that other one gives this one a meaning; an unknown value, None, may.
+        neutral: What this one is set to where it has none.
+        words: What it belongs to.
+    """
+
+    on: str
+    holds: Callable[[Scalar], bool]
+    neutral: Scalar
+    words: str
+
+
+@dataclass(frozen=True)
+class Space:
+    """The searched settings by name.
+
+    Args:
+        dimensions: What each may be; one with a condition (see `CONDITIONS`) is drawn only where that holds.
+        given: The values of settings that are not searched and that others depend on.
+    """
+
+    dimensions: Mapping[str, Dimension]
+    given: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def suggest(self, trial: Suggester, fixed: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+        """Draw a point.
+
+        Args:
+            trial: Draws the values, and remembers them.
+            fixed: Values that are given already; one that lies outside of its dimension is not shown to `trial`.
+
+        Returns:
+            A value for each dimension; None for one that means nothing beside the others.
+        """
+        point: dict[str, Scalar] = {}
+        for name in self._order():
+            dimension = self.dimensions[name]
+            if not self._applies(name, point):
+                point[name] = None
+            elif fixed is not None and name in fixed and fixed[name] not in dimension:
+                point[name] = fixed[name]
+            else:
+                point[name] = dimension.suggest(name, trial)
+        return point
+
+    def _applies(self, name: str, point: Mapping[str, Scalar]) -> bool:
+        condition = CONDITIONS.get(name)
+        return condition is None or condition.holds(point.get(condition.on, self.given.get(condition.on)))
+
+    def reachable(self, name: str) -> bool:
+        """Whether a setting means anything in some point of the space."""
+        condition = CONDITIONS.get(name)
+        if condition is None:
+            return True
+        dimension = self.dimensions.get(condition.on)
+        values = dimension.values if isinstance(dimension, Choice) else (self.given.get(condition.on),)
+        return any(condition.holds(value) for value in values)
+
+    def _order(self) -> list[str]:
+        return sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name))  # after what they depend on
+
+    def as_text(self) -> dict[str, str | list[Scalar]]:
+        """The space as it could be written in a file."""
+        return {name: _written(dimension) for name, dimension in self.dimensions.items()}
+
+
+def takes_bandwidth(kernel: Scalar) -> bool:
+    """Whether a kernel has a term whose bandwidth is open; an unnamed kernel may have one."""
+    if kernel is None:
+        return True
+    return any(term in BANDWIDTH_KERNELS for term in str(kernel).split("+"))
+
+
+def takes_preprocessing(features: Scalar) -> bool:
+    """Whether the published code prepares images in a way of its own for each of some feature spaces."""
+    names = ["inception"] if features is None else [name for _, name in parse_features(str(features))]
+    return all(name == "clip" or name.split("_")[0] == "inception" for name in names)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
+    "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
+    "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),
+    "preprocessing": Condition("features", takes_preprocessing, "evaluation", "features inception and clip"),
+}
+
+
+def conditioning(config: Config) -> dict[str, Scalar]:
+    """Return a configuration's values of the settings that others depend on."""
+    leaves = config.flat()
+    return {condition.on: leaves[condition.on] for condition in CONDITIONS.values()}
+
+
+def default_space(base: Config) -> Space:
+    """Return the space that is searched unless users say otherwise.
+
+    Args:
+        base: The configuration around which it lies.
+    """
+    rate = base.optimization.learning_rate
+    return Space(
+        {
+            "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
+            "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
+            "bandwidth": Choice(("median", "0.3*median", "dim")),
+            "features": Choice(evaluation_spaces(base)),
+            "schedule": Choice(("linear", "quadratic")),
+        },
+        conditioning(base),
+    )
+
+
+def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
+    """Put a point of the space into a configuration; settings that the point makes meaningless are put aside.
+
+    Args:
+        config: The rest of the settings.
+        point: Values of the searched settings.
+    """
+    values = dict(point)
+    together = {**config.flat(), **values}
+    for name, condition in CONDITIONS.items():
+        if (name in values or condition.on in values) and not condition.holds(together[condition.on]):
+            values[name] = condition.neutral
+    return config.replace(**values)
+
+
+def present(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a configuration as they are recorded: None for one that means nothing beside the others."""
+    return {
+        name: value if name not in CONDITIONS or CONDITIONS[name].holds(leaves[CONDITIONS[name].on]) else None
+        for name, value in leaves.items()
+    }
+
+
+def searches_budgets(space: Mapping[str, Any]) -> bool:
+    """Whether a space, as text, holds more than one number of network evaluations: then there are two objectives."""
+    written = space.get("steps")
+    return isinstance(written, str) or (written is not None and len(written) > 1)
+
+
+def _written(dimension: Dimension) -> str | list[Scalar]:
+    return list(dimension.values) if isinstance(dimension, Choice) else f"{dimension.low!r}..{dimension.high!r}"
