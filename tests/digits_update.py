@@ -31,7 +31,7 @@ class DigitsUpdate:
     @cached_property
     def parts(self) -> Parts:
         config = Config().replace(
-            dataset="digits", features="contrastive", evaluation_features="contrastive", kernel="cubic",
+            dataset="digits", features="contrastive", score_features="contrastive", kernel="cubic",
             reference="bank", steps=self.steps, batch=self.batch, sampler="ddim", eta=0.0, dropout="eval",
         )  # fmt: skip
         return Parts(config, torch.device("cpu"), SingleCollective())

@@ -47,8 +47,8 @@ def test_from_parquet_to_scores(data: list[str], tmp_path: Path, capsys: pytest.
         small = ["--width", "8", "--dim", "16", "--output", "nets"]
         assert main(["pretrain", *data, "--what", what, *few, *small]) == 0
     assert main(["pretrain", *data, *few, "--channels", "8,16", "--layers", "1", "--output", "base"]) == 0
-    spaces = ["--weights", "nets", "--evaluation-features", "classifier+contrastive"]
-    run = ["--steps", "2", "--updates", "2", "--batch", "4", "--evaluations", "1", "--evaluation-images", "8"]
+    spaces = ["--weights", "nets", "--score-features", "classifier+contrastive"]
+    run = ["--steps", "2", "--updates", "2", "--batch", "4", "--evaluations", "1", "--score-images", "8"]
     assert main(["finetune", *data, "--base-model", "base", *spaces, *run, "--output", "tuned"]) == 0
     record = json.loads((tmp_path / "tuned" / "model" / "mmd_ddm.json").read_text())
     assert record["steps"] == 2
@@ -65,8 +65,8 @@ def test_from_parquet_to_scores(data: list[str], tmp_path: Path, capsys: pytest.
     ("command", "options", "told"),
     [
         ("prepare", ["--resolution", "64"], "32 x 32"),
-        ("finetune", ["--evaluation-features", "inception", "--base-model", "digits"], "(1, 8, 8)"),
-        ("finetune", ["--evaluation-features", "classifier"], "mmd-ddm pretrain"),
+        ("finetune", ["--score-features", "inception", "--base-model", "digits"], "(1, 8, 8)"),
+        ("finetune", ["--score-features", "classifier"], "mmd-ddm pretrain"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(

@@ -20,7 +20,7 @@ from tune.ablation.paper_tables import TABLES
 from tune.options import Parser, add_machine_options, positive, run
 
 _OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
-                  "images", "evaluation_features", "output", "workers_per_trial", "gpus_per_worker",
+                  "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
                   "cpus_per_worker")  # fmt: skip
 
 
@@ -66,13 +66,13 @@ one; --output must then lie on storage that all of its machines share.""",
     )
     grid.add_argument("--seeds", type=positive, metavar="N", help="runs of each cell (default: 3 on digits, else 1)")
     grid.add_argument(
-        "--images",
+        "--final-images",
         type=positive,
         metavar="N",
         help="generated images of each final score (default: 50000 on the paper's data sets, else 5000)",
     )
     grid.add_argument(
-        "--evaluation-features",
+        "--score-features",
         metavar="NAME+...",
         help="feature spaces to score in; the first stands for the paper's Inception, the last for its CLIP "
         "(default: the data set's)",
@@ -100,29 +100,30 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.distributed.cluster import check_address
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.ablation.grid import read_grids
-    from tune.study.folder import ABLATION, Study, check_folder
+    from tune.study.folder import Study, check_folder
+    from tune.study.settings import AblationSettings
 
     if options.resume is not None:
         folder = options.resume
-        settings, grids = Study.open(folder, kind=ABLATION).settings, read_grids(folder)
+        settings, grids = Study.open(folder, AblationSettings).settings, read_grids(folder)
         if not grids:
             raise UserError(f"{folder} has no grid yet; name one with --table or --grid, and --output {folder}")
     else:
         from tune.commands.ablation_settings import plan
 
         settings, grid = plan(options)
-        grids, folder = [grid], options.output or _default_folder(str(grid.config["dataset"]), grid.name)
+        grids, folder = [grid], options.output or _default_folder(grid.config.dataset, grid.name)
         if (folder / "study.json").is_file():
-            Study.open(folder, kind=ABLATION)
+            Study.open(folder, AblationSettings)
         else:
             check_folder(folder)
     check_reachable()
     check_address()
     for grid in grids:
-        obtain(grid.base.replace(evaluation_features=grid.networks))
-    from tune.commands.run_ablation import drive  # seconds of imports
+        obtain(grid.config.replace(score_features=grid.networks))
+    from tune.commands.run_ablation import run_ablation  # seconds of imports
 
-    return drive(settings, folder, grids, concurrent=options.concurrent, started=started)
+    return run_ablation(settings, folder, grids, concurrent=options.concurrent, started=started)
 
 
 def _default_folder(dataset: str, name: str) -> Path:

@@ -7,11 +7,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mmd_ddm.cli.image_options import use_weights
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.distributed.train import check_gpus
+
+if TYPE_CHECKING:
+    from tune.study.settings import Machines
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,16 +80,19 @@ def add_machine_options(parser: argparse.ArgumentParser, runs: str) -> argparse.
     return machines
 
 
-def machines(options: argparse.Namespace) -> tuple[int, float, int]:
-    """Return the workers of a run, and the GPUs and CPUs of each.
+def machines(options: argparse.Namespace) -> Machines:
+    """Return what each run takes.
 
     Raises:
         UserError: A share of GPUs that workers can't use.
     """
     import torch
 
+    from mmd_ddm.experiment.distributed.train import check_gpus
+    from tune.study.settings import Machines
+
     there = torch.cuda.is_available()
     workers = options.workers_per_trial if options.workers_per_trial is not None else int(there)
     gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(there)
     check_gpus(max(1, workers), gpus)
-    return workers, gpus, options.cpus_per_worker or (4 if gpus else 1)
+    return Machines(workers, gpus, options.cpus_per_worker or (4 if gpus else 1))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
@@ -22,8 +23,12 @@ from mmd_ddm.cli.image_options import add_weights_option
 from mmd_ddm.errors import UserError
 from tune.options import Parser, add_machine_options, positive, run
 
-_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "images", "final_images",
-                   "evaluation_features", "evaluations", "seed", "space", "output", "workers_per_trial",
+if TYPE_CHECKING:
+    from mmd_ddm.experiment.config import Config
+    from tune.space.space import Space
+
+_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "score_images", "final_images",
+                   "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
                    "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 _EPILOG = """examples:
@@ -37,7 +42,7 @@ _EPILOG = """examples:
   python tune/search.py --resume studies/digits-5steps-20270101-120000
 
 --space can search any setting of a run: those of mmd-ddm finetune --help but for data set, base model, seed, updates
-and the group evaluation. A comma separates choices; + and * belong to one. A setting is drawn only where it means
+and the group scoring. A comma separates choices; + and * belong to one. A setting is drawn only where it means
 something: bandwidth for kernels that leave one open, eta with sampler ddim, variance with sampler ddpm, preprocessing
 with features that the published code prepares in its own way.
 
@@ -75,13 +80,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="SPACE",
         help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; repeatable",
     )
-    study.add_argument("--evaluations", type=positive, metavar="E", help="KID and FID are measured E times a trial")
+    study.add_argument("--scorings", type=positive, metavar="E", help="KID and FID are measured E times a trial")
     study.add_argument(
-        "--evaluation-features",
+        "--score-features",
         metavar="NAME+...",
         help="feature spaces to score in, and to choose the loss's from (default: the data set's)",
     )
-    study.add_argument("--images", type=positive, metavar="N", help="generated images an evaluation")
+    study.add_argument("--score-images", type=positive, metavar="N", help="generated images each time")
     study.add_argument(
         "--final-images",
         type=positive,
@@ -115,15 +120,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _search(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.build import obtain
-    from mmd_ddm.experiment.config import Config
     from mmd_ddm.experiment.distributed.cluster import check_address
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.study.folder import Study, check_folder
+    from tune.study.settings import SearchSettings
 
     if options.resume is not None:
-        study = Study.open(options.resume, options.trials)
-        settings = study.settings
-        open_study = lambda: study  # noqa: E731
+        study = Study.open(options.resume, SearchSettings)
+        if options.trials is not None:
+            study = study.changed(replace(study.settings, trials=options.trials))
+        settings, open_study = study.settings, lambda: study
     else:
         from tune.commands.search_settings import plan
 
@@ -133,27 +139,29 @@ def _search(options: argparse.Namespace, started: float) -> int:
 
             print(offline_check(settings))
             return 0
-        folder = options.output or _default_folder(settings.config["dataset"], settings.config["steps"])
+        folder = options.output or _default_folder(settings.config)
         check_folder(folder)
-        open_study = lambda: Study.create(folder, settings)  # noqa: E731
+        open_study = partial(Study.create, folder, settings)
     check_reachable()
     check_address()
-    obtain(Config.from_flat(settings.config).replace(features=_all_features(settings.space, settings.config)))
-    from tune.commands.run_search import drive  # seconds of imports
+    obtain(settings.config.replace(features=_all_features(settings.space, settings.config)))
+    from tune.commands.run_search import run_search  # seconds of imports
 
-    return drive(settings, open_study, concurrent=options.concurrent, started=started)
+    return run_search(settings, open_study, concurrent=options.concurrent, started=started)
 
 
-def _all_features(space: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def _all_features(space: Space, config: Config) -> str:
     """All feature spaces that a trial may train in, to have them before the first one starts."""
-    from mmd_ddm.features.mixture import parse_features
+    from tune.space.dimension import Choice
 
-    choices = (config["features"], *space.get("features", ()))
-    return "+".join(dict.fromkeys(name for choice in choices for _, name in parse_features(choice)))
+    searched = space.dimensions.get("features")
+    choices = searched.values if isinstance(searched, Choice) else ()
+    configs = (config, *(config.replace(features=choice) for choice in choices))
+    return "+".join(dict.fromkeys(name for each in configs for name in each.objective.spaces))
 
 
-def _default_folder(dataset: str, steps: int) -> Path:
-    return Path("studies") / f"{dataset}-{steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+def _default_folder(config: Config) -> Path:
+    return Path("studies") / f"{config.dataset}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -18,17 +18,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.compared import NO_BASE, base_of, models_to_compare, record_of, trained_spaces
-from mmd_ddm.cli.drawing import SHOWN, Drawing, Kept, draw
 from mmd_ddm.cli.image_options import add_image_options, add_weights_option, image_options
-from mmd_ddm.cli.model_options import model_folder
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config
+    from mmd_ddm.experiment.inference.drawing import Kept
+    from mmd_ddm.experiment.scoring.model_record import ModelRecord
 
+NO_BASE = "none"
 LARGE = 50  # network evaluations with which the base model shows what it can
 
 
@@ -58,49 +58,53 @@ def execute(options: argparse.Namespace) -> None:
 
     from mmd_ddm.discrepancy.collective import SingleCollective
     from mmd_ddm.experiment.build import Parts
+    from mmd_ddm.experiment.inference.compared import models_to_compare
+    from mmd_ddm.experiment.inference.drawing import SHOWN, Drawing, draw
+    from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 
     if options.images < SHOWN:
         raise UserError(f"--images is {options.images}; it must be at least {SHOWN}, since as many are drawn")
     if options.large < 0:
         raise UserError(f"--large is {options.large}; it must be 0, for none, or more")
     folder = model_folder(options.model)
-    record = record_of(folder)
+    record = read_record(folder)
     config = _config(options, folder, record)
-    base = base_of(record, options.base)
+    base = find_base(record, options.base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = Parts(config, device, SingleCollective())
-    budgets = {"steps": options.steps, "large": options.large, "images": options.images}
-    models = models_to_compare(parts, record, base=base, **budgets)
+    models = models_to_compare(
+        parts, record, base=base, steps=options.steps, large=options.large, images=options.images
+    )
     options.output.mkdir(parents=True, exist_ok=True)
-    about = {
-        "model": str(folder), "base": base and str(base), "dataset": config.dataset, "steps": models[0].steps,
-        "features": config.evaluation.evaluation_features, "images": options.images, "seed": options.seed,
+    about: dict[str, object] = {
+        "model": str(folder), "base": base and str(base), "dataset": config.dataset, "steps": models[0].evaluator.nfe,
+        "features": config.scoring.score_features, "images": options.images, "seed": options.seed,
     }  # fmt: skip
     with _recorded(options, about) as kept:
         draw(Drawing(parts, models, options.output, _space_in_words(config, record), kept), about)
     print("\n".join(["", *(str(file) for file in kept.files)]))
 
 
-def _config(options: argparse.Namespace, folder: Path, record: dict[str, Any]) -> Config:
+def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> Config:
     """The data set that is asked for, or else the finetuned model's, and the feature space of the distances."""
     from mmd_ddm.data.catalogue import dataset_spec
     from mmd_ddm.experiment.presets import preset
 
-    which = image_options(options)
-    if "config" in record and (options.dataset, options.data, options.resolution) == (None, None, None):
-        which = record["config"]["dataset"], record["config"].get("data"), record["config"].get("resolution")
+    which, made = image_options(options), record.config
+    if made is not None and (options.dataset, options.data, options.resolution) == (None, None, None):
+        which = made.dataset, made.data, made.resolution
     space = options.features
     if space is None:
-        known, trained = dataset_spec(*which).feature_spaces, trained_spaces(record)
-        space = next((name for name in known if name not in trained), known[0])
+        known = dataset_spec(*which).feature_spaces
+        space = next((name for name in known if name not in record.trained_spaces), known[0])
     elif "+" in space:
         raise UserError(f"--features is {space!r}; name one space, since distances are measured in one")
     # the models bring their own budgets; one step is what every model can have
     return preset("paper", *which, space).replace(base_model=str(folder), seed=options.seed, steps=1)
 
 
-def _space_in_words(config: Config, record: dict[str, Any]) -> str:
-    space, trained = config.evaluation.evaluation_features, trained_spaces(record)
+def _space_in_words(config: Config, record: ModelRecord) -> str:
+    space, trained = config.scoring.score_features, record.trained_spaces
     return f"{space} features{'' if not trained else ' (trained on)' if space in trained else ' (held out)'}"
 
 
@@ -113,8 +117,10 @@ def _short(model: str) -> str:
 
 
 @contextmanager
-def _recorded(options: argparse.Namespace, about: dict[str, Any]) -> Iterator[Kept]:
+def _recorded(options: argparse.Namespace, about: dict[str, object]) -> Iterator[Kept]:
     """Record figures and numbers as a run of their own in MLflow, if that is wanted."""
+    from mmd_ddm.experiment.inference.drawing import Kept
+
     kept = Kept()
     if not options.mlflow:
         yield kept
@@ -126,7 +132,11 @@ def _recorded(options: argparse.Namespace, about: dict[str, Any]) -> Iterator[Ke
     tracker.check()
     with tempfile.TemporaryDirectory() as spool:  # the output folder may hold another run's
         run = tracker.follow(
-            Path(spool), name=f"figures of {_short(options.model)}", params=about, tags={"kind": "figures"}
+            Path(spool),
+            name=f"figures of {_short(options.model)}",
+            description="",
+            params=about,
+            tags={"kind": "figures"},
         )
         try:
             yield kept

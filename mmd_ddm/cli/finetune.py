@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All settings under their own names, and how to run."""
-    from mmd_ddm.experiment.config import leaf_groups
+    from mmd_ddm.experiment.config import setting_groups
     from mmd_ddm.experiment.presets import PRESETS, preset
 
     parser.add_argument("--preset", default="best", metavar="NAME", help=f"{', '.join(PRESETS)} [best]")
@@ -37,13 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mlflow", action="store_true", help="record in MLflow (MLFLOW_TRACKING_URI, or ./mlflow.db)")
     add_weights_option(parser)
     defaults = preset("best", "digits").flat()
-    for name, group in leaf_groups().items():
+    for name, group in setting_groups().items():
         section = parser.add_argument_group(f"{name} settings [default in preset best]")
-        for leaf in group:
-            shown = "none" if defaults[leaf.name] is None else defaults[leaf.name]
-            text = f"{leaf.metadata['help']} [{shown}]".replace("%", "%%")
-            option = f"--{leaf.name.replace('_', '-')}"
-            metavar = leaf.name.rpartition("_")[2].upper()
+        for item in group:
+            shown = "none" if defaults[item.name] is None else defaults[item.name]
+            text = f"{item.metadata['help']} [{shown}]".replace("%", "%%")
+            option = f"--{item.name.replace('_', '-')}"
+            metavar = item.name.rpartition("_")[2].upper()
             section.add_argument(option, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
@@ -51,12 +51,12 @@ def execute(options: argparse.Namespace) -> None:
     """Run, in this process or under Ray Train."""
     from mmd_ddm.data.catalogue import OWN
     from mmd_ddm.experiment.build import check, obtain
-    from mmd_ddm.experiment.config import Config, leaves
+    from mmd_ddm.experiment.config import Config, settings
     from mmd_ddm.experiment.distributed.train import check_gpus
     from mmd_ddm.experiment.presets import DEPENDS, preset
     from mmd_ddm.experiment.tracking.model_uri import resolve
 
-    given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
+    given = {item.name: getattr(options, item.name) for item in settings() if hasattr(options, item.name)}
     if given.get("base_model"):
         given["base_model"] = resolve(given["base_model"])
     folder: Path = options.output.resolve()
@@ -72,7 +72,7 @@ def execute(options: argparse.Namespace) -> None:
     else:
         dataset = given.get("dataset", OWN if "data" in given else "digits")
         known = Config().replace(**{key: given[key] for key in DEPENDS if key in given})
-        asked = (known.data, known.resolution, known.evaluation.evaluation_features)
+        asked = (known.data, known.resolution, known.scoring.score_features)
         config = preset(options.preset, dataset, *asked).replace(**given)
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run; continue it with --resume, or name another --output")
@@ -107,7 +107,7 @@ def _in_process(config: Config, folder: Path, resume: bool) -> None:
         run(
             config,
             folder,
-            report=lambda metrics, checkpoint: _show(metrics),
+            report=lambda row, checkpoint: _show(row),
             on_update=lambda record: advance(f"update {record.update} MMD^2 {record.mmd2:.4f}"),
             should_stop=interrupted.is_set,
             checkpoint=checkpoint,
@@ -145,13 +145,12 @@ def _distributed(config: Config, folder: Path, options: argparse.Namespace) -> N
     )
 
 
-def _show(metrics: Mapping[str, float]) -> None:
-    kids = [name for name in metrics if name.startswith("kid_") and not name.endswith("_stderr")]
-    scores = "  ".join(
-        f"KID {name.removeprefix('kid_')} {metrics[name]:.5f} ± {metrics.get(f'{name}_stderr', math.nan):.5f}"
-        for name in kids
-    )
-    print(f"update {metrics['update']:>5.0f}  {scores}  relative to the base model {metrics['score']:.4f}", flush=True)
+def _show(row: Mapping[str, float]) -> None:
+    from mmd_ddm.evaluation.metrics import kids, read_metrics
+
+    found = kids(read_metrics(row)).values()
+    scores = "  ".join(f"KID {kid.space} {kid.value:.5f} ± {kid.stderr or math.nan:.5f}" for kid in found)
+    print(f"update {row['update']:>5.0f}  {scores}  relative to the base model {row['score']:.4f}", flush=True)
 
 
 @contextmanager
@@ -160,13 +159,20 @@ def _recorded(config: Config, folder: Path, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    from mmd_ddm.experiment.tracking.description import describe_run
     from mmd_ddm.experiment.tracking.store import ui_command
     from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact, tags
 
     tracker = Tracker(f"mmd-ddm {config.dataset}")
     tracker.check()
     folder.mkdir(parents=True, exist_ok=True)
-    run = tracker.follow(folder, name=folder.name, params=config.flat(), tags=tags(config.flat()))
+    run = tracker.follow(
+        folder,
+        name=folder.name,
+        description=describe_run(f"Run {folder.name}", config),
+        params=config.flat(),
+        tags=tags(config),
+    )
     try:
         yield
         run.close("FINISHED", artifacts=model_artifact(folder))

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.model_options import add_model_options, chain_of, model_folder
+from mmd_ddm.cli.model_options import add_model_options
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCH = 256  # images that pass the network together; a multiple of GRAIN
-GRAIN = 16  # torch.randn computes so many numbers together, so only multiples can be drawn one after the other
 SHOWN = 256  # images on the sheet
 SHEET, RECORD = "sheet.png", "sample.json"
 
@@ -45,58 +42,23 @@ def execute(options: argparse.Namespace) -> None:
     import torch
 
     from mmd_ddm.evaluation.figures.sheets import save_sheet
-    from mmd_ddm.pretrained.load import load_denoiser
+    from mmd_ddm.experiment.inference.sample import choose_sampler, sample_batches
+    from mmd_ddm.experiment.scoring.model_record import model_folder
 
-    if options.images < 1:
-        raise UserError(f"--images is {options.images}; it must be at least 1")
     _check_output(options.output)
     folder = model_folder(options.model)
-    chain = chain_of(folder, options, options.steps)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    denoiser = load_denoiser(folder).to(device)
-    _begin(options)
+    how = {name: getattr(options, name) for name in ("steps", "sampler", "schedule", "eta")}
+    sampler = choose_sampler(folder, **how)
     written, shown = 0, []
-    with torch.no_grad():
-        for noise in seeded_batches(options.seed, chain.draws, options.images, denoiser.image_shape):
-            images = chain.sample(denoiser, noise.to(device)).cpu()
-            _write(images, options.output, written)
-            shown += [images] if written < SHOWN else []
-            written += len(images)
+    for images in sample_batches(folder, sampler, options.images, options.seed):
+        if not written:
+            _begin(options)
+        _write(images, options.output, written)
+        shown += [images] if written < SHOWN else []
+        written += len(images)
     sheet = save_sheet(torch.cat(shown)[:SHOWN], options.output / SHEET)
-    print(
-        f"{options.images} images with {len(chain.timesteps)} network evaluations each: {options.output} ({sheet.name})"
-    )
-
-
-def seeded_batches(seed: int, draws: int, images: int, shape: tuple[int, ...], size: int = BATCH) -> Iterator[Tensor]:
-    """Yield the noise of some images batch by batch, each number as if each draw was made for all images at once.
-
-    Equal along dimension 1 to torch.stack([torch.randn(images, *shape, generator=g) for _ in range(draws)]) with one
-    CPU generator g, in the memory of one batch: the generator runs through all draws once to learn where each begins.
-
-    Args:
-        seed: of the generator.
-        draws: as `Chain.draws`.
-        images: N, at least 1.
-        shape: (C, H, W).
-        size: images a batch, a multiple of GRAIN; the last one may have up to GRAIN more.
-
-    Yields:
-        (draws, n, C, H, W) float32.
-    """
-    import torch
-
-    whole, rest = divmod(images, size)
-    sizes = [size] * whole + ([rest] if rest else [])
-    if whole and 0 < rest < GRAIN:  # fewer than GRAIN numbers would be computed in another way
-        sizes[-2:] = [size + rest]
-    runner, generators = torch.Generator().manual_seed(seed), []
-    for draw in range(draws):
-        generators.append(torch.Generator().set_state(runner.get_state()))
-        for n in sizes if draw < draws - 1 else ():
-            torch.randn((n, *shape), generator=runner)
-    for n in sizes:
-        yield torch.stack([torch.randn((n, *shape), generator=generator) for generator in generators])
+    nfe = len(sampler.timesteps)
+    print(f"{options.images} images with {nfe} network evaluations each: {options.output} ({sheet.name})")
 
 
 def _check_output(folder: Path) -> None:

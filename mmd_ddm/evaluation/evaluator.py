@@ -1,8 +1,8 @@
-"""Scores of a model: KID and FID in several feature spaces, over shared noise."""
+"""Images of a model from shared noise, and their scores in several feature spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, share
-from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
-from mmd_ddm.evaluation.measures.kid import kid
+from mmd_ddm.evaluation.measure import measure
+from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
@@ -48,12 +48,13 @@ def from_uint8(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores a denoiser against the real images of a data set.
+    """A model with its sampler, and the real images that its images are scored against.
 
     Images pass the networks in the same batches whatever the number of workers, so it changes no score.
 
     Args:
-        chain: the sampler.
+        denoiser: the model.
+        sampler: with its budget.
         spaces: feature spaces by name.
         real: the real images in each.
         images: how many images to generate.
@@ -62,7 +63,8 @@ class Evaluator:
         device: of denoiser and spaces.
     """
 
-    chain: Sampler
+    denoiser: Denoiser
+    sampler: Sampler
     spaces: Mapping[str, FeatureSpace]
     real: Mapping[str, RealSide]
     images: int
@@ -70,32 +72,30 @@ class Evaluator:
     collective: Collective
     device: torch.device
 
-    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """KID, its standard error and FID in each space s, from N images: `kid_s`, `kid_s_stderr`, `fid_s_N`."""
-        scores: dict[str, float] = {}
-        for name, features in self.features(denoiser).items():
-            real = self.real[name]
-            result = kid(features, real.features, real.moments)
-            scores[f"kid_{name}"] = result.mmd2
-            scores[f"kid_{name}_stderr"] = result.standard_error
-            scores[f"fid_{name}_{self.images}"] = frechet_distance(fit(features), real.gaussian)
-        return scores
+    @property
+    def nfe(self) -> int:
+        """Network evaluations an image."""
+        return len(self.sampler.timesteps)
+
+    def score(self, measures: Collection[str] = ("kid", "fid")) -> Metrics:
+        """Measure the generated images in each space; see `measure`."""
+        return measure(self.features(), self.real, measures)
 
     @torch.no_grad()
-    def features(self, denoiser: Denoiser) -> dict[str, Tensor]:
+    def features(self) -> dict[str, Tensor]:
         """Features (N, D) of generated images after rounding to uint8, by space, gathered over workers."""
         together = FeatureMixture(list(self.spaces.values()))
         batches = range(0, self.images, SAMPLING_BATCH)
         mine = share(len(batches), self.collective)
         parts = [torch.empty(0, sum(together.dims), device=self.device)]
         for start in batches[mine.start : mine.stop]:
-            images = self.sample(denoiser, range(start, min(start + SAMPLING_BATCH, self.images)))
+            images = self.sample(range(start, min(start + SAMPLING_BATCH, self.images)))
             parts.append(together(from_uint8(to_uint8(images))))
         everyone = self.collective.gather_rows(torch.cat(parts))
         return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, indices: range) -> Tensor:
+    def sample(self, indices: range) -> Tensor:
         """Images (n, C, H, W) of some positions of the evaluation's noise."""
-        noise = self.noise.draw(0, indices, self.chain.draws, denoiser.image_shape).to(self.device)
-        return self.chain.sample(denoiser, noise)
+        noise = self.noise.draw(0, indices, self.sampler.draws, self.denoiser.image_shape).to(self.device)
+        return self.sampler.sample(self.denoiser, noise)

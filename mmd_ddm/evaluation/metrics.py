@@ -1,95 +1,95 @@
-"""Which measures there are beside KID and FID, and all of them from features."""
+"""A measured number with what it is, and its name in files and in MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from torch import Tensor
-
-from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
-from mmd_ddm.evaluation.measures.inception_score import inception_score
-from mmd_ddm.evaluation.measures.kid import kid
-from mmd_ddm.evaluation.measures.neighbours import closeness, nearest
-from mmd_ddm.evaluation.measures.precision_recall import precision_recall
-from mmd_ddm.evaluation.reference import RealSide
-
-MEASURES = ("kid", "fid", "precision_recall", "closeness", "is", "sfid")
-LOGITS, SPATIAL = "inception_logits", "inception_spatial"
-OWN_SPACE = {"is": LOGITS, "sfid": SPATIAL}  # measures that belong to one layer of one network
-Scores = dict[str, float]
-
-
-def parse_measures(text: str) -> tuple[str, ...]:
-    """Read names joined by commas.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in MEASURES:
-            raise UserError(f"measure {name!r} is not known; choose from {', '.join(MEASURES)}")
-    return names
+WORDS = {
+    "kid": "KID",
+    "fid": "FID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "nn_auc": "Nearest-neighbour AUC",
+    "is": "Inception Score",
+    "sfid": "sFID",
+}
+MORE_IS_BETTER = ("is", "precision", "recall")
+_NAME = re.compile(
+    r"(?P<kind>kid|precision|recall|nn_auc)_(?P<space>.+)|(?P<fid>fid)_(?P<of>.+)_(?P<n>\d+)|(?P<sfid>sfid)_(?P<m>\d+)|is"
+)
 
 
-def spaces_of(measures: Collection[str]) -> tuple[str, ...]:
-    """Feature spaces that measures need for themselves."""
-    return tuple(space for measure, space in OWN_SPACE.items() if measure in measures)
-
-
-def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measures: Collection[str]) -> Scores:
-    """Compute measures of N generated images.
+class Metric(NamedTuple):
+    """A measured number.
 
     Args:
-        features: (N, D) by feature space; those of `spaces_of` serve their measure alone.
-        real: the real images in each space.
-        measures: of `MEASURES`.
-
-    Returns:
-        In each other space s: `kid_s`, `kid_s_stderr`, `fid_s_N`, `precision_s`, `recall_s`, `closeness_s` (the
-        probability that a generated image is nearer to its nearest real one than a real one to its own, 0.5 without
-        memorisation) and `closeness_s_stderr`; once: `is`, `is_deviation`, `sfid_N`.
+        kind: One of `WORDS`.
+        value: The number.
+        space: Feature space; None for `is` and `sfid`, which belong to layers of Inception.
+        stderr: Standard error over fresh images, where it is known.
+        deviation: Standard deviation over splits of the images, where the number is a mean over them.
+        images: Number of generated images, for FID and sFID, which depend on it.
     """
-    scores: Scores = {}
-    for name, found in features.items():
-        if name in spaces_of(measures):
-            continue
-        for wanted in measures:
-            if wanted in _IN_EACH_SPACE:
-                scores.update(_IN_EACH_SPACE[wanted](name, found, real[name]))
-    if "is" in measures:
-        result = inception_score(features[LOGITS])
-        scores |= {"is": result.mean, "is_deviation": result.deviation}
-    if "sfid" in measures:
-        found = features[SPATIAL]
-        scores[f"sfid_{len(found)}"] = frechet_distance(fit(found), real[SPATIAL].gaussian)
-    return scores
+
+    kind: str
+    value: float
+    space: str | None = None
+    stderr: float | None = None
+    deviation: float | None = None
+    images: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As in files and MLflow: `kid_clip`, `fid_clip_50000`, `is`."""
+        return "_".join(str(part) for part in (self.kind, self.space, self.images) if part is not None)
+
+    @property
+    def error(self) -> float | None:
+        """The standard error, or else the deviation."""
+        return self.deviation if self.stderr is None else self.stderr
 
 
-def _kid(name: str, features: Tensor, real: RealSide) -> Scores:
-    found = kid(features, real.features, real.moments)
-    return {f"kid_{name}": found.mmd2, f"kid_{name}_stderr": found.standard_error}
+Metrics = tuple[Metric, ...]
 
 
-def _fid(name: str, features: Tensor, real: RealSide) -> Scores:
-    return {f"fid_{name}_{len(features)}": frechet_distance(fit(features), real.gaussian)}
+def flat(metrics: Iterable[Metric]) -> dict[str, float]:
+    """Write metrics as numbers by name: `kid_s`, `kid_s_stderr`, `fid_s_N`, `is_deviation` and so on."""
+    found: dict[str, float] = {}
+    for metric in metrics:
+        found[metric.name] = metric.value
+        for ending, error in (("stderr", metric.stderr), ("deviation", metric.deviation)):
+            if error is not None:
+                found[f"{metric.name}_{ending}"] = error
+    return found
 
 
-def _precision_recall(name: str, features: Tensor, real: RealSide) -> Scores:
-    found = precision_recall(features, real.features)
-    return {f"precision_{name}": found.precision, f"recall_{name}": found.recall}
+def read_metrics(numbers: Mapping[str, float]) -> Metrics:
+    """Read metrics back from `flat`'s form; names that are no metric's are left out."""
+    found = []
+    for name, value in numbers.items():
+        match = None if name.endswith(("_stderr", "_deviation")) else _NAME.fullmatch(name)
+        if match:
+            images = match["n"] or match["m"]
+            found.append(
+                Metric(
+                    match["kind"] or match["fid"] or match["sfid"] or "is",
+                    value,
+                    match["space"] or match["of"],
+                    numbers.get(f"{name}_stderr"),
+                    numbers.get(f"{name}_deviation"),
+                    int(images) if images else None,
+                )
+            )
+    return tuple(found)
 
 
-def _closeness(name: str, features: Tensor, real: RealSide) -> Scores:
-    generated = nearest(features, real.features).distances[:, 0]
-    found = closeness(generated, real.own_distances)
-    return {f"closeness_{name}": found.probability, f"closeness_{name}_stderr": found.standard_error}
+def kids(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    """Return the KIDs by feature space."""
+    return {metric.space or "": metric for metric in metrics if metric.kind == "kid"}
 
 
-_IN_EACH_SPACE: Mapping[str, Callable[[str, Tensor, RealSide], Scores]] = {
-    "kid": _kid,
-    "fid": _fid,
-    "precision_recall": _precision_recall,
-    "closeness": _closeness,
-}
+def find(metrics: Iterable[Metric], kind: str, space: str | None = None) -> Metric | None:
+    """Return the metric of a kind in a feature space, if it was measured."""
+    return next((metric for metric in metrics if (metric.kind, metric.space) == (kind, space)), None)

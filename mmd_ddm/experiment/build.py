@@ -28,7 +28,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.features.mixture import FeatureMixture, parse_features
+from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.published.preprocessing import check_preprocessing
 from mmd_ddm.features.registry import check_feature_space, load_feature_space, weights_of
 from mmd_ddm.features.space import FeatureSpace
@@ -36,6 +36,8 @@ from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
+
+TRIAL_NOISE = "evaluation"  # stream of the noise that a run is scored on while it goes on
 
 
 def dataset_of(config: Config) -> DatasetSpec:
@@ -80,11 +82,10 @@ def _origin(config: Config) -> str | None:
     return None if config.base_model else dataset_of(config).base_model_origin
 
 
-def evaluation_spaces(config: Config) -> tuple[str, ...]:
+def scored_spaces(config: Config) -> tuple[str, ...]:
     """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
-    asked = config.evaluation.evaluation_features
-    trained = [name for _, name in parse_features(config.objective.features)]
-    names = [*trained, *dataset_of(config).feature_spaces] if asked is None else asked.split("+")
+    trained = tuple(config.objective.spaces)
+    names = config.scoring.spaces or (*trained, *dataset_of(config).feature_spaces)
     for name in (*trained, *names):
         check_feature_space(name, config.dataset)
     return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
@@ -96,8 +97,8 @@ def check(config: Config) -> None:
     Raises:
         UserError: a feature space that does not fit the data set, or more steps than the base model has.
     """
-    evaluation_spaces(config)
-    for _, name in parse_features(config.objective.features):
+    scored_spaces(config)
+    for name in config.objective.spaces:
         check_preprocessing(name, config.objective.preprocessing)
     local = local_base_folder(config)
     if local is None:
@@ -116,8 +117,7 @@ def obtain(config: Config) -> None:
     """
     base_folder(config)
     load_dataset(dataset_of(config))
-    trained = (name for _, name in parse_features(config.objective.features))
-    for name in dict.fromkeys((*trained, *evaluation_spaces(config))):
+    for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
 
@@ -153,38 +153,52 @@ class Parts:
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """The base model."""
-        check_fits(unet_config(self.folder), dataset_of(self.config))
-        denoiser = load_denoiser(self.folder)
+        """The base model, in the mode in which it is finetuned."""
+        denoiser = self._load(self.folder)
         denoiser.train(self.config.optimization.dropout == "train")
-        return denoiser.to(self.device)
+        return denoiser
+
+    def model(self, folder: Path | None) -> Denoiser:
+        """A model to be sampled: the one in a folder, of which the latest is kept, or (None) the base model."""
+        if folder is None:
+            return self.denoiser.eval()
+        if folder not in self._models:
+            self._models.clear()
+            self._models[folder] = self._load(folder)
+        return self._models[folder]
+
+    def _load(self, folder: Path) -> Denoiser:
+        check_fits(unet_config(folder), dataset_of(self.config))
+        return load_denoiser(folder).to(self.device)
+
+    @cached_property
+    def _models(self) -> dict[Path, Denoiser]:
+        return {}
 
     @cached_property
     def chain(self) -> Chain:
         """The sampler with its budget."""
-        c = self.config.sampler
-        return make_chain(
-            self.denoiser.schedule,
-            sampler=c.sampler, steps=c.steps, schedule=c.schedule, eta=c.eta, variance=c.variance,
-        )  # fmt: skip
+        return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
 
     @cached_property
-    def _made(self) -> dict[tuple[object, ...], Any]:
+    def _spaces(self) -> dict[tuple[str, str], FeatureSpace]:
+        return {}
+
+    @cached_property
+    def _banks(self) -> dict[tuple[str, str, bool], Bank]:
         return {}
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
-        key = ("space", name, preprocessing)
-        if key not in self._made:
-            self._made[key] = load_feature_space(name, self.config.dataset, preprocessing).to(self.device)
-        space: FeatureSpace = self._made[key]
-        return space
+        key = name, preprocessing
+        if key not in self._spaces:
+            self._spaces[key] = load_feature_space(name, self.config.dataset, preprocessing).to(self.device)
+        return self._spaces[key]
 
     def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
-        key = ("bank", space.identity, dtype, mirrored)
-        if key not in self._made:
-            self._made[key] = self._make_bank(space, dtype, mirrored)
-        bank: Bank = self._made[key]
-        return bank
+        key = space.identity, dtype, mirrored
+        if key not in self._banks:
+            self._banks[key] = self._make_bank(space, dtype, mirrored)
+        return self._banks[key]
 
     def _make_bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
         if isinstance(self.images.images, Rows):
@@ -199,7 +213,7 @@ class Parts:
     def loss_spaces(self) -> list[tuple[float, FeatureSpace]]:
         """Feature spaces of the loss with their weights."""
         c = self.config.objective
-        return [(weight, self._space(name, c.preprocessing)) for weight, name in parse_features(c.features)]
+        return [(weight, self._space(name, c.preprocessing)) for name, weight in c.spaces.items()]
 
     @cached_property
     def real(self) -> dict[str, RealSide]:
@@ -210,7 +224,7 @@ class Parts:
     @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
         """Feature spaces of the scores, by name."""
-        return {name: self._space(name, "evaluation") for name in evaluation_spaces(self.config)}
+        return {name: self._space(name, "evaluation") for name in scored_spaces(self.config)}
 
     @cached_property
     def _loss_mixture(self) -> FeatureMixture:
@@ -246,10 +260,12 @@ class Parts:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Scores in every evaluation space; trials that are compared start from the same noise."""
-        return self.evaluator_with(self.chain, self.config.evaluation.evaluation_images, "evaluation")
+        """The run's own model; trials that are compared start from the same noise."""
+        return self.evaluator_of(self.denoiser, self.chain, self.config.scoring.score_images, TRIAL_NOISE)
 
-    def evaluator_with(self, chain: Sampler, images: int, stream: str, seed: int | None = None) -> Evaluator:
-        """Scores of another sampler, number of images, stream of noise and seed (None: the run's)."""
+    def evaluator_of(
+        self, denoiser: Denoiser, sampler: Sampler, images: int, stream: str, seed: int | None = None
+    ) -> Evaluator:
+        """A model with its sampler; its noise is of a stream and a seed (None: the run's)."""
         noise = NoiseSource(self.config.seed if seed is None else seed, stream)
-        return Evaluator(chain, self.spaces, self.real, images, noise, self.collective, self.device)
+        return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, self.collective, self.device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,41 +24,34 @@ _LENGTH = 1000  # T, of a model that is not there yet
 _COPIES = 4  # of the weights while finetuning: themselves, their gradient and Adam's two moments
 
 
-@dataclass(frozen=True)
-class Evaluations:
+class NetworkEvaluations(NamedTuple):
     """Network evaluations of a run: of one image at one timestep each.
 
-    Args:
-        finetuning: with their gradient; when the chain is replayed, each is computed once more.
-        scoring: without gradient, the base model's scores included.
+    `finetuning` are those with their gradient; when the chain is replayed, each is computed once more. `scoring` are
+    without gradient, the base model's scores included.
     """
 
     finetuning: int
     scoring: int
 
 
-def evaluations(config: Config) -> Evaluations:
-    """Count what a run evaluates the network on, not stopped early.
+def network_evaluations(config: Config) -> NetworkEvaluations:
+    """Count what a run that is not stopped early evaluates the network on.
 
     Raw and averaged weights are both scored at the end, and the base model once before.
     """
     optimization, length = config.optimization, max(_LENGTH, config.sampler.steps)
-    steps = len(timesteps(config.sampler.schedule, config.sampler.steps, length))
-    times = len(milestones(optimization.updates, config.evaluation.evaluations)) + 1 + (optimization.ema > 0)
-    return Evaluations(
-        optimization.updates * optimization.batch * steps, times * config.evaluation.evaluation_images * steps
+    nfe = len(timesteps(config.sampler.schedule, config.sampler.steps, length))
+    times = len(milestones(optimization.updates, config.scoring.scorings)) + 1 + (optimization.ema > 0)
+    return NetworkEvaluations(
+        optimization.updates * optimization.batch * nfe, times * config.scoring.score_images * nfe
     )
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on each worker's device.
-
-    Args:
-        parameters: number of weights.
-        weights: for the weights, their gradient, Adam and the average.
-        states: for the noise and the images along the chain of the worker's part of a batch.
-        evaluation: that autograd keeps of one network evaluation of one image.
+class MemoryEstimate(NamedTuple):
+    """Bytes on each worker's device: `weights` for the weights, their gradient, Adam and the average; `states` for the
+    noise and the images along the chain of the worker's part of a batch; `evaluation` that autograd keeps of one
+    network evaluation of one image. `parameters` is the number of weights.
     """
 
     parameters: int
@@ -66,12 +59,12 @@ class Memory:
     states: int
     evaluation: float
 
-    def graph(self, images: int, evaluations: int) -> float:
-        """Bytes that autograd keeps of some images through some evaluations."""
-        return images * evaluations * self.evaluation
+    def graph(self, images: int, nfe: int) -> float:
+        """Bytes that autograd keeps of some images through some network evaluations each."""
+        return images * nfe * self.evaluation
 
 
-def memory(config: Config, unet: Mapping[str, Any], workers: int) -> Memory:
+def memory_estimate(config: Config, unet: Mapping[str, Any], workers: int) -> MemoryEstimate:
     """Count the bytes of an update on each of several workers, on a network without storage.
 
     Args:
@@ -81,18 +74,20 @@ def memory(config: Config, unet: Mapping[str, Any], workers: int) -> Memory:
     """
     with torch.device("meta"):
         network: nn.Module = unet_class(unet)(**unet).eval()
-    size, channels, steps = unet["sample_size"], unet["in_channels"], config.sampler.steps
+    size, channels, sampler = unet["sample_size"], unet["in_channels"], config.sampler
     height, width = (size, size) if isinstance(size, int) else size
-    schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, steps), dtype=torch.float64))
+    schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))
     denoiser = Denoiser(network, schedule, (channels, height, width))
-    chain = make_chain(schedule, steps=steps, schedule=config.sampler.schedule, eta=config.sampler.eta)
+    # any of the variances: DDPM draws noise for each step whichever it has, and an absent model tells none
+    variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
+    chain = make_chain(schedule, **vars(replace(sampler, variance=variance)))
     noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
     kept = footprint(Rollout(denoiser, chain, _pixels), noise).evaluation
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
     held = share * (len(chain.timesteps) + chain.draws) * channels * height * width * _FLOAT
-    return Memory(parameters, copies * _FLOAT * parameters, held, kept)
+    return MemoryEstimate(parameters, copies * _FLOAT * parameters, held, kept)
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from mmd_ddm.experiment.config import Config, Scalar
 from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, TABLE
 
 Values = dict[str, Scalar]
-DEPENDS = ("data", "resolution", "evaluation_features")  # on these, beside the data set, depends what a preset is
+DEPENDS = ("data", "resolution", "score_features")  # on these, beside the data set, depends what a preset is
 _PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFAR-10's
     "celeba": {"batch": 128},
     "lsun_church": {"batch": 128, "learning_rate": 1e-6, "clip": 1.0},  # there as four statistics of 32, averaged
@@ -70,7 +70,7 @@ def preset(
     dataset: str,
     data: str | None = None,
     resolution: int | None = None,
-    evaluation_features: str | None = None,
+    score_features: str | None = None,
 ) -> Config:
     """A preset by name, for a data set of the catalogue or one's own images.
 
@@ -79,7 +79,7 @@ def preset(
         dataset: As in the configuration, like the others.
         data: Path of the images.
         resolution: In pixels.
-        evaluation_features: Feature spaces in place of the data set's own: the first for `paper`, the last for `best`.
+        score_features: Feature spaces in place of the data set's own: the first for `paper`, the last for `best`.
 
     Raises:
         UserError: unknown preset or data set.
@@ -87,9 +87,9 @@ def preset(
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")
     known = dataset_spec(dataset, data, resolution)
-    if evaluation_features is not None:
-        known = replace(known, feature_spaces=tuple(evaluation_features.split("+")))
+    if score_features is not None:
+        known = replace(known, feature_spaces=tuple(score_features.split("+")))
     which: Values = {
-        "dataset": dataset, "data": data, "resolution": resolution, "evaluation_features": evaluation_features,
+        "dataset": dataset, "data": data, "resolution": resolution, "score_features": score_features,
     }  # fmt: skip
     return Config.from_flat({**which, **PRESETS[name](known)})

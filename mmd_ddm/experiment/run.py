@@ -6,22 +6,33 @@ Files in the run's folder, all written by rank 0: `config.json`, `baseline.json`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective, share
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.figures.sheets import save_sheet
+from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, append_row, truncate_rows, write_json
+from mmd_ddm.experiment.run_folder import (
+    BASELINE,
+    CHECKPOINT,
+    CONFIG,
+    MODEL,
+    Row,
+    Scoring,
+    append_row,
+    truncate_rows,
+    write_json,
+)
+from mmd_ddm.experiment.scoring.scored_model import relative_score
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.gradient import GRADIENTS
@@ -29,7 +40,7 @@ from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import Route, choose_route
 from mmd_ddm.pretrained.export import save_pipeline
 
-Report = Callable[[dict[str, float], Path | None], None]
+Report = Callable[[Row, Path | None], None]
 SHEET_IMAGES = 64
 
 
@@ -38,11 +49,11 @@ class Outcome:
     """How a run ended.
 
     Args:
-        metrics: the last evaluation.
+        scoring: the last one; none if the run was stopped before its first.
         model: folder of the exported pipeline; none if the run was stopped before its end.
     """
 
-    metrics: dict[str, float]
+    scoring: Scoring | None
     model: Path | None
 
 
@@ -55,7 +66,7 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
     collective: Collective | None = None,
-    baseline: Mapping[str, float] | None = None,
+    baseline: Metrics | None = None,
     device: torch.device | None = None,
 ) -> Outcome:
     """Finetune, evaluate, export.
@@ -63,13 +74,13 @@ def run(
     Args:
         config: complete.
         folder: of the run, made if missing; on storage that all workers see.
-        report: given each evaluation's metrics (`update`, `score`, `kid_*`, `fid_*`, `mmd2`) and, on rank 0, the
-            checkpoint folder; called on every worker, after everything is on disk.
+        report: given, each time the run is scored, the numbers by name (`update`, `score`, `kid_*`, `fid_*`, `mmd2`)
+            and, on rank 0, the checkpoint folder; called on every worker, after everything is on disk.
         on_update: called after each update, on every worker.
         should_stop: asked before each update.
         checkpoint: continue from this one.
         collective: the workers; none for one process.
-        baseline: the base model's `kid_*`, by which `score` is relative; none: measured at the run's own budget.
+        baseline: the base model's scores, to which `score` is relative; none: measured at the run's own budget.
         device: none: CUDA if there is one.
 
     Raises:
@@ -84,30 +95,18 @@ def run(
     return _Run(parts, folder, report, baseline, checkpoint).execute(on_update, should_stop)
 
 
-def score(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> float:
-    """The mean over evaluation spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
-
-    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter. Where the
-    base model's KID is not clear of its noise, twice its standard error stands in for it: an unbiased KID may be
-    negative, and must not turn the order round.
-    """
-    names = [key for key in baseline if key.startswith("kid_") and not key.endswith("_stderr")]
-    scales = {name: max(baseline[name], 2 * baseline.get(f"{name}_stderr", 0.0)) for name in names}
-    return sum(metrics[name] / scales[name] for name in names) / len(names)
-
-
 def _check_shares(config: Config, collective: Collective) -> None:
     for name, value in (
         ("batch", config.optimization.batch),
-        ("evaluation_images", config.evaluation.evaluation_images),
+        ("score_images", config.scoring.score_images),
     ):
         if value < collective.world:
             raise UserError(f"{name} is {value}; it must be at least the number of workers, {collective.world}")
 
 
-def milestones(updates: int, evaluations: int) -> Collection[int]:
-    """Updates after which a run is evaluated: evenly spread, the last at the end."""
-    return {max(1, updates * (i + 1) // evaluations) for i in range(evaluations)}
+def milestones(updates: int, scorings: int) -> Collection[int]:
+    """Updates after which a run is scored: evenly spread, the last at the end."""
+    return {max(1, updates * (i + 1) // scorings) for i in range(scorings)}
 
 
 class _Run:
@@ -118,7 +117,7 @@ class _Run:
         parts: Parts,
         folder: Path,
         report: Report,
-        baseline: Mapping[str, float] | None,
+        baseline: Metrics | None,
         checkpoint: Path | None,
     ) -> None:
         self.parts, self.folder, self.report = parts, folder, report
@@ -126,7 +125,8 @@ class _Run:
         c = self.config.optimization
         self.noise = NoiseSource(self.config.seed, "training")
         self.mine = share(c.batch, parts.collective)
-        self.baseline = dict(baseline) if baseline is not None else self._measure_baseline()
+        # before a checkpoint is loaded: these are the base model's weights
+        self.baseline = self._score() if baseline is None else baseline
         ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
         optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
         self.state = TrainingState(parts.denoiser, optimizer, ema)
@@ -138,11 +138,11 @@ class _Run:
             self.state.route = self._choose_route()
         self.route = self.state.route
         self.final: Path | None = None
-        self.metrics: dict[str, float] = {}
+        self.scoring: Scoring | None = None
         self.last: UpdateRecord | None = None
         if self.leader:
             write_json(folder / CONFIG, self.config.flat())
-            write_json(folder / BASELINE, self.baseline)
+            write_json(folder / BASELINE, flat(self.baseline))
             truncate_rows(folder, self.state.update)
 
     def execute(self, on_update: Callable[[UpdateRecord], None], should_stop: Callable[[], bool]) -> Outcome:
@@ -157,16 +157,16 @@ class _Run:
             updates=c.updates,
             clip=c.clip,
             collective=self.parts.collective,
-            milestones=milestones(c.updates, self.config.evaluation.evaluations),
+            milestones=milestones(c.updates, self.config.scoring.scorings),
             on_update=record,
             on_milestone=self._milestone,
             should_stop=should_stop,
         )
-        if self.state.update == c.updates and not self.metrics:
+        if self.state.update == c.updates and self.scoring is None:
             self._milestone(self.state)  # resumed from the end: tell the result once more
         if self.state.update < c.updates and self.leader:
             self._keep(self.state)  # stopped on the way: nothing that was computed is lost
-        return Outcome(self.metrics, self.final)
+        return Outcome(self.scoring, self.final)
 
     def _gradient(self, update: int) -> Tensor:
         parts, compute = self.parts, GRADIENTS[self.route.gradient]
@@ -189,20 +189,16 @@ class _Run:
         everyone = parts.collective.gather_rows(stored)
         return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
 
-    def _measure_baseline(self) -> dict[str, float]:
-        # before a checkpoint is loaded: these are the base model's weights
-        return self._evaluate()
-
-    def _evaluate(self) -> dict[str, float]:
-        with self._without_dropout() as denoiser:
-            return self.parts.evaluator(denoiser)
+    def _score(self) -> Metrics:
+        with self._without_dropout():
+            return self.parts.evaluator.score()
 
     @contextmanager
-    def _without_dropout(self) -> Iterator[Denoiser]:
+    def _without_dropout(self) -> Iterator[None]:
         denoiser = self.parts.denoiser
         training = denoiser.training
         denoiser.eval()
-        yield denoiser
+        yield
         denoiser.train(training)
 
     def _record(self, record: UpdateRecord) -> None:
@@ -212,36 +208,33 @@ class _Run:
 
     def _milestone(self, state: TrainingState) -> None:
         ended = state.update == self.config.optimization.updates
-        scores = {"raw": self._evaluate()} if state.ema is None or ended else {}
+        scored = {"raw": self._score()} if state.ema is None or ended else {}
         if state.ema is not None:
             with state.ema.applied_to(state.denoiser):
-                scores["ema"] = self._evaluate()
-        relative = {weights: score(found, self.baseline) for weights, found in scores.items()}
+                scored["ema"] = self._score()
+        relative = {weights: relative_score(found, self.baseline) for weights, found in scored.items()}
         better = min(relative, key=relative.__getitem__)
-        self.metrics = {
+        row = {
             "update": state.update,
             "images_seen": state.update * self.config.optimization.batch,
-            **scores[better],
+            **flat(scored[better]),
             "score": relative[better],
             **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
             **({"mmd2": self.last.mmd2, "grad_norm": self.last.grad_norm} if self.last else {}),
         }
-        kept = self._save(state, better, ended) if self.leader else None
+        self.scoring = Scoring(state.update, relative[better], scored[better])
+        kept = self._save(state, better, row, ended) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
         self.final = self.folder / MODEL if ended else None
-        self.report(dict(self.metrics), kept)
+        self.report(row, kept)
 
-    def _save(self, state: TrainingState, weights: str, ended: bool) -> Path:
-        if weights == "ema" and state.ema is not None:
-            with state.ema.applied_to(state.denoiser):
-                self._sheet(state.update)
-                if ended:
-                    self._export(weights)
-        else:
+    def _save(self, state: TrainingState, weights: str, row: Row, ended: bool) -> Path:
+        average = state.ema if weights == "ema" else None
+        with nullcontext() if average is None else average.applied_to(state.denoiser):
             self._sheet(state.update)
             if ended:
-                self._export(weights)
-        append_row(self.folder, self.metrics)
+                self._export(weights, row)
+        append_row(self.folder, row)
         return self._keep(state)
 
     def _keep(self, state: TrainingState) -> Path:
@@ -249,16 +242,16 @@ class _Run:
 
     def _sheet(self, update: int) -> None:
         evaluator = self.parts.evaluator
-        with self._without_dropout() as denoiser:
-            images = evaluator.sample(denoiser, range(min(SHEET_IMAGES, evaluator.images)))
+        with self._without_dropout():
+            images = evaluator.sample(range(min(SHEET_IMAGES, evaluator.images)))
         save_sheet(images, self.folder / f"samples_{update:06d}.png")
 
-    def _export(self, weights: str) -> None:
+    def _export(self, weights: str, row: Row) -> None:
         c = self.config.sampler
         record = {
             "weights": weights,
-            "metrics": self.metrics,
-            "baseline": self.baseline,
+            "metrics": row,
+            "baseline": flat(self.baseline),
             "config": self.config.flat(),
         }
         save_pipeline(

@@ -1,6 +1,6 @@
 """What a run leaves in its folder, and how others read it while the run goes on.
 
-config.json          the leaves of the configuration
+config.json          the configuration
 baseline.json        the base model's scores
 metrics.jsonl        one JSON object a line: `update`, `time` and metrics
 samples_<update>.png sample sheets
@@ -16,8 +16,9 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import write_whole
 from mmd_ddm.finetuning.checkpoint import former_of
 
@@ -26,6 +27,20 @@ BASELINE = "baseline.json"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 CHECKPOINT = "checkpoint"
+Row = dict[str, float]  # a line of metrics.jsonl
+
+
+class Scoring(NamedTuple):
+    """A run as it was scored after an update: `score` is relative to the base model's, see `relative_score`."""
+
+    update: int
+    score: float
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, row: Mapping[str, float]) -> Scoring:
+        """Read a row that has a score."""
+        return cls(int(row["update"]), float(row["score"]), read_metrics(row))
 
 
 def append_row(folder: Path, row: Mapping[str, float]) -> None:
@@ -41,12 +56,12 @@ def truncate_rows(folder: Path, update: int) -> None:
     write_whole(folder / METRICS, "".join(kept))
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write JSON, complete or not at all."""
     write_whole(path, json.dumps(content, indent=1))
 
 
-def read_rows(file: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
+def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:
     """Read the whole lines of a metrics file from a position in bytes.
 
     Args:
@@ -72,7 +87,7 @@ def read_rows(file: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]
     return rows, position
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
     except ValueError:  # half a line, of a run that was killed while it wrote
@@ -80,10 +95,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run's evaluations by update; where a resumed run repeats one, the later counts."""
+def read_scorings(folder: Path) -> list[Scoring]:
+    """Return how a run was scored, by update; where a resumed run repeats an update, the later counts."""
     rows, _ = read_rows(folder / METRICS)
-    by_update = {row["update"]: row for row in rows if "score" in row}
+    by_update = {row["update"]: Scoring.of(row) for row in rows if "score" in row}
     return [by_update[update] for update in sorted(by_update)]
 
 

@@ -14,7 +14,7 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from mmd_ddm.cli import figures
-from mmd_ddm.cli.drawing import NEAREST, PAIRS, SHOWN
+from mmd_ddm.experiment.inference.drawing import NEAREST, PAIRS, SHOWN
 from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain

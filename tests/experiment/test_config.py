@@ -51,7 +51,7 @@ def test_flat_and_back() -> None:
         ("eta", 1.5, "eta is 1.5.*0 to 1"),
         ("variance", "fixed_large", "belongs to sampler ddpm"),
         ("seed", -1, "seed is -1"),
-        ("evaluation_images", 2, "at least 4"),
+        ("score_images", 2, "at least 4"),
     ],
 )
 def test_wrong_values(key: str, value: object, told: str) -> None:
@@ -68,7 +68,7 @@ def test_checks_against_data_set_and_model() -> None:
     with pytest.raises(UserError, match="'inceptoin'"):
         check(Config().replace(features="inceptoin"))
     with pytest.raises(UserError, match="'clop'"):
-        check(Config().replace(evaluation_features="classifier+clop"))
+        check(Config().replace(score_features="classifier+clop"))
     with pytest.raises(UserError, match="steps is 2000; a budget is 1 to 1000"):
         check(Config().replace(steps=2000))
     with pytest.raises(UserError, match="nowhere"):
@@ -77,7 +77,7 @@ def test_checks_against_data_set_and_model() -> None:
 
 def test_trained_space_is_evaluated_first() -> None:
     assert evaluation_spaces(Config().replace(features="contrastive")) == ("contrastive", "classifier")
-    assert evaluation_spaces(Config().replace(evaluation_features="classifier")) == ("classifier",)
+    assert evaluation_spaces(Config().replace(score_features="classifier")) == ("classifier",)
 
 
 def test_presets() -> None:

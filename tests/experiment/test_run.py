@@ -21,7 +21,7 @@ TINY = {
     "updates": 6,
     "batch": 8,
     "evaluations": 2,
-    "evaluation_images": 40,
+    "score_images": 40,
     "reference": "bank",
     "ema": 0.9,
     "clip": 1.0,
@@ -98,7 +98,7 @@ def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
     noise = {"kid_a": -0.001, "kid_a_stderr": 0.002}
     assert score({"kid_a": 0.004}, noise) == pytest.approx(1)
     # an update with a vanishing learning rate leaves the base model: its score is 1
-    config = tiny(updates=1, evaluations=1, learning_rate=1e-12, ema=0.0, evaluation_images=500)
+    config = tiny(updates=1, evaluations=1, learning_rate=1e-12, ema=0.0, score_images=500)
     outcome = run(config, tmp_path / "run", report=lambda m, c: None)
     assert outcome.metrics["score"] == pytest.approx(1, rel=1e-3)
 
@@ -131,14 +131,14 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 SETTINGS = {
     "steps": 4, "schedule": "quadratic", "eta": 0.5, "features": "contrastive", "kernel": "linear",
     "reference": "batch", "image_range": "none", "learning_rate": 3e-5, "batch": 9, "clip": 1e-4, "ema": 0.05,
-    "seed": 1, "dropout": "train", "updates": 2, "evaluation_images": 41, "evaluation_features": "classifier",
+    "seed": 1, "dropout": "train", "updates": 2, "score_images": 41, "score_features": "classifier",
     "evaluations": 2,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_changes_something(name: str, tmp_path: Path) -> None:
-    base = tiny(updates=3, evaluations=1, evaluation_images=8, learning_rate=1e-3)
+    base = tiny(updates=3, evaluations=1, score_images=8, learning_rate=1e-3)
     results = []
     for folder, config in (("base", base), ("changed", base.replace(**{name: SETTINGS[name]}))):
         rows: list[dict[str, float]] = []
@@ -150,8 +150,8 @@ def test_every_setting_changes_something(name: str, tmp_path: Path) -> None:
 def test_sampler_settings_change_something(tmp_path: Path) -> None:
     found = []
     for changes in ({}, {"sampler": "ddpm"}, {"sampler": "ddpm", "variance": "fixed_large"}, {"kernel": "rbf"}):
-        config = tiny(updates=1, evaluations=1, evaluation_images=8, **changes)
+        config = tiny(updates=1, evaluations=1, score_images=8, **changes)
         found.append(run(config, tmp_path / str(len(found)), report=lambda m, c: None).metrics["mmd2"])
-    found.append(run(tiny(updates=1, evaluations=1, evaluation_images=8, kernel="rbf", bandwidth="dim"),
+    found.append(run(tiny(updates=1, evaluations=1, score_images=8, kernel="rbf", bandwidth="dim"),
                      tmp_path / "dim", report=lambda m, c: None).metrics["mmd2"])  # fmt: skip
     assert len(set(found)) == 5

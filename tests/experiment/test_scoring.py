@@ -10,8 +10,8 @@ import pytest
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.evaluation.intervals import seed_interval
-from mmd_ddm.experiment.evaluation_table import table, verdicts
-from mmd_ddm.experiment.scoring import Result, Subject, read_results
+from mmd_ddm.experiment.scoring.table import table, verdicts
+from mmd_ddm.experiment.scoring.score import Result, Subject, read_results
 from mmd_ddm.pretrained.load import SHIPPED
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tune.ablation.comparison import NAMES, Comparison, kind_of, space_of
+from mmd_ddm.evaluation.metrics import WORDS
+from tune.ablation.comparison import Column, Comparison
 
 _SPREAD = 0.06  # of neighbouring points, in columns
 
@@ -18,8 +19,8 @@ def draw_grid(folder: Path, compared: Comparison) -> Path | None:
     from matplotlib.figure import Figure
 
     grid = compared.grid
-    kinds = dict.fromkeys(kind_of(metric) for metric in compared.metrics)
-    lines = [[metric for metric in compared.metrics if kind_of(metric) == kind] for kind in kinds]
+    kinds = dict.fromkeys(column.kind for column in compared.columns)
+    lines = [[column for column in compared.columns if column.kind == kind] for kind in kinds]
     size = (4.8 * len(grid.spaces), 3.1 * len(lines) + 0.2 * len(grid.rows))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -37,11 +38,11 @@ def draw_grid(folder: Path, compared: Comparison) -> Path | None:
     return file
 
 
-def _draw_panel(panel: Any, compared: Comparison, metric: str) -> None:
+def _draw_panel(panel: Any, compared: Comparison, metric: Column) -> None:
     from matplotlib import colormaps
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    grid, colours, bases, space = compared.grid, colormaps["tab10"], 0, space_of(metric)
+    grid, colours, bases, space = compared.grid, colormaps["tab10"], 0, metric.network
     lowest = []
     for number, row in enumerate(grid.rows):
         found = [(x, compared.estimate(metric, number, steps)) for x, steps in enumerate(grid.steps)]
@@ -74,5 +75,5 @@ def _draw_panel(panel: Any, compared: Comparison, metric: str) -> None:
     panel.set_xlabel("network evaluations an image")
     trained = [space in grid.trained(row) for row in grid.rows if row.finetuned]
     role = " (trained on)" if all(trained) else "" if any(trained) else " (held out)"
-    panel.set_title(f"{NAMES[kind_of(metric)]}, {space} features{role}", fontsize=10)
+    panel.set_title(f"{WORDS[metric.kind]}, {space} features{role}", fontsize=10)
     panel.grid(alpha=0.3, linewidth=0.4)

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.metrics import spaces_of
+from mmd_ddm.evaluation.measure import spaces_of
 from mmd_ddm.experiment.build import check, dataset_of
-from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.run_folder import write_json
-from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.experiment.setting import Scalar
 from tune.space.space import settle
 
 GRIDS = "grids"
@@ -27,7 +26,7 @@ class Row:
 
     Args:
         label: What it is called.
-        settings: Leaves in which it differs from the grid's configuration.
+        settings: Settings in which it differs from the grid's configuration.
         finetuned: Whether it is finetuned; otherwise it is the base model as it is.
         paper: How the paper's table names it (columns of paper_tables.csv); empty: not at all.
     """
@@ -55,7 +54,7 @@ class Grid:
     Args:
         name: Of its files.
         title: What it compares.
-        config: Leaves that all rows share, unless a row says otherwise.
+        config: What all rows share, unless a row says otherwise.
         rows: The base model's first.
         steps: Budgets, the columns.
         seeds: Of the runs.
@@ -68,7 +67,7 @@ class Grid:
 
     name: str
     title: str
-    config: dict[str, Any]
+    config: Config
     rows: tuple[Row, ...]
     steps: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -78,27 +77,21 @@ class Grid:
     changes: bool = False
     measures: tuple[str, ...] = ("kid", "fid")
 
-    @cached_property
-    def base(self) -> Config:
-        """The configuration that all rows share."""
-        return Config.from_flat(self.config)
-
     def cells(self) -> Iterator[Cell]:
         """Go through all cells, row by row."""
         for (number, row), steps, seed in itertools.product(enumerate(self.rows), self.steps, self.seeds):
-            yield Cell(number, steps, seed, settle(self.base, row.settings).replace(steps=steps, seed=seed))
+            yield Cell(number, steps, seed, settle(self.config, row.settings).replace(steps=steps, seed=seed))
 
     def trained(self, row: Row) -> tuple[str, ...]:
         """Return the feature spaces of a row's loss; none of the base model's."""
         if not row.finetuned:
             return ()
-        features = str(row.settings.get("features", self.config["features"]))
-        return tuple(name for _, name in parse_features(features))
+        return tuple(settle(self.config, row.settings).objective.spaces)
 
     @cached_property
     def spaces(self) -> tuple[str, ...]:
         """Feature spaces in which all rows are scored: the data set's own, and those of any row's loss."""
-        own = own_spaces(self.base)
+        own = own_spaces(self.config)
         return tuple(dict.fromkeys((*own, *(name for row in self.rows for name in self.trained(row)))))
 
     @property
@@ -113,8 +106,12 @@ class Grid:
 
 def own_spaces(config: Config) -> tuple[str, ...]:
     """Return the feature spaces that stand for the paper's: those asked for, or else the data set's own."""
-    asked = config.evaluation.evaluation_features
-    return dataset_of(config).feature_spaces if asked is None else tuple(asked.split("+"))
+    return config.scoring.spaces or dataset_of(config).feature_spaces
+
+
+def sampler_of(row: Row, config: Config) -> SamplerConfig:
+    """Return how a row samples, but for its budget."""
+    return replace(settle(config, row.settings).sampler, steps=config.sampler.steps)
 
 
 def check_grid(grid: Grid) -> None:
@@ -144,7 +141,7 @@ def save_grid(folder: Path, grid: Grid) -> Grid:
         named for named in (replace(grid, name=name) for name in names) if there.get(named.name, named) == named
     )
     (folder / GRIDS).mkdir(exist_ok=True)
-    write_json(folder / GRIDS / f"{kept.name}.json", asdict(kept))
+    write_json(folder / GRIDS / f"{kept.name}.json", {**asdict(kept), "config": kept.config.flat()})
     return kept
 
 
@@ -161,6 +158,7 @@ def _read_grid(file: Path) -> Grid:
     try:
         content = json.loads(file.read_text())
         content["rows"] = tuple(Row(**row) for row in content["rows"])
+        content["config"] = Config.from_flat(content["config"])
         lists = {name: tuple(content[name]) for name in ("steps", "seeds", "notes", "measures") if name in content}
         return Grid(**{**content, **lists})
     except (ValueError, TypeError, KeyError) as error:

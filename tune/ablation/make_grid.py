@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.metrics import OWN_SPACE
-from mmd_ddm.experiment.config import Config, Scalar, leaves
-from tune.ablation.grid import Grid, Row, own_spaces
+from mmd_ddm.evaluation.measure import OWN_SPACE
+from mmd_ddm.experiment.config import Config, SamplerConfig, settings
+from mmd_ddm.experiment.setting import Scalar
+from tune.ablation.grid import Grid, Row, own_spaces, sampler_of
 from tune.ablation.paper_tables import COMMON, Table
 from tune.space.space import settle, takes_bandwidth
-from tune.study.console import short
+from tune.study.format import short
 
-CHOOSING_IMAGES = 1000  # of a run's own evaluation, which only says whether raw or averaged weights are exported
-CHECKPOINT_EVERY = 60  # updates; a run keeps a checkpoint with each evaluation
+CHOOSING_IMAGES = 1000  # of a run's own scoring, which only says whether raw or averaged weights are exported
+CHECKPOINT_EVERY = 60  # updates; a run keeps a checkpoint each time it is scored
 
-_HOW = ("sampler", "schedule", "eta", "variance")
-
-_NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "evaluation_features", "evaluation_images",
-            "evaluations")  # fmt: skip
+_NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "score_features", "score_images",
+            "scorings")  # fmt: skip
 
 
 def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str) -> Grid:
@@ -96,7 +94,7 @@ def key_grid(
 def _read_key(text: str) -> tuple[str, list[str]]:
     name, equals, written = text.partition("=")
     name, values = name.strip().replace("-", "_"), [value.strip() for value in written.split(",")]
-    known = [leaf.name for leaf in leaves() if leaf.name not in _NO_KEYS]
+    known = [item.name for item in settings() if item.name not in _NO_KEYS]
     if not equals or "" in values:
         raise UserError(f"--grid {text!r} is not key=values; write for example kernel=cubic,rbf")
     if name not in known:
@@ -111,8 +109,8 @@ def _point(values: dict[str, str], config: Config) -> dict[str, Scalar]:
         values.pop("bandwidth", None)
     other = {"ddpm": "eta", "ddim": "variance"}.get(values.get("sampler", ""))
     values.pop(other or "", None)
-    leaf = settle(config, values).flat()
-    return {name: leaf[name] for name in values}
+    settled = settle(config, values).flat()
+    return {name: settled[name] for name in values}
 
 
 def _grid(
@@ -123,13 +121,29 @@ def _grid(
     steps: Sequence[int],
     seeds: int,
     images: int,
-    **more: Any,
+    *,
+    table: str | None = None,
+    notes: tuple[str, ...] = (),
+    changes: bool = False,
+    measures: tuple[str, ...] = ("kid", "fid"),
 ) -> Grid:
     updates = config.optimization.updates
-    shared = config.replace(evaluations=-(-updates // CHECKPOINT_EVERY), evaluation_images=min(CHOOSING_IMAGES, images))
+    shared = config.replace(scorings=-(-updates // CHECKPOINT_EVERY), score_images=min(CHOOSING_IMAGES, images))
     base = [*(row for row in rows if not row.finetuned), *_base_rows(rows, config)]
     finetuned = [row for row in rows if row.finetuned]
-    grid = Grid(name, title, shared.flat(), (*base, *finetuned), tuple(steps), tuple(range(seeds)), images, **more)
+    grid = Grid(
+        name,
+        title,
+        shared,
+        (*base, *finetuned),
+        tuple(steps),
+        tuple(range(seeds)),
+        images,
+        table,
+        notes,
+        changes,
+        measures,
+    )
     for _ in grid.cells():
         pass  # a value that a setting does not allow is said here
     return grid
@@ -137,25 +151,21 @@ def _grid(
 
 def _base_rows(rows: Sequence[Row], config: Config) -> list[Row]:
     """The base model on each row's timesteps and with its sampler, where it is not among the rows already."""
-    there = [_how(row, config) for row in rows if not row.finetuned]
+    there = [sampler_of(row, config) for row in rows if not row.finetuned]
     found = []
     for row in rows:
-        how = _how(row, config)
+        how = sampler_of(row, config)
         if how not in there:
             there.append(how)
-            paper = {"method": str(how["sampler"]).upper()} if how["schedule"] == "linear" and not how["eta"] else {}
-            found.append(Row(f"base model ({_how_text(how)})", how, False, paper))
+            paper = {"method": how.sampler.upper()} if how.schedule == "linear" and not how.eta else {}
+            values = {name: value for name, value in vars(how).items() if name != "steps"}
+            found.append(Row(f"base model ({_how_text(how)})", values, False, paper))
     return found
 
 
-def _how(row: Row, config: Config) -> dict[str, Scalar]:
-    leaf = settle(config, row.settings).flat()
-    return {name: leaf[name] for name in _HOW}
-
-
-def _how_text(how: Mapping[str, Scalar]) -> str:
-    words = [str(how["sampler"]).upper()]
-    words += [str(how["schedule"])] if how["schedule"] != "linear" else []
-    words += [f"eta {how['eta']:g}"] if how["eta"] else []
-    words += [f"variance {how['variance']}"] if how["variance"] != "model" else []
+def _how_text(how: SamplerConfig) -> str:
+    words = [how.sampler.upper()]
+    words += [how.schedule] if how.schedule != "linear" else []
+    words += [f"eta {how.eta:g}"] if how.eta else []
+    words += [f"variance {how.variance}"] if how.variance != "model" else []
     return ", ".join(words)

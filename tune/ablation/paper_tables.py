@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from mmd_ddm.experiment.config import Scalar
+from mmd_ddm.experiment.setting import Scalar
 
 NUMBERS = Path(__file__).with_name("paper_tables.csv")
 DATASETS = {"cifar10": "CIFAR-10", "celeba": "CelebA", "imagenet64": "ImageNet-64", "lsun_church": "LSUN-Church"}

@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from tune.ablation.comparison import NAMES, PAPER_METRICS, Comparison, kind_of, space_of
+from tune.ablation.comparison import PAPER_METRICS, Column, Comparison
 from tune.ablation.paper_tables import Number, not_run, numbers_of
 from tune.scoring.estimate import BEST, TIE, Estimate
-from tune.study.console import plus_minus
+from tune.study.format import plus_minus
 
 _MARK = {BEST: "**{}**", TIE: "{} ≈"}
 _COLUMNS = ("row", "steps", "metric", "space", "role", "mean", "spread", "spread_is", "seeds", "images", "verdict",
@@ -21,11 +21,12 @@ def caption(compared: Comparison) -> str:
     grid = compared.grid
     c = grid.config
     varied = {name for row in grid.rows for name in row.settings}
-    words = {"updates": f"{c['updates']} updates", "batch": f"batch {c['batch']}",
-             "learning_rate": f"learning rate {c['learning_rate']:g}"}  # fmt: skip
+    o = c.optimization
+    words = {"updates": f"{o.updates} updates", "batch": f"batch {o.batch}",
+             "learning_rate": f"learning rate {o.learning_rate:g}"}  # fmt: skip
     shared = ", ".join(text for name, text in words.items() if name not in varied)
     seeds = "one seed" if len(grid.seeds) == 1 else f"{len(grid.seeds)} seeds"
-    how = f"Data set {c['dataset']}; {shared}{', ' if shared else ''}{seeds}"
+    how = f"Data set {c.dataset}; {shared}{', ' if shared else ''}{seeds}"
     fresh = (
         f"Scores are of {grid.images} images of each exported model, from noise that no model was trained or chosen "
         "by, the same for all rows of a seed."
@@ -58,7 +59,7 @@ def headline(compared: Comparison) -> list[str]:
     found = []
     for space in compared.grid.spaces:
         for steps in compared.grid.steps:
-            said = list(zip(compared.grid.rows, compared.verdicts(f"kid_{space}", steps), strict=True))
+            said = list(zip(compared.grid.rows, compared.verdicts(Column("kid", space), steps), strict=True))
             best = [row.label for row, verdict in said if verdict == BEST]
             tied = [row.label for row, verdict in said if verdict == TIE]
             if best:
@@ -77,7 +78,7 @@ def write_markdown(folder: Path, compared: Comparison) -> Path:
         _legend(compared),
         f"![{grid.title}]({grid.name}.png)",
     ]
-    parts += [_table(compared, metric) for metric in compared.metrics]
+    parts += [_table(compared, column) for column in compared.columns]
     if grid.changes:
         parts += [_changes(compared)]
     parts += [*_gaps(compared), *_not_run(compared), _settings(compared)]
@@ -86,11 +87,9 @@ def write_markdown(folder: Path, compared: Comparison) -> Path:
     return file
 
 
-def _heading(compared: Comparison, metric: str) -> str:
-    space, name = space_of(metric), NAMES[kind_of(metric)]
-    trained = [space in compared.grid.trained(row) for row in compared.grid.rows if row.finetuned]
-    role = ", trained on" if all(trained) else "" if any(trained) else ", held out"
-    return f"## {name}{f' in {space} features' if metric.endswith(space) else ''}{role}"
+def _heading(compared: Comparison, column: Column) -> str:
+    role = compared.role(column)
+    return f"## {column.title}{f', {role}' if role else ''}"
 
 
 def _lines(compared: Comparison, cells: list[list[str]]) -> list[str]:
@@ -100,19 +99,19 @@ def _lines(compared: Comparison, cells: list[list[str]]) -> list[str]:
     return [head, "|---" + "|--:" * len(steps) + "|", *(f"| {row.label} | {' | '.join(line)} |" for row, line in rows)]
 
 
-def _table(compared: Comparison, metric: str) -> str:
-    grid, space = compared.grid, space_of(metric)
-    said = {steps: compared.verdicts(metric, steps) for steps in grid.steps}
+def _table(compared: Comparison, column: Column) -> str:
+    grid, space = compared.grid, column.network
+    said = {steps: compared.verdicts(column, steps) for steps in grid.steps}
     cells = []
     for number, row in enumerate(grid.rows):
         dagger = " †" if space in grid.trained(row) else ""
         line = []
         for steps in grid.steps:
-            estimate, paper = compared.estimate(metric, number, steps), compared.paper(metric, number, steps)
+            estimate, paper = compared.estimate(column, number, steps), compared.paper(column, number, steps)
             text = _cell(compared, estimate, (number, steps), said[steps][number], dagger)
             line.append(f"{text} (paper {paper})" if paper else text)
         cells.append(line)
-    return "\n".join([_heading(compared, metric), "", *_lines(compared, cells)])
+    return "\n".join([_heading(compared, column), "", *_lines(compared, cells)])
 
 
 def _cell(compared: Comparison, estimate: Estimate | None, place: tuple[int, int], verdict: str, dagger: str) -> str:
@@ -126,23 +125,23 @@ def _cell(compared: Comparison, estimate: Estimate | None, place: tuple[int, int
 def _changes(compared: Comparison) -> str:
     """Changes of FID against the base model, as the paper's Table V has them."""
     parts = ["## Change of FID against the base model"]
-    for metric in compared.metrics:
-        if metric.startswith("fid_"):
+    for column in compared.columns:
+        if column.kind == "fid":
             cells = [
-                [_change(compared, metric, number, steps) for steps in compared.grid.steps]
+                [_change(compared, column, number, steps) for steps in compared.grid.steps]
                 for number in range(len(compared.grid.rows))
             ]
-            parts.append("\n".join([f"In {metric[4:]} features:", "", *_lines(compared, cells)]))
+            parts.append("\n".join([f"In {column.space} features:", "", *_lines(compared, cells)]))
     return "\n\n".join(parts)
 
 
-def _change(compared: Comparison, metric: str, row: int, steps: int) -> str:
+def _change(compared: Comparison, column: Column, row: int, steps: int) -> str:
     if not compared.grid.rows[row].finetuned:
         return ""
     base = compared.base_row(row)
-    one = compared.estimate(metric, row, steps)
-    other = None if base is None else compared.estimate(metric, base, steps)
-    paper = [compared.paper(metric, place, steps) for place in (row, base) if place is not None]
+    one = compared.estimate(column, row, steps)
+    other = None if base is None else compared.estimate(column, base, steps)
+    paper = [compared.paper(column, place, steps) for place in (row, base) if place is not None]
     text = "–" if one is None or other is None else f"{_percent(one.mean, other.mean)}"
     numbers = [float(value) for value in paper if value is not None]
     return f"{text} (paper {_percent(*numbers)})" if len(numbers) == 2 else text
@@ -162,9 +161,9 @@ def _gaps(compared: Comparison) -> list[str]:
 
 
 def _left_out(compared: Comparison) -> list[Number]:
-    numbers = numbers_of(compared.grid.table, str(compared.grid.config["dataset"]))
+    numbers = numbers_of(compared.grid.table, compared.grid.config.dataset)
     numbers = tuple(number for number in numbers if not number.metric.endswith("change_pct"))
-    measured = [PAPER_METRICS[metric] for metric in compared.metrics if metric in PAPER_METRICS]
+    measured = [PAPER_METRICS[column] for column in compared.columns if column in PAPER_METRICS]
     return not_run(numbers, [row.paper for row in compared.grid.rows], measured)
 
 
@@ -173,8 +172,8 @@ def _not_run(compared: Comparison) -> list[str]:
     grid, left = compared.grid, _left_out(compared)
     if grid.table is None:
         return []
-    if not numbers_of(grid.table, str(grid.config["dataset"])):
-        return [f"The paper's Table {grid.table} is not on {grid.config['dataset']}; its numbers are left out."]
+    if not numbers_of(grid.table, grid.config.dataset):
+        return [f"The paper's Table {grid.table} is not on {grid.config.dataset}; its numbers are left out."]
     images = "" if grid.images == 50_000 else " FID grows as its number of images falls: the paper's are from 50000."
     words = [f"Numbers of the paper are those printed there, Table {grid.table} (arXiv 2301.07969).{images}"]
     if left:
@@ -191,7 +190,7 @@ def _not_run(compared: Comparison) -> list[str]:
 def _settings(compared: Comparison) -> str:
     grid = compared.grid
     varied = {"steps", "seed", *(name for row in grid.rows if row.finetuned for name in row.settings)}
-    shared = {name: value for name, value in grid.config.items() if name not in varied}
+    shared = {name: value for name, value in grid.config.flat().items() if name not in varied}
     lines = [f"| {name} | {'none' if value is None else value} |" for name, value in shared.items()]
     return "\n".join(["## What all rows share", "", "| setting | value |", "|---|---|", *lines])
 
@@ -212,16 +211,16 @@ def write_csv(folder: Path, compared: Comparison) -> Path:
 
 def _records(compared: Comparison) -> Iterator[dict[str, object]]:
     grid = compared.grid
-    for metric in compared.metrics:
-        kind, space = kind_of(metric), space_of(metric)
+    for column in compared.columns:
+        kind, space = column.kind, column.network
         for steps in grid.steps:
-            said = compared.verdicts(metric, steps)
+            said = compared.verdicts(column, steps)
             for number, row in enumerate(grid.rows):
-                estimate = compared.estimate(metric, number, steps)
+                estimate = compared.estimate(column, number, steps)
                 role = "base model" if not row.finetuned else "trained" if space in grid.trained(row) else "held out"
                 record = {"row": row.label, "steps": steps, "metric": kind, "space": space, "role": role,
                           "images": grid.images, "verdict": said[number],
-                          "paper": compared.paper(metric, number, steps) or "",
+                          "paper": compared.paper(column, number, steps) or "",
                           "status": "; ".join(compared.gaps.get((number, steps), ())) or "complete"}  # fmt: skip
                 if estimate is not None:
                     record |= {"mean": f"{estimate.mean:.6g}", "seeds": len(estimate.values)}

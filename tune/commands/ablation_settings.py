@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
@@ -14,14 +13,14 @@ from tune.ablation.grid import Grid, check_grid
 from tune.ablation.make_grid import key_grid, table_grid
 from tune.ablation.paper_tables import DATASETS, TABLES
 from tune.options import machines
-from tune.study.folder import ABLATION, FINAL_IMAGES, Settings
+from tune.study.settings import FINAL_IMAGES, AblationSettings
 
 QUICK = "digits"  # the data set on which tables V to VIII end within ten minutes
 SEEDS = {QUICK: 3}
 PAPER_IMAGES = 50_000  # Section IV-A
 
 
-def plan(options: argparse.Namespace) -> tuple[Settings, Grid]:
+def plan(options: argparse.Namespace) -> tuple[AblationSettings, Grid]:
     """Return what a new grid asks for.
 
     Raises:
@@ -30,36 +29,25 @@ def plan(options: argparse.Namespace) -> tuple[Settings, Grid]:
     name = options.dataset or OWN
     which = options.preset or ("best" if name == QUICK else "paper")
     config = _config(options, which, name)
-    images = options.images or (PAPER_IMAGES if name in DATASETS else FINAL_IMAGES)
+    images = options.final_images or (PAPER_IMAGES if name in DATASETS else FINAL_IMAGES)
     if images < 4:
-        raise UserError(f"--images is {images}; KID and FID need at least 4")
-    how: dict[str, Any] = {"seeds": options.seeds or SEEDS.get(name, 1), "images": images, "preset": which}
+        raise UserError(f"--final-images is {images}; KID and FID need at least 4")
+    seeds = options.seeds or SEEDS.get(name, 1)
     if options.table is not None:
         table = TABLES[options.table]
         usual = table.quick if name == QUICK and table.quick else table.steps
-        grid = table_grid(table, config, steps=options.steps or usual, **how)
+        steps = options.steps or usual
+        grid = table_grid(table, config, steps=steps, seeds=seeds, images=images, preset=which)
     else:
         if options.steps and any(text.partition("=")[0].strip() == "steps" for text in options.grid):
             raise UserError("the budgets are named twice; leave out --steps, or steps= in --grid")
-        grid = key_grid(options.grid, config, steps=options.steps or (config.sampler.steps,), **how)
+        steps = options.steps or (config.sampler.steps,)
+        grid = key_grid(options.grid, config, steps=steps, seeds=seeds, images=images, preset=which)
     check_grid(grid)
-    workers, gpus, cpus = machines(options)
-    settings = Settings(
-        config=grid.config,
-        first=grid.config,
-        space={},
-        trials=sum(grid.rows[cell.row].finetuned for cell in grid.cells()),
-        workers=workers,
-        gpus=gpus,
-        cpus=cpus,
-        seed=0,
-        final_images=images,
-        kind=ABLATION,
-    )
-    return settings, grid
+    return AblationSettings(grid.config, machines(options)), grid
 
 
 def _config(options: argparse.Namespace, which: str, name: str) -> Config:
-    config = preset(which, name, options.data, options.resolution, options.evaluation_features)
+    config = preset(which, name, options.data, options.resolution, options.score_features)
     given = {"updates": options.updates, "base_model": options.base_model and resolve(options.base_model)}
     return config.replace(**{name: value for name, value in given.items() if value is not None})

@@ -11,11 +11,10 @@ from typing import Any
 from mmd_ddm.data.catalogue import is_prepared
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import base_model, dataset_of, evaluation_spaces
+from mmd_ddm.experiment.build import base_model, dataset_of, scored_spaces
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.files import cache_home
-from tune.study.folder import Settings
+from tune.study.settings import SearchSettings
 
 _DIMS = {"inception": 2048, "inception_spatial": 2023, "inception_logits": 1008, "clip": 512, "dinov2": 768}
 
@@ -35,7 +34,7 @@ class Line:
     missing: str = ""
 
 
-def offline_check(settings: Settings) -> str:
+def offline_check(settings: SearchSettings) -> str:
     """Return the text of the check.
 
     Args:
@@ -49,12 +48,12 @@ def offline_check(settings: Settings) -> str:
     return "\n".join([*text, *ending])
 
 
-def _lines(settings: Settings) -> Iterator[Line]:
-    config = Config.from_flat(settings.config)
+def _lines(settings: SearchSettings) -> Iterator[Line]:
+    config = settings.config
     known = dataset_of(config)
     yield from _images(known)
     yield from _model(config, known)
-    for name in evaluation_spaces(config):
+    for name in scored_spaces(config):
         yield _features(name, config)
     yield from _work(settings, config)
     yield from _memory(settings, config)
@@ -111,10 +110,10 @@ def _features(name: str, config: Config) -> Line:
     return Line("features", told, f"weights of {told}")
 
 
-def _work(settings: Settings, config: Config) -> Iterator[Line]:
-    from mmd_ddm.experiment.cost import evaluations
+def _work(settings: SearchSettings, config: Config) -> Iterator[Line]:
+    from mmd_ddm.experiment.cost import network_evaluations
 
-    o, steps, found = config.optimization, config.sampler.steps, evaluations(config)
+    o, steps, found = config.optimization, config.sampler.steps, network_evaluations(config)
     yield Line(
         "trial",
         f"{o.updates} updates of {o.batch} images with {steps} steps: {found.finetuning:,} network evaluations with "
@@ -123,15 +122,15 @@ def _work(settings: Settings, config: Config) -> Iterator[Line]:
     yield Line("study", f"{settings.trials} trials, bad ones stopped early, and the winner's final scores")
 
 
-def _memory(settings: Settings, config: Config) -> Iterator[Line]:
-    from mmd_ddm.experiment.cost import memory
+def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
+    from mmd_ddm.experiment.cost import memory_estimate
 
     unet = _unet(config)
     if unet is None:
         yield Line("memory", "not known before the base model is there")
         return
-    workers = max(1, settings.workers)
-    found = memory(config, unet, workers)
+    workers = max(1, settings.machines.workers)
+    found = memory_estimate(config, unet, workers)
     share, steps = -(-config.optimization.batch // workers), config.sampler.steps
     yield Line("memory", f"on each of {workers} workers:" if workers > 1 else "of the one worker:")
     yield Line("", f"{_bytes(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
@@ -150,7 +149,7 @@ def _bank(config: Config, workers: int) -> Iterator[Line]:
     known = dataset_of(config)
     rows = known.size * (1 + known.mirrored)
     size = 2 if config.objective.bank_dtype == "float16" else 4
-    for _, name in parse_features(config.objective.features):
+    for name in config.objective.spaces:
         if name in _DIMS:
             total = rows * _DIMS[name] * size
             yield Line("", f"{_bytes(total / workers)} for {rows:,} real features in {name}, on disk {_bytes(total)}")

@@ -1,44 +1,50 @@
-"""The driving process of a study: Ray, Optuna, early stopping and MLflow put together."""
+"""The course of a search: trials proposed by Optuna, bad ones stopped early, finalists scored, the report."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
+import optuna
 from optuna.trial import TrialState
 
-from mmd_ddm.experiment.config import Config, Scalar
-from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
-from mmd_ddm.experiment.tracking.store import first_line, ui_command
-from mmd_ddm.experiment.tracking.tracker import TrackedRun, Tracker
+from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.experiment.tracking.description import describe_search
+from mmd_ddm.experiment.tracking.registry import Candidate
+from tune.commands.session import Session, elapsed, session
 from tune.report.leaderboard import write_table
-from tune.report.summary import OPTUNA_FILE
 from tune.report.write import ARTIFACTS, PAGE, write_report
-from tune.scoring.final_scores import read_scores
+from tune.scoring.final_scores import read_final_scores
 from tune.scoring.finalists import final_metrics, find_winner, score_finalists
-from tune.space.parse import parse_space
-from tune.space.space import Space, searches_budgets, settle
-from tune.study.console import Screen
-from tune.study.folder import COMPLETED, FAILED, RUNNING, STOPPED, Settings, Study, TrialRecord
+from tune.space.space import settle
+from tune.study.folder import Outcome, Study, Trial
+from tune.study.settings import SearchSettings
 from tune.trials.asha import Halving
-from tune.trials.callback import Recorder, close_trial, failure_reason, follow_trial
-from tune.trials.optuna_searcher import StudySearcher, open_optuna
-from tune.trials.trial import run_trial
-from tune.trials.tuner import fitting, needed, run_trials
+from tune.trials.callback import failure_reason
+from tune.trials.optuna_searcher import OPTUNA_FILE, StudySearcher, open_optuna
+from tune.trials.tuner import fitting, run_search_trials
 
-_ENDED = {TrialState.COMPLETE: COMPLETED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}
-_log = logging.getLogger(__name__)
+COMMAND = "python tune/search.py"
+_ENDED = {
+    TrialState.COMPLETE: Outcome.COMPLETED,
+    TrialState.PRUNED: Outcome.STOPPED,
+    TrialState.FAIL: Outcome.FAILED,
+}
 
 
-def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: int | None = None, started: float) -> int:
-    """Run a study to its end, from wherever it is.
+def run_search(
+    settings: SearchSettings,
+    open_study: Callable[[], Study[SearchSettings]],
+    *,
+    concurrent: int | None = None,
+    started: float,
+) -> int:
+    """Run a search to its end, from wherever it is.
 
     Args:
         settings: What was asked for.
         open_study: Makes or opens its folder, once Ray and MLflow have answered.
-        concurrent: Trials at once; None: see `_concurrent`.
+        concurrent: Trials at once; None: as many as fit, up to a third of all.
         started: When the command began (time.monotonic).
 
     Returns:
@@ -47,129 +53,88 @@ def drive(settings: Settings, open_study: Callable[[], Study], *, concurrent: in
     Raises:
         UserError: Ray or MLflow don't answer, or the machines don't suffice.
     """
-    import ray
-
-    tracker = Tracker(f"mmd-ddm {settings.config['dataset']}")  # connects while Ray starts
-    screen = Screen(settings.trials * settings.updates, started, _name)
-    try:
-        start_ray(workers=settings.workers)
-        check_resources(needed(settings))
-        tracker.check()
-        study = open_study()
-        at_once = concurrent or _concurrent(settings)
-        screen.say(f"study {study.folder}: {settings.trials} trials, {at_once} at once; Ray and MLflow are ready")
-        parent = _follow_study(tracker, study)
-        with screen:
-            _tune(study, tracker, parent, screen, at_once)
-            _score(study, screen)
-        searched = time.monotonic()
-    finally:
-        ray.shutdown()
-    return _conclude(study, tracker, parent, screen, searched)
+    with session(settings, open_study, command=COMMAND, started=started, describe=_describe, name=_name) as current:
+        # a trial learns only from those that ended before it began
+        at_once = concurrent or min(fitting(settings.machines), max(2, settings.trials // 3))
+        current.console.say(
+            f"study {current.study.folder}: {settings.trials} trials, {at_once} at once; Ray and MLflow are ready"
+        )
+        with current.console.progress(settings.trials * settings.updates):
+            _tune(current, at_once)
+            _score(current)
+    return _conclude(current)
 
 
-def _name(trial: TrialRecord) -> str:
+def _name(trial: Trial) -> str:
     return f"trial {trial.number:03d}{' (preset paper)' if trial.number == 0 else ''}"
 
 
-def _concurrent(settings: Settings) -> int:
-    """As many trials as fit, up to a third of all: a trial learns only from those that ended before it began."""
-    return min(fitting(settings), max(2, settings.trials // 3))
+def _describe(study: Study[SearchSettings]) -> tuple[str, dict[str, Scalar | str]]:
+    space = study.settings.space
+    written = {f"space.{name}": str(text) for name, text in space.as_text().items()}
+    return describe_search(study.name, study.settings.config, space.dimensions), dict(written)
 
 
-def _tune(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, concurrent: int) -> None:
-    settings = study.settings
-    optuna_study = open_optuna(study.folder / OPTUNA_FILE, searches_budgets(settings.space))
-    former = _reconcile(study, optuna_study, tracker, parent)
-    left = settings.trials - len(former)
-    if left <= 0:
+def _tune(current: Session[SearchSettings], concurrent: int) -> None:
+    study, settings = current.study, current.study.settings
+    optuna_study = open_optuna(study.folder / OPTUNA_FILE, settings.space.searches_budgets)
+    former = _reconcile(current, optuna_study)
+    if len(former) >= settings.trials:
         return
-    space = parse_space(settings.space, Config.from_flat(settings.config))
+
+    def begin(number: int, point: Mapping[str, Scalar]) -> int:
+        config = settle(settings.first if number == 0 else settings.config, point)
+        study.begin_trial(number, config, point)
+        return config.sampler.steps
+
     searcher = StudySearcher(
         optuna_study,
-        space,
-        first={name: settings.first[name] for name in space.dimensions},
-        second={name: settings.config[name] for name in space.dimensions},
+        settings.space,
+        first=settings.first.flat(),
+        second=settings.config.flat(),
         trials=settings.trials,
         updates=settings.updates,
         seed=settings.seed,
-        on_suggest=lambda number, point: _begin(study, space, number, point),
+        begin=begin,
     )
-    run_trials(
-        run_trial,
-        study,
-        Recorder(study, tracker, parent, screen),
-        concurrent,
-        search_alg=searcher,
-        scheduler=Halving(settings.updates, int(settings.config["evaluations"]), former),
-        num_samples=left,
-    )
+    stopping = Halving(settings.updates, settings.config.scoring.scorings, former)
+    run_search_trials(study, current.recorder, concurrent, searcher, stopping, settings.trials - len(former))
 
 
-def _begin(study: Study, space: Space, number: int, point: dict[str, Scalar]) -> None:
-    leaves = study.settings.first if number == 0 else study.settings.config
-    study.begin_trial(number, settle(Config.from_flat(leaves), point), point)
-
-
-def _reconcile(study: Study, optuna_study: Any, tracker: Tracker, parent: TrackedRun) -> list[TrialRecord]:
+def _reconcile(current: Session[SearchSettings], optuna_study: optuna.Study) -> list[Trial]:
     """Return the trials that ended under an earlier driver; finish writing down what it had no time for."""
+    study = current.study
     ended = {t.number: _ENDED[t.state] for t in optuna_study.get_trials(deepcopy=False) if t.state in _ENDED}
     for number, outcome in ended.items():
-        if study.trial(number).outcome == RUNNING:
-            reason = failure_reason(study, number) if outcome == FAILED else ""
-            study.end_trial(number, outcome, reason, 0.0)
-        close_trial(follow_trial(tracker, study, number, parent), study, number)
+        if study.trial(number).outcome is Outcome.RUNNING:
+            study.end_trial(number, outcome, failure_reason(study, number) if outcome is Outcome.FAILED else "")
+        current.recorder.close(number)
     return [study.trial(number) for number in sorted(ended)]
 
 
-def _follow_study(tracker: Tracker, study: Study) -> TrackedRun:
-    tags = {"study": study.name, "dataset": str(study.settings.config["dataset"])}
-    params = {**study.settings.config, **{f"space.{name}": text for name, text in study.settings.space.items()}}
-    return tracker.follow(study.folder, name=study.name, params=params, tags=tags)
-
-
-def _score(study: Study, screen: Screen) -> None:
+def _score(current: Session[SearchSettings]) -> None:
     """Measure the final scores once all trials have ended; without them the study still has its report."""
-    if find_winner(study) is None or any(trial.outcome == RUNNING for trial in study.trials()):
+    study = current.study
+    if find_winner(study) is None or any(trial.outcome is Outcome.RUNNING for trial in study.trials()):
         return
-    try:
-        score_finalists(study, screen.say)
-    except (Exception, KeyboardInterrupt) as error:  # of Ray, of the network, of the disk: the trials stand
-        reason = first_line(error)
-        _log.warning("The final scores were not measured (%s); --resume %s measures them", reason, study.folder)
+    current.attempt_scores(lambda: score_finalists(study, current.console.say))
 
 
-def _conclude(study: Study, tracker: Tracker, parent: TrackedRun, screen: Screen, searched: float) -> int:
+def _conclude(current: Session[SearchSettings]) -> int:
+    began, study, console = time.monotonic(), current.study, current.console
     said = write_report(study)
-    trials = study.trials()
-    best = find_winner(study)
-    unfinished = [trial for trial in trials if trial.outcome == RUNNING]
+    trials, best = study.trials(), find_winner(study)
     tags = {} if best is None else {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}"}
-    if said:
-        tags["mlflow.note.content"] = "\n\n".join(said)  # shown on the run's page
-    status = "KILLED" if unfinished else "FINISHED" if best is not None else "FAILED"
-    metrics = final_metrics(read_scores(study), best)
-    parent.close(status, tags, [(study.folder / name, "") for name in ARTIFACTS], metrics)
     if best is not None:
-        of = {"study": study.name, "trial": str(best.number)}
-        tracker.register(best.folder, study.trial_config(best.number), best.curve[-1], of)
-    unsent = tracker.close()
-    write_table(screen.console, trials)
-    screen.say(f"report and records took {time.monotonic() - searched:.0f} s")
-    if unsent:
-        _log.warning(
-            "MLflow did not take the records of %d runs; python tune/search.py --resume %s sends them",
-            len(unsent),
-            study.folder,
-        )
-    if unfinished:
-        screen.say(f"{len(unfinished)} trials are unfinished; continue with --resume {study.folder}")
-    screen.say(f"report: {study.folder / PAGE}")
-    if best is None:
-        screen.say("no trial was completed")
-        return 1
-    for line in said:
-        screen.say(line.replace("*", "").strip())
-    screen.say(f"best model: {study.folder / 'best'} (trial {best.number:03d}, score {best.score:.4g})")
-    screen.say(f"compare the trials: {ui_command()}")
-    return 0
+        words = {"study": study.name, "trial": str(best.number)}
+        current.tracker.register(best.folder, Candidate(best.config, best.curve[-1], words))
+    artifacts = [study.folder / name for name in ARTIFACTS]
+    complete = current.finish(trials, "\n\n".join(said), artifacts, final_metrics(read_final_scores(study), best), tags)
+    write_table(console.console, trials)
+    console.say(f"report and records took {elapsed(began)}")
+    console.say(f"report: {study.folder / PAGE}")
+    if best is not None:
+        for line in said:
+            console.say(line)
+        console.say(f"best model: {study.folder / 'best'} (trial {best.number:03d}, score {best.score:.4g})")
+    return current.farewell(complete, "trial")

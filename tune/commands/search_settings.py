@@ -7,41 +7,40 @@ from itertools import product
 
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from tune.options import machines
+from tune.space.dimension import Choice
 from tune.space.parse import read_space
-from tune.space.space import Choice, Space, default_space
-from tune.study.folder import FINAL_IMAGES, Settings
+from tune.space.space import Space, default_space
+from tune.study.settings import FINAL_IMAGES, SearchSettings
 
 TRIALS = 8
 
 
-def plan(options: argparse.Namespace) -> Settings:
+def plan(options: argparse.Namespace) -> SearchSettings:
     """Return the settings of a new study.
 
     Raises:
         UserError: A name, value or range is wrong; says which and what is allowed.
     """
-    images = (options.dataset or OWN, options.data, options.resolution, options.evaluation_features)
+    images = (options.dataset or OWN, options.data, options.resolution, options.score_features)
     best = _changed(preset("best", *images), options)
     paper = _changed(preset("paper", *images), options).replace(updates=best.optimization.updates)
     _check(best, offline=options.offline_check)
     space = read_space(default_space(best), options.space or (), best)
     for steps, schedule in product(_ends(space, "steps", best), _ends(space, "schedule", best)):
         _check(best.replace(steps=steps, schedule=schedule), offline=options.offline_check)
-    workers, gpus, cpus = machines(options)
-    return Settings(
-        config=dict(best.flat()),
-        first=dict(paper.flat()),
-        space=space.as_text(),
+    return SearchSettings(
+        config=best,
+        first=paper,
+        space=space,
         trials=options.trials or TRIALS,
-        workers=workers,
-        gpus=gpus,
-        cpus=cpus,
         seed=options.seed or 0,
         final_images=options.final_images or FINAL_IMAGES,
+        machines=machines(options),
     )
 
 
@@ -59,23 +58,23 @@ def _changed(config: Config, options: argparse.Namespace) -> Config:
         "updates": options.updates,
         "base_model": options.base_model and resolve(options.base_model),
         "seed": options.seed,
-        "evaluations": options.evaluations,
-        "evaluation_images": options.images,
+        "scorings": options.scorings,
+        "score_images": options.score_images,
     }
     changed = config.replace(**{name: value for name, value in given.items() if value is not None})
-    updates, evaluations = changed.optimization.updates, changed.evaluation.evaluations
-    return changed.replace(evaluations=min(updates, evaluations)) if options.evaluations is None else changed
+    updates, scorings = changed.optimization.updates, changed.scoring.scorings
+    return changed.replace(scorings=min(updates, scorings)) if options.scorings is None else changed
 
 
 def _check(config: Config, *, offline: bool) -> None:
-    from mmd_ddm.experiment.build import check, evaluation_spaces
+    from mmd_ddm.experiment.build import check, scored_spaces
 
-    if config.evaluation.evaluations > config.optimization.updates:
+    if config.scoring.scorings > config.optimization.updates:
         raise UserError(
-            f"evaluations is {config.evaluation.evaluations}; a trial of {config.optimization.updates} updates can't "
-            "be evaluated more often than it is updated"
+            f"scorings is {config.scoring.scorings}; a trial of {config.optimization.updates} updates can't be scored "
+            "more often than it is updated"
         )
     if offline:  # a base model that is not there is what the check is to tell
-        evaluation_spaces(config)
+        scored_spaces(config)
     else:
         check(config)

@@ -7,20 +7,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tune.report.leaderboard import metric_names
-from tune.scoring.final_scores import BASE, Row, Subject
+from mmd_ddm.evaluation.metrics import Metric, Metrics, kids
+from mmd_ddm.experiment.scoring.scored_model import Scored
+from tune.report.leaderboard import metric_columns
+from tune.scoring.final_scores import plain_base
 from tune.scoring.ranking import ranked
-from tune.study.console import point_text
-from tune.study.folder import COMPLETED, Study, TrialRecord
+from tune.study.folder import Outcome, Study, Trial
+from tune.study.format import point_text
+from tune.study.settings import SearchSettings
 
 CURVES = "curves.png"
-SAMPLING = ("sampler", "steps", "schedule", "eta", "variance")
 LONGEST = 116  # characters of a trial's line in the legend
 DASHES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 2, 1, 2)))
 
 
 def draw_curves(
-    study: Study, trials: Sequence[TrialRecord], baseline: Mapping[str, float], rows: Sequence[Row]
+    study: Study[SearchSettings], trials: Sequence[Trial], baseline: Metrics, rows: Sequence[Scored]
 ) -> Path | None:
     """Draw KID over updates, and the base model's KIDs as levels; None without evaluations.
 
@@ -30,21 +32,20 @@ def draw_curves(
         baseline: The base model's scores on the noise of the trials, where the lines start.
         rows: The final scores, for the base model's levels at larger budgets.
     """
-    names = [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
+    names = [metric.space or "" for metric in metric_columns(trials) if metric.kind == "kid"]
     if not names:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps = int(study.settings.first["steps"])
-    levels = {steps: baseline} if baseline else {}
-    larger = (row for row in rows if row.subject == Subject(BASE, row.subject.steps) and row.subject.steps > steps)
-    levels |= {row.subject.steps: row.scores for row in larger}
+    steps = study.settings.first.sampler.steps
+    levels = {steps: kids(baseline)} if baseline else {}
+    levels |= {nfe: kids(row.metrics) for nfe, row in plain_base(rows).items() if nfe > steps}
     # one below another: a phone is narrow
     figure = Figure(figsize=(7, 3.1 * len(names) + 0.3 + 0.18 * (len(trials) + len(levels))), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
-    like_base = {trial.number for trial in trials if _samples_like(trial.point, study.settings.first)}
+    like_base = {trial.number for trial in trials if trial.config.sampler == study.settings.first.sampler}
     for panel, name in zip(panels, names, strict=True):
         _draw_panel(panel, name, trials, levels, like_base)
     panels[-1].set_xlabel("optimizer updates")
@@ -55,12 +56,7 @@ def draw_curves(
     return file
 
 
-def _samples_like(point: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
-    """Whether a trial samples as the first one does, so that the base model's scores are where it starts."""
-    return all(point.get(name) in (None, first.get(name)) for name in SAMPLING)
-
-
-def _label(trial: TrialRecord) -> str:
+def _label(trial: Trial) -> str:
     text = f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(',')[0]}, ..."
 
@@ -68,19 +64,19 @@ def _label(trial: TrialRecord) -> str:
 def _draw_panel(
     panel: Any,
     name: str,
-    trials: Sequence[TrialRecord],
-    levels: Mapping[int, Mapping[str, float]],
+    trials: Sequence[Trial],
+    levels: Mapping[int, Mapping[str, Metric]],
     like_base: Collection[int],
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
     colours = colormaps["tab10" if len(trials) <= 10 else "tab20"]
-    start = [(0, scores[name]) for _, scores in sorted(levels.items())[:1]]
+    start = [(0.0, scores[name].value) for _, scores in sorted(levels.items())[:1]]
     for trial in ranked(trials):
         points = start if trial.number in like_base else []
-        points = points + [(row["update"], row[name]) for row in trial.curve if name in row]
-        whole = trial.outcome == COMPLETED
+        points = points + [(each.update, kids(each.metrics)[name].value) for each in trial.curve]
+        whole = trial.outcome == Outcome.COMPLETED
         panel.plot(
             [update for update, _ in points],
             [value for _, value in points],
@@ -92,21 +88,23 @@ def _draw_panel(
             label=_label(trial),
         )
     for dash, (steps, scores) in zip(DASHES, sorted(levels.items()), strict=False):
-        panel.axhline(scores[name], color="0.35", linestyle=dash, linewidth=1, label=f"base model, {steps} evaluations")
-    rows = [row for trial in trials for row in trial.curve if name in row]
-    _scale(panel, [row[name] for row in rows], [row.get(f"{name}_stderr", 0) for row in rows], levels, name)
+        panel.axhline(
+            scores[name].value, color="0.35", linestyle=dash, linewidth=1, label=f"base model, {steps} evaluations"
+        )
+    found = [kids(each.metrics)[name] for trial in trials for each in trial.curve]
+    _scale(panel, [kid.value for kid in found], [kid.stderr or 0.0 for kid in found], levels, name)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.set_title(f"KID, {name.removeprefix('kid_')} features", fontsize=10)
+    panel.set_title(f"KID, {name} features", fontsize=10)
     panel.grid(alpha=0.3, linewidth=0.4)
 
 
 def _scale(
-    panel: Any, values: Sequence[float], errors: Sequence[float], levels: Mapping[int, Mapping[str, float]], name: str
+    panel: Any, values: Sequence[float], errors: Sequence[float], levels: Mapping[int, Mapping[str, Metric]], name: str
 ) -> None:
     """Draw in logarithmic steps; what may be negative, since it is smaller than its error, linearly around zero."""
     from matplotlib.ticker import FuncFormatter, NullFormatter, SymmetricalLogLocator
 
-    values = [*values, *(scores[name] for scores in levels.values())]
+    values = [*values, *(scores[name].value for scores in levels.values())]
     smallest = max(median(errors), 1e-9) if errors else 1e-9
     if min(values) > smallest:
         panel.set_yscale("log", subs=range(2, 10))
@@ -116,7 +114,7 @@ def _scale(
         return
     panel.set_yscale("symlog", linthresh=smallest)
     # a trial that diverges may leave the panel; the others decide its range
-    top = min(max(values), 5 * max(scores[name] for scores in levels.values())) if levels else max(values)
+    top = min(max(values), 5 * max(scores[name].value for scores in levels.values())) if levels else max(values)
     bottom = min(min(values), -smallest / 4)
     panel.set_ylim(1.5 * bottom, 1.5 * max(top, smallest))
     subs = (1,) if max(top, -bottom) > 1000 * smallest else (1, 2, 5)

@@ -5,43 +5,46 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 
+from mmd_ddm.evaluation.metrics import WORDS, Metric, Metrics, find, flat
+from mmd_ddm.experiment.setting import Scalar
 from tune.report.blocks import Table
 from tune.scoring.ranking import ranked
-from tune.study.console import plus_minus, point_text, short
-from tune.study.folder import Study, TrialRecord
+from tune.study.folder import Study, Trial
+from tune.study.format import point_text, short, with_error
+from tune.study.settings import SearchSettings
 
 LEADERBOARD = "leaderboard.csv"
 
 
-def metric_names(trials: Sequence[TrialRecord]) -> list[str]:
-    """Return the names of all KIDs, their standard errors and FIDs, in the order of the evaluations."""
-    names: dict[str, None] = {}
+def metric_columns(trials: Sequence[Trial]) -> list[Metric]:
+    """Return one metric of each kind, space and number of images that trials were scored by, in their order."""
+    found: dict[str, Metric] = {}
     for trial in trials:
-        for row in trial.curve:
-            names.update(dict.fromkeys(key for key in row if key.startswith(("kid_", "fid_"))))
-    return list(names)
+        for scoring in trial.curve:
+            for metric in scoring.metrics:
+                found.setdefault(metric.name, metric)
+    return list(found.values())
 
 
-def write_leaderboard(study: Study, trials: Sequence[TrialRecord]) -> Path:
+def write_leaderboard(study: Study[SearchSettings], trials: Sequence[Trial]) -> Path:
     """Write leaderboard.csv: a line for each trial, the best first."""
-    names, points = metric_names(trials), _point_names(trials)
+    names, points = list(flat(metric_columns(trials))), _point_names(trials)
     file = study.folder / LEADERBOARD
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["rank", "trial", "outcome", "score", *names, *points, "updates", "seconds", "reason"])
         for rank, trial in enumerate(ranked(trials), 1):
-            last = trial.curve[-1] if trial.curve else {}
+            last = flat(trial.curve[-1].metrics) if trial.curve else {}
             writer.writerow(
                 [
                     rank,
                     trial.number,
                     trial.outcome,
-                    _cell(last.get("score")),
+                    _cell(trial.curve[-1].score if trial.curve else None),
                     *(_cell(last.get(name)) for name in names),
                     *(_cell(trial.point.get(name), "none") for name in points),
                     trial.updates,
@@ -52,11 +55,11 @@ def write_leaderboard(study: Study, trials: Sequence[TrialRecord]) -> Path:
     return file
 
 
-def _point_names(trials: Sequence[TrialRecord]) -> list[str]:
+def _point_names(trials: Sequence[Trial]) -> list[str]:
     return list(dict.fromkeys(name for trial in trials for name in trial.point))
 
 
-def _cell(value: Any, absent: str = "") -> str:
+def _cell(value: Scalar, absent: str = "") -> str:
     if value is None:
         return absent
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -65,18 +68,18 @@ def _cell(value: Any, absent: str = "") -> str:
 NARROW = 120  # columns of a terminal below which a trial's settings have a line of their own
 
 
-def write_table(console: Console, trials: Sequence[TrialRecord]) -> None:
+def write_table(console: Console, trials: Sequence[Trial]) -> None:
     """Print the trials, the best first, in no more columns than the console has."""
-    names, narrow = _kid_names(trials), console.width < NARROW
+    columns = [metric for metric in metric_columns(trials) if metric.kind == "kid"]
+    narrow = console.width < NARROW
     table = ConsoleTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("#", "trial", "outcome", "updates", "score", *(name.replace("kid_", "KID ") for name in names)):
+    for heading in ("#", "trial", "outcome", "updates", "score", *map(_title, columns)):
         table.add_column(heading, no_wrap=True)
     if not narrow:
         table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(ranked(trials), 1):
-        last = trial.curve[-1] if trial.curve else {}
-        cells = [str(rank), f"{trial.number:03d}", trial.outcome, str(trial.updates), rounded(last.get("score"))]
-        cells += [with_error(last, name) for name in names]
+        cells = [str(rank), f"{trial.number:03d}", trial.outcome, str(trial.updates), _score(trial)]
+        cells += _measured(trial, columns)
         table.add_row(*cells, *([] if narrow else [trial.reason or point_text(trial.point)]))
     console.print(table, soft_wrap=False)
     if narrow:
@@ -84,9 +87,7 @@ def write_table(console: Console, trials: Sequence[TrialRecord]) -> None:
             console.print(f"{trial.number:03d}: {trial.reason or point_text(trial.point)}", markup=False)
 
 
-def trial_table(
-    trials: Sequence[TrialRecord], baseline: Mapping[str, float], against: Mapping[int, str] | None = None
-) -> Table:
+def trial_table(trials: Sequence[Trial], baseline: Metrics, against: Mapping[int, str] | None = None) -> Table:
     """Return the trials as a table, the best first and the base model last.
 
     Args:
@@ -94,38 +95,30 @@ def trial_table(
         baseline: The base model's scores; none if there are none yet.
         against: How trials stand to the best, in a word, by number.
     """
-    names = [name for name in metric_names(trials) if not name.endswith("_stderr")]
-    points, against = _point_names(trials), against or {}
-    head = ["rank", "trial", "outcome", "score", "against the best", *points, *names, "updates", "seconds"]
+    columns, points, against = metric_columns(trials), _point_names(trials), against or {}
+    settings = [name.replace("_", " ") for name in points]
+    head = ("rank", "trial", "outcome", "score", "against the best", *settings, *map(_title, columns), "updates",
+            "seconds")  # fmt: skip
     rows = []
     for rank, trial in enumerate(ranked(trials), 1):
-        last = trial.curve[-1] if trial.curve else {}
-        cells = [f"{rank}", f"{trial.number:03d}", trial.outcome, rounded(last.get("score"))]
-        cells += [against.get(trial.number, "")]
-        cells += [short(trial.point[name]) if trial.point.get(name) is not None else "" for name in points]
-        cells += [with_error(last, name) for name in names]
-        rows.append((*cells, str(trial.updates), f"{trial.seconds:.0f}"))
+        cells = [f"{rank}", f"{trial.number:03d}", trial.outcome, _score(trial), against.get(trial.number, "")]
+        values = (trial.point.get(name) for name in points)
+        cells += ["" if value is None else short(value) for value in values]
+        rows.append((*cells, *_measured(trial, columns), str(trial.updates), f"{trial.seconds:.0f}"))
     if baseline:
-        measured = [with_error(baseline, name) for name in names]
+        measured = (with_error(find(baseline, each.kind, each.space)) for each in columns)
         rows.append(("", "base", "", "1", "", *("" for _ in points), *measured, "0", ""))
-    words = ("outcome", "against the best", *points)
-    return Table(tuple(map(_heading, head)), tuple(rows), tuple(map(_heading, words)))
+    return Table(head, tuple(rows), ("outcome", "against the best", *settings))
 
 
-def _heading(name: str) -> str:
-    kind, _, rest = name.partition("_")
-    return f"{kind.upper()} {rest}".replace("_", " ") if kind in ("kid", "fid") else name.replace("_", " ")
+def _title(metric: Metric) -> str:
+    return " ".join(str(part) for part in (WORDS[metric.kind], metric.space, metric.images) if part is not None)
 
 
-def _kid_names(trials: Sequence[TrialRecord]) -> list[str]:
-    return [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
+def _score(trial: Trial) -> str:
+    return f"{trial.curve[-1].score:.4g}" if trial.curve else ""
 
 
-def with_error(row: Mapping[str, Any], name: str) -> str:
-    """Return a metric with its standard error, or nothing if it is absent."""
-    return "" if row.get(name) is None else plus_minus(row[name], row.get(f"{name}_stderr"))
-
-
-def rounded(value: Any) -> str:
-    """Return a number to four digits, or nothing for None."""
-    return "" if value is None else f"{value:.4g}"
+def _measured(trial: Trial, columns: Sequence[Metric]) -> list[str]:
+    last = trial.curve[-1].metrics if trial.curve else ()
+    return [with_error(find(last, each.kind, each.space)) for each in columns]

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tune.scoring.estimate import Estimate
-from tune.scoring.ranking import front, steps_of
-from tune.study.folder import Study, TrialRecord
+from tune.scoring.ranking import front
+from tune.study.folder import Study, Trial
+from tune.study.settings import SearchSettings
 
 PARETO = "pareto.png"
 
 
 def draw_front(
-    study: Study,
-    trials: Sequence[TrialRecord],
+    study: Study[SearchSettings],
+    trials: Sequence[Trial],
     scores: Mapping[int, Estimate],
     base: Sequence[tuple[int, Estimate]],
 ) -> Path | None:
@@ -45,16 +46,16 @@ def draw_front(
     dominated = [trial for trial in trials if trial.number in scores and trial not in best]
     for group, style in ((dominated, {"color": "0.6"}), (best, {"color": "tab:blue", "zorder": 3})):
         if group:
-            panel.errorbar([steps_of(trial) for trial in group], [scores[trial.number].mean for trial in group],
+            panel.errorbar([trial.steps for trial in group], [scores[trial.number].mean for trial in group],
                            [scores[trial.number].errors[0] for trial in group], fmt="o", markersize=5, capsize=2,
                            elinewidth=0.8, label="front" if group is best else "beaten trials", **style)  # fmt: skip
-    line = [(steps_of(trial), scores[trial.number].mean) for trial in best]
+    line = [(trial.steps, scores[trial.number].mean) for trial in best]
     panel.plot(*zip(*line, strict=True), color="tab:blue", drawstyle="steps-post")
     for trial in best:
-        panel.annotate(f"{trial.number:03d}", (steps_of(trial), scores[trial.number].mean), xytext=(6, 5),
+        panel.annotate(f"{trial.number:03d}", (trial.steps, scores[trial.number].mean), xytext=(6, 5),
                        textcoords="offset points", fontsize=9)  # fmt: skip
     panel.set_xscale("log")
-    shown = sorted({*(steps_of(trial) for trial in trials), *(steps for steps, _ in base)})
+    shown = sorted({*(trial.steps for trial in trials), *(steps for steps, _ in base)})
     panel.xaxis.set_major_locator(FixedLocator(shown))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

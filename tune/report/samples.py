@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tune.scoring.final_scores import SHEETS, Row
+from mmd_ddm.experiment.scoring.scored_model import Scored
+from tune.scoring.final_scores import sheet_file
 from tune.study.folder import Study
+from tune.study.settings import SearchSettings
 
 SAMPLES = "samples.png"
 
 
-def draw_samples(study: Study, rows: Sequence[Row]) -> Path | None:
+def draw_samples(study: Study[SearchSettings], rows: Sequence[Scored]) -> Path | None:
     """Stack the sheets of what was scored, each under its title; None without any."""
-    sheets = [(row.subject.label, study.folder / SHEETS / f"{row.subject.name}.png") for row in rows]
+    sheets = [(row.label, sheet_file(study, row)) for row in rows]
     sheets = [(title, file) for title, file in sheets if file.is_file()]
     if not sheets:
         return None

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.evaluation.metrics import Metrics
+from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.report.importance import Importance, importance
 from tune.report.verdicts import verdicts
 from tune.scoring.estimate import Estimate
-from tune.scoring.final_scores import Row, read_scores
+from tune.scoring.final_scores import read_final_scores
 from tune.scoring.finalists import final_estimates, find_winner
 from tune.scoring.ranking import read_baseline
-from tune.scoring.speedup import Match, matching_budget
-from tune.space.space import searches_budgets
-from tune.study.folder import Study, TrialRecord
-
-OPTUNA_FILE = "optuna.db"
+from tune.scoring.speedup import EquivalentBudget, equivalent_budget
+from tune.study.folder import Study, Trial
+from tune.study.settings import SearchSettings
+from tune.trials.optuna_searcher import OPTUNA_FILE
 
 
 @dataclass(frozen=True)
-class Found:
+class StudySummary:
     """All that a report tells of a study.
 
     Args:
@@ -33,44 +32,44 @@ class Found:
         base: The base model's on the same, by budget.
         said: Verdicts on the winner.
         importance: What the settings mattered.
-        budgets: Whether network evaluations were searched.
     """
 
-    study: Study
-    trials: list[TrialRecord]
-    baseline: dict[str, float]
-    rows: list[Row]
-    best: TrialRecord | None
+    study: Study[SearchSettings]
+    trials: list[Trial]
+    baseline: Metrics
+    rows: list[Scored]
+    best: Trial | None
     finals: dict[int, Estimate]
     base: list[tuple[int, Estimate]]
     said: list[str]
     importance: Importance
-    budgets: bool
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The winner's leaves."""
-        return self.study.trial_config(self.best.number) if self.best is not None else {}
+    def budgets(self) -> bool:
+        """Whether network evaluations were searched."""
+        return self.study.settings.space.searches_budgets
 
     @property
     def steps(self) -> int:
-        """The winner's network evaluations."""
-        return int(self.config["steps"])
+        """The winner's network evaluations; 0 without a winner."""
+        return 0 if self.best is None else self.best.steps
 
     @property
-    def match(self) -> Match | None:
+    def first_steps(self) -> int:
+        """Network evaluations of the first trial, to which all scores are relative."""
+        return self.study.settings.first.sampler.steps
+
+    @property
+    def speedup(self) -> EquivalentBudget | None:
         """The base model's budget of the winner's score; None without final scores."""
         final = None if self.best is None else self.finals.get(self.best.number)
-        return None if final is None or not self.base else matching_budget(final, self.base)
+        return None if final is None or not self.base else equivalent_budget(final, self.base)
 
 
-def find(study: Study) -> Found:
+def summarise(study: Study[SearchSettings]) -> StudySummary:
     """Read a study's folder."""
-    trials, rows, best = study.trials(), read_scores(study), find_winner(study)
+    trials, rows, best = study.trials(), read_final_scores(study), find_winner(study)
     finals, base = final_estimates(study, rows)
-    said: list[str] = []
-    if best is not None:
-        trained = [name for _, name in parse_features(str(study.trial_config(best.number)["features"]))]
-        said = verdicts(rows, best.number, trained)
-    return Found(study, trials, read_baseline(study), rows, best, finals, base, said,
-                 importance(study.folder / OPTUNA_FILE), searches_budgets(study.settings.space))  # fmt: skip
+    said = [] if best is None else verdicts(rows, best.number, tuple(best.config.objective.spaces))
+    shares = importance(study.folder / OPTUNA_FILE)
+    return StudySummary(study, trials, read_baseline(study), rows, best, finals, base, said, shares)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from mmd_ddm.evaluation.metrics import Metrics, kids
 from mmd_ddm.evaluation.verdict import CERTAIN, Change, Score, change, verdict
+from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.scoring.estimate import Estimate, tied
-from tune.scoring.final_scores import BASE, FINETUNED, Row, Subject
-from tune.scoring.ranking import chance, complete, percent, tied_with_best, trial_estimate
-from tune.study.console import plus_minus
-from tune.study.folder import TrialRecord
+from tune.scoring.final_scores import plain_base
+from tune.scoring.ranking import complete, percent, probability_better, tied_with_best, trial_estimate
+from tune.study.folder import Trial
+from tune.study.format import plus_minus
 
 
-def spaces(scores: Mapping[str, float]) -> list[str]:
-    """Return the feature spaces of some scores."""
-    names = [name for name in scores if name.startswith("kid_") and not name.endswith("_stderr")]
-    return [name.removeprefix("kid_") for name in names]
-
-
-def verdicts(rows: Sequence[Row], trial: int, trained: Collection[str]) -> list[str]:
+def verdicts(rows: Sequence[Scored], trial: int, trained: Collection[str]) -> list[str]:
     """Say how a finetuned model stands, a paragraph for all spaces and then one for each.
 
     Args:
@@ -26,34 +22,30 @@ def verdicts(rows: Sequence[Row], trial: int, trained: Collection[str]) -> list[
         trial: Whose model.
         trained: Feature spaces of its loss.
     """
-    finetuned = next((row for row in rows if row.subject.model == FINETUNED and row.subject.trial == trial), None)
-    base = {row.subject.steps: row for row in rows if row.subject == Subject(BASE, row.subject.steps)}
-    if finetuned is None or finetuned.subject.steps not in base:
+    finetuned = next((row for row in rows if row.model is not None and row.model.trial == trial), None)
+    base = plain_base(rows)
+    if finetuned is None or finetuned.model is None or finetuned.model.sampler.steps not in base:
         return []
-    same = base[finetuned.subject.steps]
-    larger = [row for steps, row in sorted(base.items()) if steps > same.subject.steps]
-    ordered = sorted(spaces(finetuned.scores), key=lambda name: name not in trained)
+    same = base[finetuned.model.sampler.steps]
+    larger = [row for steps, row in base.items() if steps > same.nfe]
+    ordered = sorted(kids(finetuned.metrics), key=lambda name: name not in trained)
     overall = verdict(_kids(same), _kids(finetuned), trained)
     return [overall, *(_space_line(space, space in trained, finetuned, same, larger) for space in ordered)]
 
 
-def _kids(row: Row) -> dict[str, Score]:
-    return {space: _kid(row, space) for space in spaces(row.scores)}
+def _kids(row: Scored) -> dict[str, Score]:
+    return {space: Score(kid.value, kid.stderr) for space, kid in kids(row.metrics).items()}
 
 
-def _kid(row: Row, space: str) -> Score:
-    return Score(row.scores[f"kid_{space}"], row.scores.get(f"kid_{space}_stderr"))
-
-
-def _space_line(space: str, trained: bool, finetuned: Row, same: Row, larger: Sequence[Row]) -> str:
-    steps, found = finetuned.subject.steps, _kid(finetuned, space)
+def _space_line(space: str, trained: bool, finetuned: Scored, same: Scored, larger: Sequence[Scored]) -> str:
+    steps, found = same.nfe, _kids(finetuned)[space]
     text = (
-        f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*_kid(same, space))} for the base model "
-        f"and {plus_minus(*found)} finetuned, both with {steps} evaluations; "
+        f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*_kids(same)[space])} for the base "
+        f"model and {plus_minus(*found)} finetuned, both with {steps} evaluations; "
     )
     budgets: dict[Change, list[str]] = {}
     for row in larger:
-        budgets.setdefault(change(_kid(row, space), found), []).append(f"with {row.subject.steps}")
+        budgets.setdefault(change(_kids(row)[space], found), []).append(f"with {row.nfe}")
     words = [f"{_AGAINST[result]} the base model {' and '.join(with_)}" for result, with_ in budgets.items()]
     text += ", and ".join(words) if words else "no larger budget was measured"
     error = found.standard_error or 0
@@ -73,9 +65,7 @@ _AGAINST = {
 }
 
 
-def sureness(
-    trials: Sequence[TrialRecord], baseline: Mapping[str, float], finals: Mapping[int, Estimate], best: int
-) -> list[str]:
+def sureness(trials: Sequence[Trial], baseline: Metrics, finals: Mapping[int, Estimate], best: int) -> list[str]:
     """Say how sure the ranking is, a sentence each; nothing without two complete trials and the base model's scores.
 
     Args:
@@ -91,7 +81,7 @@ def sureness(
     names = [_name(trial.number) for trial in first_two]
     said = [
         f"On the noise of the trials, {names[0]} leads {names[1]} by {other.mean - one.mean:.2g}, and is truly better "
-        f"with a probability of {percent(chance(one, other))}."
+        f"with a probability of {percent(probability_better(one, other))}."
     ]
     same = [trial.number for trial in tied_with_best(trials, baseline)]
     said.append(
@@ -114,7 +104,7 @@ _CAVEAT = (
 def _final_sentence(finals: Mapping[int, Estimate], best: int) -> str:
     others = sorted((number for number in finals if number != best), key=lambda number: finals[number].mean)
     scores = ", ".join(f"{n:03d} {plus_minus(finals[n].mean, finals[n].errors[0])}" for n in (best, *others))
-    first, *further = [(_name(n), percent(chance(finals[best], finals[n]))) for n in others]
+    first, *further = [(_name(n), percent(probability_better(finals[best], finals[n]))) for n in others]
     parts = [f"{first[0]} with a probability of {first[1]}", *(f"than {name} with {sure}" for name, sure in further)]
     same = [number for number in others if tied(finals[best], finals[number])]
     ending = f"; {_names(same)} {'is' if len(same) == 1 else 'are'} tied with it" if same else ""

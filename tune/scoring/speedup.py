@@ -12,7 +12,7 @@ CERTAIN = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
-class Match:
+class EquivalentBudget:
     """The base model's budget of the same score.
 
     Args:
@@ -27,7 +27,7 @@ class Match:
     high: float
 
 
-def matching_budget(finetuned: Estimate, base: Sequence[tuple[int, Estimate]]) -> Match:
+def equivalent_budget(finetuned: Estimate, base: Sequence[tuple[int, Estimate]]) -> EquivalentBudget:
     """Find where the base model's score falls to the finetuned one's, linear in the logarithm of the budget.
 
     The ends are where two standard errors of the difference, taken as independent, still allow a crossing.
@@ -40,7 +40,7 @@ def matching_budget(finetuned: Estimate, base: Sequence[tuple[int, Estimate]]) -
     gaps = [(steps, each.mean - finetuned.mean) for steps, each in points]
     spans = [CERTAIN * math.hypot(finetuned.errors[0], each.errors[0]) for _, each in points]
     low, high = ([(s, gap + sign * span) for (s, gap), span in zip(gaps, spans, strict=True)] for sign in (-1, 1))
-    return Match(_crossing(gaps), _crossing(low), _crossing(high))
+    return EquivalentBudget(_crossing(gaps), _crossing(low), _crossing(high))
 
 
 def _crossing(gaps: Sequence[tuple[int, float]]) -> float:
@@ -56,28 +56,28 @@ def _crossing(gaps: Sequence[tuple[int, float]]) -> float:
     return math.inf
 
 
-def faster(match: Match, steps: int, largest: int) -> str:
+def faster(found: EquivalentBudget, steps: int, largest: int) -> str:
     """Say it in a sentence.
 
     Args:
-        match: What was found.
+        found: What was found.
         steps: Network evaluations of the finetuned model.
         largest: The base model's largest budget that was measured.
     """
     if largest <= steps:
         return f"No larger budget of the base model than {largest} was measured."
-    if match.steps == 0:
+    if found.steps == 0:
         return "The base model scores better with its smallest budget that was measured: finetuning made it no faster."
-    if math.isinf(match.steps):
-        least = "" if math.isinf(match.low) or match.low <= steps else f"; by the errors, {match.low:.0f} could do"
+    if math.isinf(found.steps):
+        least = "" if math.isinf(found.low) or found.low <= steps else f"; by the errors, {found.low:.0f} could do"
         return (
             f"With {steps} evaluations it scores better than the base model with {largest}, the largest budget that "
             f"was measured: at least {_times(largest, steps)} times fewer evaluations for the same score{least}."
         )
-    span = f"{_bound(match.low, largest)} to {_bound(match.high, largest)}"
+    span = f"{_bound(found.low, largest)} to {_bound(found.high, largest)}"
     return (
-        f"With {steps} evaluations it scores as the base model does with about {match.steps:.0f} (interpolated; "
-        f"{span} by the errors): {_times(match.steps, steps)} times fewer evaluations for the same score."
+        f"With {steps} evaluations it scores as the base model does with about {found.steps:.0f} (interpolated; "
+        f"{span} by the errors): {_times(found.steps, steps)} times fewer evaluations for the same score."
     )
 
 

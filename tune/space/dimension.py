@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from mmd_ddm.experiment.config import Scalar
+from mmd_ddm.experiment.setting import Scalar
 
 
 class Suggester(Protocol):
     """The part of an Optuna trial that draws values."""
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         """Draw one of the choices."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
@@ -29,8 +30,7 @@ class Choice:
 
     def suggest(self, name: str, trial: Suggester) -> Scalar:
         """Draw a value."""
-        value: Scalar = trial.suggest_categorical(name, self.values)
-        return value
+        return trial.suggest_categorical(name, self.values)
 
     def __contains__(self, value: Scalar) -> bool:
         return value in self.values

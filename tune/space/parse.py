@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.discrepancy.kernels import parse_kernel
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, Scalar, leaves
+from mmd_ddm.experiment.config import Config, settings
+from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.registry import check_feature_space
-from tune.space.space import CONDITIONS, Choice, Dimension, Range, Space, conditioning, takes_bandwidth
+from tune.space.dimension import Choice, Dimension, Range
+from tune.space.space import CONDITIONS, Space, conditioning, takes_bandwidth
 
 LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
-FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "evaluation_features", "evaluation_images",
-         "evaluations")  # fmt: skip
+FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "score_features", "score_images",
+         "scorings")  # fmt: skip
 
 
 def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
@@ -62,7 +63,7 @@ def _check_bandwidth(space: Space, base: Config) -> None:
                 parse_kernel(str(each), "median")
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def _read_file(file: Path) -> dict[str, object]:
     if not file.is_file():
         raise UserError(f"--space {str(file)!r} is neither key=values nor a file; write for example kernel=cubic,rbf")
     import yaml
@@ -77,8 +78,8 @@ def _read_file(file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in read.items()}
 
 
-def _dimension(key: str, written: Any, base: Config) -> Dimension:
-    known = [leaf.name for leaf in leaves() if leaf.name not in FIXED]
+def _dimension(key: str, written: object, base: Config) -> Dimension:
+    known = [item.name for item in settings() if item.name not in FIXED]
     if key not in known:
         raise UserError(f"--space: {key!r} can't be searched; choose from {', '.join(known)}")
     if isinstance(written, str) and ".." in written:
@@ -104,11 +105,11 @@ def _range(key: str, written: str, base: Config) -> Range:
     return Range(low, high, logarithmic=key in LOGARITHMIC, whole=all(isinstance(end, int) for end in ends))
 
 
-def _value(key: str, value: Any, base: Config) -> Scalar:
+def _value(key: str, value: object, base: Config) -> Scalar:
     if key == "features":
-        for _, name in parse_features(value):
+        for _, name in parse_features(str(value)):
             check_feature_space(name, base.dataset)
-    changes = {key: value}
+    changes: dict[str, object] = {key: value}
     if key == "bandwidth":
         changes["kernel"] = "rbf"
     elif key == "kernel":
@@ -119,6 +120,6 @@ def _value(key: str, value: Any, base: Config) -> Scalar:
     return base.replace(**changes).flat()[key]
 
 
-def parse_space(written: Mapping[str, Any], base: Config) -> Space:
+def parse_space(written: Mapping[str, object], base: Config) -> Space:
     """Read a space back from `Space.as_text()`."""
     return Space({key: _dimension(key, value, base) for key, value in written.items()}, conditioning(base))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
-from mmd_ddm.experiment.build import evaluation_spaces
-from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.build import scored_spaces
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.mixture import parse_features
 from tune.space.dimension import Choice, Dimension, Range, Suggester
 
@@ -76,6 +76,12 @@ class Space:
         values = dimension.values if isinstance(dimension, Choice) else (self.given.get(condition.on),)
         return any(condition.holds(value) for value in values)
 
+    @property
+    def searches_budgets(self) -> bool:
+        """Whether several numbers of network evaluations are searched: then there are two objectives."""
+        dimension = self.dimensions.get("steps")
+        return isinstance(dimension, Range) or (isinstance(dimension, Choice) and len(dimension.values) > 1)
+
     def _order(self) -> list[str]:
         return sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name))  # after what they depend on
 
@@ -107,8 +113,8 @@ CONDITIONS: Mapping[str, Condition] = {
 
 def conditioning(config: Config) -> dict[str, Scalar]:
     """Return a configuration's values of the settings that others depend on."""
-    leaves = config.flat()
-    return {condition.on: leaves[condition.on] for condition in CONDITIONS.values()}
+    values = config.flat()
+    return {condition.on: values[condition.on] for condition in CONDITIONS.values()}
 
 
 def default_space(base: Config) -> Space:
@@ -123,7 +129,7 @@ def default_space(base: Config) -> Space:
             "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
             "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
             "bandwidth": Choice(("median", "0.3*median", "dim")),
-            "features": Choice(evaluation_spaces(base)),
+            "features": Choice(scored_spaces(base)),
             "schedule": Choice(("linear", "quadratic")),
         },
         conditioning(base),
@@ -145,18 +151,13 @@ def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     return config.replace(**values)
 
 
-def present(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the leaves of a configuration as they are recorded: None for one that means nothing beside the others."""
-    return {
-        name: value if name not in CONDITIONS or CONDITIONS[name].holds(leaves[CONDITIONS[name].on]) else None
-        for name, value in leaves.items()
-    }
-
-
-def searches_budgets(space: Mapping[str, Any]) -> bool:
-    """Whether a space, as text, holds more than one number of network evaluations: then there are two objectives."""
-    written = space.get("steps")
-    return isinstance(written, str) or (written is not None and len(written) > 1)
+def meaningful(config: Config) -> dict[str, Scalar]:
+    """Return the settings as they are recorded: None for one that means nothing beside the others."""
+    values = config.flat()
+    for name, condition in CONDITIONS.items():
+        if not condition.holds(values[condition.on]):
+            values[name] = None
+    return values
 
 
 def _written(dimension: Dimension) -> str | list[Scalar]:

@@ -1,11 +1,12 @@
-"""A study's folder: what it was asked for, its trials, and how each of them ended; a search's or an ablation's.
+"""A study's folder: what it was asked for, its trials, and how each of them ended.
 
 study.json           what was asked for
 optuna.db            the trials of a search as Optuna knows them
-baseline.json        scores of the base model; of an ablation bases/, one for each way of sampling
+grids/               what an ablation compares, a file a grid
+bases/               scores of the base model, a file for each way of sampling it
 trials/007/          one run's folder (see mmd_ddm.experiment.run_folder), with outcome.json and failure.txt
-scores.json          final scores of the best model, the base model and real images; samples/: some images of each
-leaderboard.csv, report.md, *.png, best/; of an ablation see tune/commands/run_ablation.py
+scores.json          final scores of the finalists, the base model and real images; samples/: some images of each
+leaderboard.csv, report.md, report.html, *.png, best/; of an ablation <grid>.md, .html, .csv, .png
 """
 
 from __future__ import annotations
@@ -15,100 +16,80 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Generic, TypeVar
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.run_folder import BASELINE, evaluations, write_json
+from mmd_ddm.experiment.build import scored_spaces
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run_folder import Scoring, read_scorings, write_json
+from mmd_ddm.experiment.setting import Scalar
+from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
-if TYPE_CHECKING:
-    from mmd_ddm.experiment.config import Config, Scalar
-
-COMPLETED, STOPPED, FAILED, RUNNING = "completed", "stopped", "failed", "running"
-SEARCH, ABLATION = "search", "ablation"
-FINAL_IMAGES = 5000
-_SETTINGS = "study.json"
-_CONFIG = "trial.json"
-_OUTCOME = "outcome.json"
-_A = {SEARCH: "a search", ABLATION: "an ablation"}
 BASES = "bases"
-_SAMPLING = ("dataset", "data", "resolution", "base_model", "seed", "sampler", "steps", "schedule", "eta", "variance")
+_TRIAL, _OUTCOME = "trial.json", "outcome.json"
+S = TypeVar("S", SearchSettings, AblationSettings)
+
+
+class Outcome(StrEnum):
+    """How a trial stands."""
+
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    RUNNING = "running"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a study was asked for; fixed when it begins, apart from the number of trials.
+class Trial:
+    """A trial as its folder has it.
 
     Args:
-        config: Leaves of the configuration around which is searched.
-        first: Leaves of the first trial's configuration, the preset `paper`.
-        space: The space as text.
-        trials: How many trials.
-        workers: Ray Train workers a trial; 0: in Tune's own process.
-        gpus: GPUs of each worker.
-        cpus: CPUs of each worker.
-        seed: Of the search.
-        final_images: Generated images of each score at the end.
-        kind: search or ablation; an ablation has no space and no trials of its own accord.
-    """
-
-    config: dict[str, Any]
-    first: dict[str, Any]
-    space: dict[str, Any]
-    trials: int
-    workers: int
-    gpus: float
-    cpus: int
-    seed: int
-    final_images: int = FINAL_IMAGES
-    kind: str = SEARCH
-
-    @property
-    def updates(self) -> int:
-        """Updates of a whole trial."""
-        return int(self.config["updates"])
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """How a trial stands.
-
-    Args:
-        number: Its place in the study; 0 is the preset `paper`.
+        number: Its place in the study; of a search 0 is the preset `paper`.
         folder: Its run's folder.
-        point: Its values of the searched settings.
-        outcome: completed, stopped, failed or running.
+        config: Its configuration.
+        point: Its values of the searched or compared settings; None for one that means nothing beside the others.
+        outcome: How it stands.
         reason: Why it failed.
         seconds: How long it ran.
-        curve: Its evaluations: update and metrics.
-        planned: Updates that it has when it is complete.
+        curve: How it was scored, by update.
     """
 
     number: int
     folder: Path
-    point: dict[str, Scalar]
-    outcome: str
+    config: Config
+    point: Mapping[str, Scalar]
+    outcome: Outcome
     reason: str
     seconds: float
-    curve: list[dict[str, Any]]
-    planned: int = 0
+    curve: list[Scoring]
 
     @property
     def score(self) -> float:
-        """The last evaluation's score; infinite without one."""
-        value = float(self.curve[-1]["score"]) if self.curve else math.inf
-        return value if math.isfinite(value) else math.inf
+        """The last score; infinite without one."""
+        return self.curve[-1].score if self.curve and math.isfinite(self.curve[-1].score) else math.inf
 
     @property
     def updates(self) -> int:
-        """Updates done when it was last evaluated."""
-        return int(self.curve[-1]["update"]) if self.curve else 0
+        """Updates done when it was last scored."""
+        return self.curve[-1].update if self.curve else 0
+
+    @property
+    def planned(self) -> int:
+        """Updates that it has when it is complete."""
+        return self.config.optimization.updates
+
+    @property
+    def steps(self) -> int:
+        """Network evaluations an image."""
+        return self.config.sampler.steps
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Generic[S]):
     """A study's folder.
 
     Args:
@@ -117,51 +98,41 @@ class Study:
     """
 
     folder: Path
-    settings: Settings
+    settings: S
 
     @classmethod
-    def create(cls, folder: Path, settings: Settings) -> Study:
+    def create(cls, folder: Path, settings: S) -> Study[S]:
         """Begin a study.
 
         Raises:
-            UserError: If there is one in the folder, or it can't be written.
+            UserError: There is one in the folder, or it can't be written.
         """
         check_folder(folder)
         try:
             (folder / "trials").mkdir(parents=True, exist_ok=True)
-            write_json(folder / _SETTINGS, asdict(settings))
+            write_settings(folder, settings)
         except OSError as error:
             raise _unwritable(folder, error) from None
         return cls(folder.resolve(), settings)
 
     @classmethod
-    def open(cls, folder: Path, trials: int | None = None, kind: str | None = SEARCH) -> Study:
+    def open(cls, folder: Path, kind: type[S]) -> Study[S]:
         """Open a study to go on with it.
 
-        Args:
-            folder: Its folder.
-            trials: How many trials it shall have; None: as many as it was begun with.
-            kind: What it must be; None: either.
-
         Raises:
-            UserError: If there is no study in the folder.
+            UserError: There is no study in the folder, or one of the other kind.
         """
-        if not (folder / _SETTINGS).is_file():
-            raise UserError(f"there is no study in {folder}; --resume wants the folder of one that was begun")
-        try:
-            settings = Settings(**json.loads((folder / _SETTINGS).read_text()))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{folder / _SETTINGS} is damaged ({error}); the study can't be continued") from None
-        if kind not in (None, settings.kind):
-            other = f"python tune/{'ablate' if settings.kind == ABLATION else 'search'}.py --resume {folder}"
-            raise UserError(f"{folder} holds {_A[settings.kind]}; continue it with {other}")
-        if trials is not None and trials != settings.trials:
-            return cls(folder.resolve(), settings).changed(replace(settings, trials=trials))
+        settings = read_settings(folder)
+        if not isinstance(settings, kind):
+            is_ablation = isinstance(settings, AblationSettings)
+            what = "an ablation" if is_ablation else "a search"
+            other = f"python tune/{'ablate' if is_ablation else 'search'}.py --resume {folder}"
+            raise UserError(f"{folder} holds {what}; continue it with {other}")
         return cls(folder.resolve(), settings)
 
-    def changed(self, settings: Settings) -> Study:
+    def changed(self, settings: S) -> Study[S]:
         """Write down other settings."""
-        write_json(self.folder / _SETTINGS, asdict(settings))
+        write_settings(self.folder, settings)
         return Study(self.folder, settings)
 
     @property
@@ -173,62 +144,75 @@ class Study:
         """Return a trial's folder."""
         return self.folder / "trials" / f"{number:03d}"
 
-    def baseline(self, number: int) -> tuple[Path, dict[str, Any]]:
-        """Return where the base model's scores are kept that a trial's are divided by, and how they are measured.
-
-        The trials of a search may differ in their schedule; dividing each by its own base model would make their
-        scores incomparable, so the budget and sampler of the first trial, the preset `paper`, are used. The trials of
-        an ablation differ in their budget, and are compared with the base model at the same.
-        """
-        if self.settings.kind == SEARCH:
-            return self.folder / BASELINE, self.settings.first
-        config = self.trial_config(number)
-        return self.folder / BASES / f"{base_key(config)}.json", config
+    def baseline(self, config: Config) -> tuple[Path, Config]:
+        """Return where the base model's scores are kept that a trial's are relative to, and how they are measured."""
+        how = self.settings.baseline(config)
+        return self.folder / BASES / f"{base_key(how)}.json", how
 
     def begin_trial(self, number: int, config: Config, point: Mapping[str, Scalar]) -> None:
         """Write down what a trial is, before it starts; one that ended is forgotten to have done so."""
         folder = self.trial_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _OUTCOME).unlink(missing_ok=True)
-        write_json(folder / _CONFIG, {"config": config.flat(), "point": dict(point)})
+        write_json(folder / _TRIAL, {"config": config.flat(), "point": dict(point)})
 
-    def trial_config(self, number: int) -> dict[str, Any]:
-        """Return the leaves of a trial's configuration."""
-        config: dict[str, Any] = json.loads((self.trial_folder(number) / _CONFIG).read_text())["config"]
-        return config
-
-    def end_trial(self, number: int, outcome: str, reason: str, seconds: float) -> None:
+    def end_trial(self, number: int, outcome: Outcome, reason: str = "", seconds: float = 0.0) -> None:
         """Write down how a trial ended."""
         content = {"outcome": outcome, "reason": reason, "seconds": seconds}
         write_json(self.trial_folder(number) / _OUTCOME, content)
 
-    def trial(self, number: int) -> TrialRecord:
+    def trial(self, number: int) -> Trial:
         """Read one trial."""
         folder = self.trial_folder(number)
-        begun = json.loads((folder / _CONFIG).read_text())
-        point, planned = begun["point"], int(begun["config"]["updates"])
-        end: dict[str, Any] = {"outcome": RUNNING, "reason": "", "seconds": 0.0}
-        if (folder / _OUTCOME).is_file():
-            end = json.loads((folder / _OUTCOME).read_text())
-        return TrialRecord(number, folder, point, curve=evaluations(folder), planned=planned, **end)
+        begun = json.loads((folder / _TRIAL).read_text())
+        end = json.loads((folder / _OUTCOME).read_text()) if (folder / _OUTCOME).is_file() else {}
+        return Trial(
+            number,
+            folder,
+            config=Config.from_flat(begun["config"]),
+            point=begun["point"],
+            outcome=Outcome(end.get("outcome", Outcome.RUNNING)),
+            reason=end.get("reason", ""),
+            seconds=end.get("seconds", 0.0),
+            curve=read_scorings(folder),
+        )
 
     def is_complete(self, number: int) -> bool:
         """Whether a trial came to its end."""
-        return (self.trial_folder(number) / _CONFIG).is_file() and self.trial(number).outcome == COMPLETED
+        begun = (self.trial_folder(number) / _TRIAL).is_file()
+        return begun and self.trial(number).outcome is Outcome.COMPLETED
 
-    def trials(self) -> list[TrialRecord]:
+    def trials(self) -> list[Trial]:
         """Read all trials that were begun."""
-        numbers = sorted(int(each.parent.name) for each in self.folder.glob(f"trials/*/{_CONFIG}"))
+        numbers = sorted(int(each.parent.name) for each in self.folder.glob(f"trials/*/{_TRIAL}"))
         return [self.trial(number) for number in numbers]
 
 
-def base_key(config: Mapping[str, Any]) -> str:
-    """Return a name for how a configuration samples and scores its base model, whatever it trains."""
-    from mmd_ddm.experiment.build import evaluation_spaces
-    from mmd_ddm.experiment.config import Config
+AnyStudy = Study[SearchSettings] | Study[AblationSettings]
 
-    known = {name: config[name] for name in (*_SAMPLING, "evaluation_images")}
-    known["spaces"] = sorted(evaluation_spaces(Config.from_flat(config)))
+
+def open_any(folder: Path) -> AnyStudy:
+    """Open a study of either kind.
+
+    Raises:
+        UserError: There is none in the folder.
+    """
+    settings = read_settings(folder)
+    if isinstance(settings, SearchSettings):
+        return Study(folder.resolve(), settings)
+    return Study(folder.resolve(), settings)
+
+
+def base_key(config: Config) -> str:
+    """Return a name for how a configuration samples and scores its base model, whatever it trains."""
+    known: dict[str, object] = {
+        "images": (config.dataset, config.data, config.resolution),
+        "model": config.base_model,
+        "seed": config.seed,
+        "sampler": vars(config.sampler),
+        "score_images": config.scoring.score_images,
+        "spaces": sorted(scored_spaces(config)),
+    }
     return sha256(json.dumps(known).encode()).hexdigest()[:12]
 
 
@@ -238,7 +222,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: Says how to continue that study, or why the folder can't be written.
     """
-    if (folder / _SETTINGS).exists():
+    if (folder / FILE).exists():
         raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:

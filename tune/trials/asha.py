@@ -3,57 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from tune.study.folder import TrialRecord
-from tune.trials.optuna_searcher import METRIC, NUMBER, STEPS, TIME
+from tune.study.folder import Trial
+from tune.trials.optuna_searcher import METRIC, UPDATE
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial as TuneTrial
 
 
-class Halving(ASHAScheduler):
+class Halving(FIFOScheduler):
     """Stops a trial that is worse than half of the others were after as many updates, but never trial 0.
 
-    Trial 0 is the preset `paper`, with which every study compares. Where the number of network evaluations is searched,
-    a trial is compared with those of its own only: it is no reason to stop one of 5 that one of 20 scores better.
+    Trial 0 is the preset `paper`, with which every study compares. Each number of network evaluations has a scheduler
+    of Ray's to itself: it is no reason to stop a trial of 5 evaluations that one of 20 scores better.
 
     Args:
         updates: Updates of a whole trial.
-        evaluations: How often a trial is evaluated, evenly spread; the first evaluation may already stop it.
+        scorings: How often a trial is scored, evenly spread; the first time may already stop it.
         former: Trials of the same study that an earlier driver ran; new ones are compared with them too.
     """
 
-    def __init__(self, updates: int, evaluations: int, former: Sequence[TrialRecord] = ()) -> None:
-        super().__init__(
-            time_attr=TIME,
-            metric=METRIC,
-            mode="min",
-            grace_period=max(1, updates // evaluations),
-            max_t=max(2, updates - 1),  # whoever reaches the last evaluation ends by itself
-            reduction_factor=2,
-            stop_last_trials=False,
-        )
-        self._empty: Any = deepcopy(self._brackets[0])
-        self._of_steps: dict[Any, Any] = {}
+    def __init__(self, updates: int, scorings: int, former: Sequence[Trial] = ()) -> None:
+        super().__init__()
+        self._updates, self._scorings = updates, scorings
+        self._schedulers: dict[int, ASHAScheduler] = {}
         for trial in former:
-            for row in trial.curve:
-                record = SimpleNamespace(trial_id=f"former-{trial.number}")
-                self._bracket(trial.point.get(STEPS)).on_result(record, row[TIME], -row[METRIC])
+            scheduler = self._scheduler(trial.steps)
+            record = SimpleNamespace(trial_id=f"former-{trial.number}")
+            scheduler.on_trial_add(None, record)
+            for scoring in trial.curve:
+                scheduler.on_trial_result(None, record, {UPDATE: scoring.update, METRIC: scoring.score})
 
-    def _bracket(self, steps: Any) -> Any:
-        """The scores by which trials of a number of network evaluations are stopped."""
-        if steps not in self._of_steps:
-            self._of_steps[steps] = deepcopy(self._empty)
-            self._brackets: list[Any] = list(self._of_steps.values())
-        return self._of_steps[steps]
+    @property
+    def metric(self) -> str:
+        """What Tune has to find in each result."""
+        return METRIC
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
+        """Refuse another metric than its own."""
+        return metric is None
+
+    def _scheduler(self, steps: int) -> ASHAScheduler:
+        """The scheduler that compares the trials of a number of network evaluations."""
+        if steps not in self._schedulers:
+            self._schedulers[steps] = ASHAScheduler(
+                time_attr=UPDATE,
+                metric=METRIC,
+                mode="min",
+                grace_period=max(1, self._updates // self._scorings),
+                max_t=max(2, self._updates - 1),  # whoever reaches the last scoring ends by itself
+                reduction_factor=2,
+                stop_last_trials=False,
+            )
+        return self._schedulers[steps]
+
+    def on_trial_add(self, tune_controller: TuneController, trial: TuneTrial) -> None:
         """Put a trial beside those of its budget."""
-        self._trial_info[trial.trial_id] = self._bracket(trial.config.get(STEPS))
+        self._scheduler(trial.config["steps"]).on_trial_add(tune_controller, trial)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, float]) -> str:
         """Decide whether a trial goes on."""
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if trial.config[NUMBER] == 0 else decision
+        decision = self._scheduler(trial.config["steps"]).on_trial_result(tune_controller, trial, result)
+        return TrialScheduler.CONTINUE if trial.config["number"] == 0 else str(decision)
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, float]) -> None:
+        """Remember a trial that came to its end."""
+        self._scheduler(trial.config["steps"]).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: TuneController, trial: TuneTrial) -> None:
+        """Forget a trial that was taken back before it ran."""
+        self._scheduler(trial.config["steps"]).on_trial_remove(tune_controller, trial)

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
-from mmd_ddm.experiment.config import Scalar
+from mmd_ddm.experiment.setting import Scalar
 from tune.space.space import Space
 
 METRIC = "score"
-TIME = "update"
-NUMBER = "number"
-STEPS = "steps"
+UPDATE = "update"
 STARTUP_TRIALS = 4  # random ones before the model is asked; a study has about ten trials
 NAME = "mmd-ddm"
+OPTUNA_FILE = "optuna.db"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -59,7 +57,7 @@ class StudySearcher(Searcher):
         trials: How many trials the study has in all.
         updates: Updates of a whole trial; one that ends before was stopped.
         seed: Trial k draws from (seed, k) alone, so that a continued study does not repeat itself.
-        on_suggest: Called with a trial's number and point before it starts.
+        begin: Given a trial's number and point before it starts; returns its number of network evaluations.
     """
 
     def __init__(
@@ -67,36 +65,36 @@ class StudySearcher(Searcher):
         study: optuna.Study,
         space: Space,
         *,
-        first: dict[str, Scalar],
-        second: dict[str, Scalar],
+        first: Mapping[str, Scalar],
+        second: Mapping[str, Scalar],
         trials: int,
         updates: int,
         seed: int,
-        on_suggest: Callable[[int, dict[str, Scalar]], None] = lambda number, point: None,
+        begin: Callable[[int, Mapping[str, Scalar]], int],
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
-        self._study, self._space, self._first = study, space, first
-        self._second = {name: value for name, value in second.items() if value in space.dimensions[name]}
-        self._trials, self._updates, self._seed, self._on_suggest = trials, updates, seed, on_suggest
-        self._budgets = len(study.directions) > 1
+        self._study, self._space = study, space
+        self._first = {name: first[name] for name in space.dimensions}
+        self._second = {name: second[name] for name in space.dimensions if second[name] in space.dimensions[name]}
+        self._trials, self._updates, self._seed, self._begin = trials, updates, seed, begin
         self._running: dict[str, Trial] = {}
-        self._steps: dict[str, Scalar] = {}
+        self._steps: dict[str, int] = {}
         self._interrupted = [t for t in study.get_trials(deepcopy=False) if t.state is TrialState.RUNNING]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, int] | str:
         """Draw the next trial; those that a former driver left unfinished come first, with the values they had."""
         if self._interrupted:
             frozen = self._interrupted.pop(0)
             trial = Trial(self._study, frozen._trial_id)
         elif len(self._study.get_trials(deepcopy=False)) >= self._trials:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         else:
             trial = self._ask()
         # drawing again returns what the trial already has
         point = self._space.suggest(trial, self._first if trial.number == 0 else None)
-        self._running[trial_id], self._steps[trial_id] = trial, point.get(STEPS)
-        self._on_suggest(trial.number, point)
-        return {NUMBER: trial.number, STEPS: point.get(STEPS)}
+        self._running[trial_id] = trial
+        self._steps[trial_id] = self._begin(trial.number, point)
+        return {"number": trial.number, "steps": self._steps[trial_id]}
 
     def _ask(self) -> Trial:
         number = len(self._study.get_trials(deepcopy=False))
@@ -108,19 +106,19 @@ class StudySearcher(Searcher):
         self._study.sampler = sampler(self._seed, number)
         return self._study.ask()
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remember an evaluation."""
+    def on_trial_result(self, trial_id: str, result: Mapping[str, float]) -> None:
+        """Remember a scoring."""
         if trial_id in self._running:
             self._report(self._running[trial_id], result)
 
-    def _report(self, trial: Trial, result: dict[str, Any]) -> None:
-        if self._budgets:
+    def _report(self, trial: Trial, result: Mapping[str, float]) -> None:
+        if self._space.searches_budgets:
             return  # Optuna knows no intermediate values of two objectives
         value, known = result.get(METRIC), self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        if value is not None and math.isfinite(value) and int(result[TIME]) not in known:
-            trial.report(value, int(result[TIME]))
+        if value is not None and math.isfinite(value) and int(result[UPDATE]) not in known:
+            trial.report(value, int(result[UPDATE]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, float] | None = None, error: bool = False) -> None:
         """Tell Optuna how a trial ended: failed, stopped on the way (pruned), or complete with its score."""
         trial = self._running.pop(trial_id, None)
         if trial is None:
@@ -130,10 +128,10 @@ class StudySearcher(Searcher):
             self._report(trial, result)  # Tune hands the result that stopped a trial here alone
         if error or result is None or value is None or not math.isfinite(value):
             self._study.tell(trial, state=TrialState.FAIL)
-        elif result[TIME] < self._updates:
+        elif result[UPDATE] < self._updates:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, [value, self._steps[trial_id]] if self._budgets else value)
+            self._study.tell(trial, [value, self._steps[trial_id]] if self._space.searches_budgets else value)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the SQLite file holds all there is."""

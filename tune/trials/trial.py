@@ -6,24 +6,33 @@ SystemExit, and the process with everything it has imported takes the next trial
 
 from __future__ import annotations
 
-import fcntl
 import json
 import traceback
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import Job, fit
 from mmd_ddm.experiment.run_folder import write_json
-from tune.study.folder import Study
+from mmd_ddm.files import locked
+from tune.study.folder import AnyStudy, open_any
 
-STUDY = "study"  # key of the folder in what Tune hands to a trial
 FAILURE = "failure.txt"
 
 
-def run_trial(settings: dict[str, Any]) -> None:
-    """Run the trial `settings["number"]` of the study in the folder `settings["study"]`; Ray Tune's trainable."""
-    study, number = Study.open(Path(settings[STUDY]), kind=None), int(settings["number"])
+class TrialSettings(TypedDict):
+    """What Tune hands to a trial: the study's folder, the trial's number, and its budget, for early stopping."""
+
+    study: str
+    number: int
+    steps: int
+
+
+def run_trial(settings: TrialSettings) -> None:
+    """Run a trial; Ray Tune's trainable."""
+    study, number = open_any(Path(settings["study"])), settings["number"]
     failure = study.trial_folder(number) / FAILURE
     failure.unlink(missing_ok=True)
     try:
@@ -34,49 +43,43 @@ def run_trial(settings: dict[str, Any]) -> None:
         raise
 
 
-def _fit(study: Study, number: int) -> None:
+def _fit(study: AnyStudy, number: int) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    settings = study.settings
-    job = Job(
-        study.trial_config(number),
-        str(study.trial_folder(number)),
-        threads=settings.cpus,
-        baseline=Baseline(*study.baseline(number)),
-    )
-    fit(job, workers=settings.workers, gpus_per_worker=settings.gpus, callbacks=[TuneReportCallback])
+    machines, config = study.settings.machines, study.trial(number).config
+    baseline = Baseline(*study.baseline(config))
+    job = Job(config, str(study.trial_folder(number)), threads=machines.cpus, baseline=baseline)
+    fit(job, workers=machines.workers, gpus_per_worker=machines.gpus, callbacks=[TuneReportCallback])
 
 
+@dataclass(frozen=True)
 class Baseline:
-    """The base model's scores, measured by the first trial that asks and shared by all that divide by them.
+    """The base model's scores, measured by the first trial that asks and shared by all that are relative to them.
 
     Args:
         file: Where they are kept.
-        config: Leaves of the configuration with which they are measured.
+        config: How they are measured.
     """
 
-    def __init__(self, file: Path, config: Mapping[str, Any]) -> None:
-        self._file, self._config = file, dict(config)
+    file: Path
+    config: Config
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self) -> Metrics:
         """Read the scores, or measure them while the other trials wait."""
-        file = self._file
-        file.parent.mkdir(exist_ok=True)
-        with file.with_name(f".{file.stem}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process dies
-            if not file.exists():
-                write_json(file, _measure(self._config))
-            found: dict[str, float] = json.loads(file.read_text())
-        return found
+        with locked(self.file.with_name(f".{self.file.stem}.lock")):
+            if not self.file.exists():
+                write_json(self.file, flat(self._measure()))
+            return read_metrics(json.loads(self.file.read_text()))
 
+    def _measure(self) -> Metrics:
+        import torch
 
-def _measure(leaves: Mapping[str, Any]) -> dict[str, float]:
-    import torch
+        from mmd_ddm.discrepancy.collective import SingleCollective
+        from mmd_ddm.experiment.build import Parts
+        from mmd_ddm.experiment.scoring.score import open_model, score
+        from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel
 
-    from mmd_ddm.discrepancy.collective import SingleCollective
-    from mmd_ddm.experiment.build import Parts
-    from mmd_ddm.experiment.config import Config
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = Parts(Config.from_flat(leaves), device, SingleCollective())
-    return parts.evaluator(parts.denoiser.eval())
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        parts = Parts(self.config, device, SingleCollective())
+        model = ScoredModel(BASE, self.config.sampler)
+        return score(open_model(parts, model, images=self.config.scoring.score_images), model).metrics

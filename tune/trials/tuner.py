@@ -5,63 +5,67 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+
+import ray
+import ray.tune
 
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
-from tune.study.folder import Settings, Study
+from tune.study.folder import AnyStudy
+from tune.study.settings import Machines
+from tune.trials.asha import Halving
 from tune.trials.callback import Recorder
-from tune.trials.trial import STUDY
+from tune.trials.optuna_searcher import StudySearcher
+from tune.trials.trial import run_trial
 
 
-def needed(settings: Settings) -> dict[str, float]:
-    """Return the CPUs and GPUs that one trial takes."""
-    processes = max(1, settings.workers)
-    return {"CPU": processes * settings.cpus, "GPU": processes * settings.gpus}
-
-
-def fitting(settings: Settings) -> int:
+def fitting(machines: Machines) -> int:
     """Return how many trials fit on the machines at once, at least 1."""
-    import ray
-
     there = ray.cluster_resources()
-    return max(1, min(int(there.get(name, 0) / amount) for name, amount in needed(settings).items() if amount))
+    return max(1, min(int(there.get(name, 0) / amount) for name, amount in machines.of_a_trial.items() if amount))
 
 
-def run_trials(
-    trainable: Callable[[dict[str, Any]], None],
-    study: Study,
-    recorder: Recorder,
-    concurrent: int,
-    *,
-    given: dict[str, Any] | None = None,
-    **tune_config: Any,
+def run_search_trials(
+    study: AnyStudy, recorder: Recorder, concurrent: int, searcher: StudySearcher, stopping: Halving, trials: int
 ) -> None:
-    """Run trials until none is left; a failed one is recorded and doesn't stop the others.
+    """Run the trials that a searcher suggests, until there are enough.
 
     Args:
-        trainable: Runs one trial: `tune.trials.trial.run_trial`.
         study: Whose.
         recorder: Told what happens.
         concurrent: Trials at once.
-        given: What each trial is handed, beside the study's folder and what a searcher suggests.
-        tune_config: Further arguments of `ray.tune.TuneConfig`.
+        searcher: Suggests what is tried.
+        stopping: Stops bad trials early.
+        trials: How many are still to be run.
     """
-    import ray.tune
+    config = ray.tune.TuneConfig(search_alg=searcher, scheduler=stopping, num_samples=trials)
+    _run(study, recorder, concurrent, config, {})
 
-    settings = study.settings
+
+def run_given_trials(study: AnyStudy, recorder: Recorder, concurrent: int, numbers: Sequence[int]) -> None:
+    """Run trials that are written down already, in their order, each to its end."""
+    _run(study, recorder, concurrent, ray.tune.TuneConfig(), {"number": ray.tune.grid_search(list(numbers))})
+
+
+def _run(
+    study: AnyStudy,
+    recorder: Recorder,
+    concurrent: int,
+    config: ray.tune.TuneConfig,
+    given: dict[str, object],
+) -> None:
+    """Run trials until none is left; a failed one is recorded and doesn't stop the others."""
+    machines = study.settings.machines
     # a trial that only drives workers must ask for something, and a share of a CPU would keep a worker out
-    own = {"CPU": settings.cpus, "GPU": settings.gpus} if settings.workers == 0 else {"memory": 2**20}
+    own = {"CPU": machines.cpus, "GPU": machines.gpus} if machines.workers == 0 else {"memory": 2**20}
+    config.max_concurrent_trials = concurrent
+    # a new process costs as much as a short trial; Ray Train's processes can't be used twice
+    config.reuse_actors = machines.workers == 0
+    config.trial_dirname_creator = lambda trial: str(trial.trial_id)
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trainable, {name: amount for name, amount in own.items() if amount}),
-        param_space={STUDY: str(study.folder), **(given or {})},
-        tune_config=ray.tune.TuneConfig(
-            max_concurrent_trials=concurrent,
-            # a new process costs as much as a short trial; Ray Train's processes can't be used twice
-            reuse_actors=settings.workers == 0,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-            **tune_config,
-        ),
+        ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
+        param_space={"study": str(study.folder), **given},
+        tune_config=config,
         run_config=ray.tune.RunConfig(
             name=uuid.uuid4().hex,  # Tune's own memory is not used, see tune/trials/optuna_searcher.py
             storage_path=str(study.folder / RAY_FOLDER),

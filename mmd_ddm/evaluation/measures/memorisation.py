@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.vectors import Vectors
-from mmd_ddm.evaluation.measures.neighbours import Closeness, nearest
+from mmd_ddm.evaluation.measures.neighbours import NeighbourAUC, nearest
 from mmd_ddm.evaluation.verdict import CERTAIN
 
 LEFT_OUT = 5000  # real images whose nearest other one is looked for
@@ -40,7 +40,7 @@ def left_out_distances(
     return nearest(real[order[:count].sort().values], real, k=2, device=device).distances[:, 1]
 
 
-def told(finetuned: Closeness, base: Mapping[int, Closeness], space: str) -> str:
+def told(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC], space: str) -> str:
     """What the numbers of a model say, in one sentence.
 
     Args:
@@ -57,26 +57,26 @@ def told(finetuned: Closeness, base: Mapping[int, Closeness], space: str) -> str
     )
 
 
-def _conclusion(finetuned: Closeness, base: Mapping[int, Closeness]) -> str:
+def _conclusion(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC]) -> str:
     error = _CERTAIN * finetuned.standard_error
-    if finetuned.probability < 0.5 - error:
+    if finetuned.auc < 0.5 - error:
         return (
             "no sign that training images are copied; some lie further from the real ones than these from one another"
         )
-    if finetuned.probability <= 0.5 + error:
+    if finetuned.auc <= 0.5 + error:
         return "no sign that training images are copied"
     if base:
         reference = base[max(base)]
         between = _CERTAIN * math.hypot(finetuned.standard_error, reference.standard_error)
-        if finetuned.probability <= reference.probability + between:
+        if finetuned.auc <= reference.auc + between:
             return (
                 "nearer than new images would be, but no nearer than the base model's, so finetuning is not the cause"
             )
     return "the model overfits, or its images are more alike than real ones; their nearest neighbours show which"
 
 
-def _percent(found: Closeness) -> str:
-    return f"{100 * found.probability:.0f} ± {100 * found.standard_error:.0f} %"
+def _percent(found: NeighbourAUC) -> str:
+    return f"{100 * found.auc:.0f} ± {100 * found.standard_error:.0f} %"
 
 
 def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file: Path) -> Path:

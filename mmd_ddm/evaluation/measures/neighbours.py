@@ -73,21 +73,21 @@ def blocks(features: Vectors, centre: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, features[start : start + ROWS].to(centre) - centre
 
 
-class Closeness(NamedTuple):
+class NeighbourAUC(NamedTuple):
     """How near generated images come to the real ones that were trained on, against real ones that were not.
 
-    `probability` is that of a generated image being nearer to its nearest real image than a held-out real image is to
+    `auc` is the probability that a generated image is nearer to its nearest real image than a held-out real image is to
     its own, ties counted half, with its standard error: 0.5 where the model has not memorised, 1 where it copies.
     Below 0.5 it leaves the real images' neighbourhood. A model whose images are all alike or blurred can be above 0.5
     without a copy: compare with the base model. `median_ratio` is the generated median distance over the held-out one.
     """
 
     median_ratio: float
-    probability: float
+    auc: float
     standard_error: float
 
 
-def closeness(generated: Tensor, held_out: Tensor) -> Closeness:
+def neighbour_auc(generated: Tensor, held_out: Tensor) -> NeighbourAUC:
     """Compare two samples of distances to the nearest real image.
 
     The probability is the Mann-Whitney statistic over N N', its error that of DeLong et al. 1988 (the variances of each
@@ -106,7 +106,7 @@ def closeness(generated: Tensor, held_out: Tensor) -> Closeness:
     placements = _share_above(one, other), 1 - _share_above(other, one)
     variance = sum(each.var() / len(each) for each in placements)
     ratio = one.quantile(0.5) / other.quantile(0.5)
-    return Closeness(float(ratio), float(placements[0].mean()), float(torch.as_tensor(variance).sqrt()))
+    return NeighbourAUC(float(ratio), float(placements[0].mean()), float(torch.as_tensor(variance).sqrt()))
 
 
 def _share_above(values: Tensor, others: Tensor) -> Tensor:

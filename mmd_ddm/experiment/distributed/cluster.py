@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import mmd_ddm
 from mmd_ddm.errors import UserError
@@ -68,7 +67,6 @@ def start_ray(*, workers: int, cpus: int | None = None) -> None:
     os.environ.update(variables)
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
@@ -77,16 +75,17 @@ def start_ray(*, workers: int, cpus: int | None = None) -> None:
             num_cpus=cpus,
             include_dashboard=workers > 0,
             runtime_env={"env_vars": variables},
-            **quiet,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
         )
         return
     try:
-        ray.init(address, runtime_env=_remote_environment(variables), **quiet)
+        ray.init(address, runtime_env=_remote_environment(variables), logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, OSError) as error:
         raise _unanswered(address) from error
 
 
-def _remote_environment(variables: dict[str, str]) -> dict[str, Any]:
+def _remote_environment(variables: dict[str, str]) -> dict[str, object]:
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # `ray job submit` has brought the working directory already
         return {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
     variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}  # a path of this machine

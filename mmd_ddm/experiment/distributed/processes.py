@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -52,12 +51,16 @@ def in_processes(work: Work, workers: int, threads: int | None = None) -> None:
 def _worker(rank: int, work: Work, workers: int, meeting: str, threads: int) -> None:
     device = device_of(rank)
     torch.set_num_threads(threads)
-    options: dict[str, Any] = {}
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        options["device_id"] = device
     backend = "nccl" if torch.cuda.device_count() >= workers else "gloo"
-    dist.init_process_group(backend, init_method=f"file://{meeting}/store", rank=rank, world_size=workers, **options)
+    dist.init_process_group(
+        backend,
+        init_method=f"file://{meeting}/store",
+        rank=rank,
+        world_size=workers,
+        device_id=device if device.type == "cuda" else None,
+    )
     try:
         work(DistributedCollective(), device)
     except (UserError, OSError) as error:

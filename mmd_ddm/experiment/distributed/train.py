@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.distributed.cluster import check_resources, findable_cluster, start_ray
@@ -22,8 +22,11 @@ from mmd_ddm.experiment.run_folder import METRICS, latest_checkpoint, read_rows
 
 if TYPE_CHECKING:
     import torch
+    from ray.train import UserCallback
+    from ray.train.torch import TorchTrainer
 
     from mmd_ddm.discrepancy.collective import Collective
+    from mmd_ddm.evaluation.metrics import Metrics
     from mmd_ddm.experiment.config import Config
 
 RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
@@ -33,22 +36,27 @@ _log = logging.getLogger(__name__)
 Report = Callable[[Mapping[str, float]], None]
 
 
+class _WorkerSettings(TypedDict):
+    job: Job
+    in_tune: bool
+
+
 @dataclass(frozen=True)
 class Job:
     """What a worker needs to know.
 
     Args:
-        config: Leaves of the run's configuration, as in `Config.flat()`.
+        config: Of the run.
         folder: The run's folder, absolute, the same for all workers.
         threads: CPU threads of each worker.
         baseline: Gives, on each worker, the base model's scores that the run's are divided by; None: the run measures
             them itself.
     """
 
-    config: dict[str, Any]
+    config: Config
     folder: str
     threads: int = 1
-    baseline: Callable[[], dict[str, float]] | None = None
+    baseline: Callable[[], Metrics] | None = None
 
 
 def finetune(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
@@ -57,7 +65,7 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
     Args:
         job: What to run.
         collective: This process's place among the workers.
-        report: Called on every worker with the metrics of each evaluation.
+        report: Called on every worker with the numbers of each scoring.
         device: The one that Ray gave this worker; None: CUDA if there is one.
 
     Raises:
@@ -66,7 +74,6 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
     """
     import torch
 
-    from mmd_ddm.experiment.config import Config
     from mmd_ddm.experiment.run import run
 
     folder = Path(job.folder)
@@ -76,9 +83,9 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
         )
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
     run(
-        Config.from_flat(job.config),
+        job.config,
         folder,
-        report=lambda metrics, checkpoint: report(dict(metrics)),
+        report=lambda row, checkpoint: report(row),
         checkpoint=latest_checkpoint(folder),
         collective=collective,
         baseline=None if job.baseline is None else job.baseline(),
@@ -86,7 +93,9 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
     )
 
 
-def fit(job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[Callable[[], Any]] = ()) -> None:
+def fit(
+    job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[Callable[[], UserCallback]] = ()
+) -> None:
     """Run a job on `workers` Ray Train workers; a worker process that dies is replaced, an error is not retried.
 
     Args:
@@ -156,7 +165,7 @@ def check_gpus(workers: int, gpus: float) -> None:
         )
 
 
-def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
+def _trainer(job: Job, workers: int, gpus: float, callbacks: list[UserCallback]) -> TorchTrainer:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.callbacks import DatasetsCallback
@@ -164,7 +173,7 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
     class Trainer(TorchTrainer):
         """Without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run."""
 
-        def _create_default_callbacks(self) -> list[Any]:
+        def _create_default_callbacks(self) -> list[object]:
             return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
 
     resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
@@ -182,7 +191,7 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[Any]) -> Any:
     )
 
 
-def _worker(settings: dict[str, Any]) -> None:
+def _worker(settings: _WorkerSettings) -> None:
     import ray.train
     import ray.train.torch
     import ray.tune
@@ -218,7 +227,7 @@ def run_distributed(
         workers: Number of worker processes, at least 1.
         gpus_per_worker: GPUs of each; 0: the CPU.
         cpus_per_worker: CPUs, and so threads, of each.
-        report: Called in this process, in a thread, with the metrics of each evaluation.
+        report: Called in this process, in a thread, with the numbers of each scoring.
 
     Raises:
         UserError: The folder or the configuration doesn't fit, or the machines don't suffice.
@@ -231,7 +240,7 @@ def run_distributed(
         check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
         folder.mkdir(parents=True, exist_ok=True)
         with _following(folder / METRICS, report):
-            job = Job(config.flat(), str(folder.resolve()), threads=cpus_per_worker)
+            job = Job(config, str(folder.resolve()), threads=cpus_per_worker)
             fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
     finally:
         ray.shutdown()
@@ -239,9 +248,9 @@ def run_distributed(
 
 @contextmanager
 def _following(file: Path, report: Report) -> Iterator[None]:
-    """Hand each evaluation that rank 0 appends to `file` to `report` while the workers run elsewhere."""
+    """Hand each scoring that rank 0 appends to `file` to `report` while the workers run elsewhere."""
     position = file.stat().st_size if file.exists() else 0
-    reported = -1
+    reported = -1.0
     done = threading.Event()
 
     def follow() -> None:

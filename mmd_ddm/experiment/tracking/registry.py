@@ -10,63 +10,67 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmd_ddm.experiment.run_folder import MODEL
+from mmd_ddm.evaluation.metrics import flat
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run_folder import MODEL, Scoring
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 BEST = "best"
-_TAGGED = ("dataset", "steps", "sampler", "schedule", "eta", "evaluation_images")
+_TAGGED = ("dataset", "steps", "sampler", "schedule", "eta", "score_images")
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Candidate:
     """A finetuned model that is to be registered.
 
     Args:
-        config: Leaves of its configuration.
-        metrics: Its last evaluation.
+        config: Its configuration.
+        scoring: How it was scored last.
         words: Further tags of the version.
     """
 
-    config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    config: Config
+    scoring: Scoring
     words: Mapping[str, str]
 
     @property
     def name(self) -> str:
         """Of the registered model; slashes and colons have a meaning in its addresses."""
-        return re.sub(r"[/:@]", "-", f"mmd-ddm-{self.config['dataset']}-{self.config['steps']}steps")
+        return re.sub(r"[/:@]", "-", f"mmd-ddm-{self.config.dataset}-{self.config.sampler.steps}steps")
 
     @property
     def tags(self) -> dict[str, str]:
         """Of the version."""
-        settings = {key: str(self.config[key]) for key in _TAGGED if key in self.config}
-        scores = {
-            key: f"{value:.6g}" for key, value in self.metrics.items() if key.startswith(("score", "kid_", "fid_"))
+        settings = self.config.flat()
+        scores = {"score": self.scoring.score, **flat(self.scoring.metrics)}
+        return {
+            **{key: str(settings[key]) for key in _TAGGED},
+            **{key: f"{value:.6g}" for key, value in scores.items()},
+            **self.words,
         }
-        return {**settings, **scores, **self.words}
 
     @property
     def description(self) -> str:
         """Of the version."""
         how = ", ".join(f"{key} {value}" for key, value in self.words.items())
         return (
-            f"diffusers pipeline, finetuned on {self.config['dataset']} for {self.config['steps']} network evaluations "
-            f"an image ({how}); score {self.metrics.get('score', math.nan):.4g} relative to the base model"
+            f"diffusers pipeline, finetuned on {self.config.dataset} for {self.config.sampler.steps} network "
+            f"evaluations an image ({how}); score {self.scoring.score:.4g} relative to the base model"
         )
 
 
-def register(client: MlflowClient, run_id: str, entrant: Entrant) -> str:
+def register(client: MlflowClient, run_id: str, candidate: Candidate) -> str:
     """Make a run's model a version of its registered model, unless it is one; move the alias `best` if it is better.
 
     Args:
         client: Of the store that has the run.
         run_id: Of the run, whose artifacts hold the model.
-        entrant: What is to be said of it.
+        candidate: What is to be said of it.
 
     Returns:
         The version.
@@ -77,37 +81,37 @@ def register(client: MlflowClient, run_id: str, entrant: Entrant) -> str:
     """
     if not any(each.path == f"{MODEL}/model_index.json" for each in client.list_artifacts(run_id, MODEL)):
         raise FileNotFoundError(f"run {run_id} has no model in MLflow yet")
-    _ensure(client, entrant)
-    versions = _versions(client, entrant.name)
+    _ensure(client, candidate)
+    versions = _versions(client, candidate.name)
     mine = next((each for each in versions if each.run_id == run_id), None)
     if mine is None:
         mine = client.create_model_version(
-            entrant.name,
+            candidate.name,
             f"{client.get_run(run_id).info.artifact_uri}/{MODEL}",
             run_id,
-            tags=entrant.tags,
-            description=entrant.description,
+            tags=candidate.tags,
+            description=candidate.description,
             await_creation_for=0,  # it is there at once
         )
     else:
-        for key, value in entrant.tags.items():
+        for key, value in candidate.tags.items():
             if mine.tags.get(key) != value:
-                client.set_model_version_tag(entrant.name, mine.version, key, value)
-    best = min(_versions(client, entrant.name), key=_rank)
-    client.set_registered_model_alias(entrant.name, BEST, best.version)
+                client.set_model_version_tag(candidate.name, mine.version, key, value)
+    best = min(_versions(client, candidate.name), key=_rank)
+    client.set_registered_model_alias(candidate.name, BEST, best.version)
     return str(mine.version)
 
 
-def _ensure(client: MlflowClient, entrant: Entrant) -> None:
+def _ensure(client: MlflowClient, candidate: Candidate) -> None:
     from mlflow.exceptions import MlflowException
 
-    tags = {key: str(entrant.config[key]) for key in ("dataset", "steps")}
+    tags = {key: candidate.tags[key] for key in ("dataset", "steps")}
     try:
         client.create_registered_model(
-            entrant.name,
+            candidate.name,
             tags,
             f"{tags['dataset']} with {tags['steps']} network evaluations an image: the best models of studies. Use one "
-            f"with: mmd-ddm sample --model models:/{entrant.name}@{BEST}",
+            f"with: mmd-ddm sample --model models:/{candidate.name}@{BEST}",
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -120,7 +124,7 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 
 def _rank(version: ModelVersion) -> tuple[float, float]:
-    return -_number(version, "evaluation_images", 0.0), _number(version, "score", math.inf)
+    return -_number(version, "score_images", 0.0), _number(version, "score", math.inf)
 
 
 def _number(version: ModelVersion, key: str, absent: float) -> float:

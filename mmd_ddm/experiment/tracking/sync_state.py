@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.experiment.run_folder import write_json
 
-MEMORY = "mlflow.json"
+FILE = "mlflow.json"
 
 
-class Memory:
-    """What has been sent, by kind.
+@dataclass
+class SyncState:
+    """What has been sent of a run.
 
     Args:
-        file: Where it is kept; read if it exists.
+        run_id: MLflow's name of the run; None until the store has made it.
+        params: Names of the parameters.
+        tags: The tags.
+        latest: The last update of each metric.
+        final: Metrics that were known only at the end, by name and step.
+        sheets: Updates of the sample sheets.
+        artifacts: Files and folders.
+        closed: Whether the run was ended.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.data: dict[str, Any] = {
-            "run_id": None,
-            "params": [],
-            "tags": {},
-            "latest": {},
-            "final": {},
-            "sheets": [],
-            "artifacts": [],
-            "closed": False,
-        }
-        if file.exists():
-            self.data.update(json.loads(file.read_text()))
+    run_id: str | None = None
+    params: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    latest: dict[str, int] = field(default_factory=dict)
+    final: dict[str, float] = field(default_factory=dict)
+    sheets: list[int] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    closed: bool = False
 
-    def remember(self, **changes: Any) -> None:
-        """Change some kinds, in the file too."""
-        self.data.update(changes)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._file, self.data)
+    @classmethod
+    def read(cls, folder: Path) -> SyncState:
+        """Read what is known of the run in a folder; nothing if it was never recorded."""
+        file = folder / FILE
+        return cls(**json.loads(file.read_text())) if file.is_file() else cls()
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the run's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FILE, asdict(self))

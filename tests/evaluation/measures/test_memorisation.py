@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, save_distances, told
-from mmd_ddm.evaluation.measures.neighbours import Closeness
+from mmd_ddm.evaluation.measures.neighbours import NeighbourAUC
 
 
 @pytest.mark.parametrize("count", [40, 39, 7])
@@ -48,7 +48,7 @@ def test_real_images_are_not_their_own_neighbours(count: int) -> None:
 )
 def test_the_sentence(probability: float, error: float, base: dict[int, float], said: str) -> None:
     sentence = told(
-        Closeness(1.0, probability, error), {steps: Closeness(1.0, p, 0.01) for steps, p in base.items()}, "a space"
+        NeighbourAUC(1.0, probability, error), {steps: NeighbourAUC(1.0, p, 0.01) for steps, p in base.items()}, "a space"
     )
     assert said in sentence
     assert f"{100 * probability:.0f} ± {100 * error:.0f} % of pairs in a space" in sentence

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 import mmd_ddm.evaluation.measures.neighbours as neighbours_module
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measures.neighbours import closeness, nearest
+from mmd_ddm.evaluation.measures.neighbours import neighbour_auc, nearest
 
 
 @pytest.mark.parametrize("rows", [2048, 13])
@@ -49,22 +49,22 @@ def test_more_neighbours_than_a_block_has(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_probability_is_mann_whitneys_with_ties() -> None:
     one, other = torch.randint(0, 12, (60,)).double(), torch.randint(2, 15, (45,)).double()
-    found = closeness(one, other)
+    found = neighbour_auc(one, other)
     statistic = mannwhitneyu(other.numpy(), one.numpy()).statistic  # pairs in which the other is larger
-    assert found.probability == pytest.approx(statistic / (60 * 45), rel=1e-12)
+    assert found.auc == pytest.approx(statistic / (60 * 45), rel=1e-12)
     assert found.median_ratio == pytest.approx(float(np.median(one) / np.median(other)), rel=1e-12)
 
 
 def test_probability_by_hand() -> None:
     """Of the pairs (1, 2), (1, 5), (3, 2), (3, 5), (5, 2), (5, 5): 3 nearer and one tie of 6."""
-    assert closeness(torch.tensor([1.0, 3, 5]), torch.tensor([2.0, 5])).probability == pytest.approx(3.5 / 6)
+    assert neighbour_auc(torch.tensor([1.0, 3, 5]), torch.tensor([2.0, 5])).auc == pytest.approx(3.5 / 6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_standard_error_is_the_spread(scale: float) -> None:
     """Exponential distances of means `scale` and 1: P(one < other) = 1 / (1 + scale)."""
-    found = [closeness(scale * torch.rand(80).log().neg(), torch.rand(50).log().neg()) for _ in range(600)]
-    values = torch.tensor([each.probability for each in found])
+    found = [neighbour_auc(scale * torch.rand(80).log().neg(), torch.rand(50).log().neg()) for _ in range(600)]
+    values = torch.tensor([each.auc for each in found])
     errors = torch.tensor([each.standard_error for each in found])
     # both are known to 3 %
     assert float(errors.square().mean().sqrt()) == pytest.approx(float(values.std()), rel=0.12)
@@ -76,11 +76,11 @@ def test_fresh_images_are_not_memorised_and_copies_are() -> None:
     reference = nearest(held_out, real).distances[:, 0]
     left_out = nearest(real, real, leave_one_out=True).distances[:, 0]
     for distances in (reference, left_out):
-        unrelated = closeness(nearest(fresh, real).distances[:, 0], distances)
-        assert abs(unrelated.probability - 0.5) < 4 * unrelated.standard_error
+        unrelated = neighbour_auc(nearest(fresh, real).distances[:, 0], distances)
+        assert abs(unrelated.auc - 0.5) < 4 * unrelated.standard_error
         assert abs(unrelated.median_ratio - 1) < 0.1
-        copied = closeness(nearest(real + 0.01 * fresh, real).distances[:, 0], distances)
-        assert copied.probability > 0.99
+        copied = neighbour_auc(nearest(real + 0.01 * fresh, real).distances[:, 0], distances)
+        assert copied.auc > 0.99
         assert copied.median_ratio < 0.1
     half = torch.cat([real[:400], fresh[:400]])
-    assert closeness(nearest(half, real).distances[:, 0], reference).probability == pytest.approx(0.75, abs=0.04)
+    assert neighbour_auc(nearest(half, real).distances[:, 0], reference).auc == pytest.approx(0.75, abs=0.04)

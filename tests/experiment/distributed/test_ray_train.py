@@ -13,7 +13,7 @@ from mmd_ddm.experiment.distributed.train import Job, explain, finetune, run_dis
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import evaluations, latest_checkpoint, read_rows
 
-TINY = {"updates": 4, "evaluations": 2, "evaluation_images": 60, "batch": 10}
+TINY = {"updates": 4, "evaluations": 2, "score_images": 60, "batch": 10}
 
 
 def worker_group_error(**failures):

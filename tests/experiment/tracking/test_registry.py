@@ -17,7 +17,7 @@ def study(store, finetuned, config):
         run = tracker.follow(folder, name=name, params=config, tags={})
         run.close("FINISHED", {}, model_artifact(folder) if stored else ())
         metrics = {"score": score, "kid_a": score, "update": 8}
-        tracker.register(folder, {**config, "evaluation_images": images}, metrics, {"study": name})
+        tracker.register(folder, {**config, "score_images": images}, metrics, {"study": name})
         return run, tracker.close(), folder
 
     folders = {}

@@ -50,7 +50,7 @@ def score(task, leaves, images, measures, threads):
         kid = 100 * json.loads((Path(task["folder"]) / "model" / "config.json").read_text())["learning_rate"]
     kid += 0.001 * task["seed"]
     scores = {}
-    for space in leaves["evaluation_features"].split("+"):
+    for space in leaves["score_features"].split("+"):
         scores |= {f"kid_{space}": kid, f"kid_{space}_stderr": 0.01, f"fid_{space}_{images}": kid}
     file.parent.mkdir(parents=True, exist_ok=True)
     with (file.parent / "scorings").open("a") as log:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.compared import BASE, Compared
+from mmd_ddm.experiment.inference.compared import Compared
+from mmd_ddm.experiment.scoring.scored_model import BASE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ class Drawing:
     kept: Kept
 
 
-def draw(drawing: Drawing, about: Mapping[str, Any]) -> None:
+def draw(drawing: Drawing, about: Mapping[str, object]) -> None:
     """Draw all figures, measure and tell, and write the files.
 
     Args:
@@ -66,8 +67,8 @@ def draw(drawing: Drawing, about: Mapping[str, Any]) -> None:
 
     images, models, folder, files = drawing.parts.images, drawing.models, drawing.folder, drawing.kept.files
     name, count = drawing.parts.config.dataset, columns(images.image_shape)
-    equal = [model for model in models if model.steps == models[0].steps]
-    shown = [Series(model.title, model.evaluator.sample(model.denoiser, range(count)).cpu()) for model in models]
+    equal = [model for model in models if model.evaluator.nfe == models[0].evaluator.nfe]
+    shown = [Series(model.title, model.evaluator.sample(range(count)).cpu()) for model in models]
     chosen = torch.randperm(len(images), generator=models[0].evaluator.noise.generator(1))[:count]
     real = Series("real images", images.floats(chosen))
     files.append(samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png"))
@@ -94,17 +95,17 @@ def _paths(model: Compared, fractions: list[float]) -> Tensor:
     from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH
     from mmd_ddm.evaluation.figures.image_figures import interpolated
 
-    chain, device = model.evaluator.chain, model.evaluator.device
-    noise = model.evaluator.noise.draw(0, range(2 * PAIRS), chain.draws, model.denoiser.image_shape)
+    denoiser, sampler, device = model.evaluator.denoiser, model.evaluator.sampler, model.evaluator.device
+    noise = model.evaluator.noise.draw(0, range(2 * PAIRS), sampler.draws, denoiser.image_shape)
     pieces = interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
     with torch.no_grad():
-        return torch.cat([chain.sample(model.denoiser, piece.to(device)).cpu() for piece in pieces])
+        return torch.cat([sampler.sample(denoiser, piece.to(device)).cpu() for piece in pieces])
 
 
-def _measure(drawing: Drawing, about: Mapping[str, Any]) -> tuple[list[Neighbours], list[Tensor], Tensor]:
+def _measure(drawing: Drawing, about: Mapping[str, object]) -> tuple[list[Neighbours], list[Tensor], Tensor]:
     """Each model's nearest real images of what is drawn, its distances to the nearest, and the real images' own."""
     from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
-    from mmd_ddm.evaluation.measures.neighbours import Neighbours, closeness, nearest
+    from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
     from mmd_ddm.experiment.run_folder import write_json
 
     parts, kept = drawing.parts, drawing.kept
@@ -115,22 +116,22 @@ def _measure(drawing: Drawing, about: Mapping[str, Any]) -> tuple[list[Neighbour
     print(f"{'real images, to another one':<28}{left_out.median():>10.4g}{1:>10.2f}{'50 %':>20}", flush=True)
     found, distances, numbers = [], [], []
     for model in drawing.models:
-        near = nearest(model.evaluator.features(model.denoiser)[space], real.features, NEAREST, device=parts.device)
+        near = nearest(model.evaluator.features()[space], real.features, NEAREST, device=parts.device)
         found.append(Neighbours(near.indices[:SHOWN].cpu(), near.distances[:SHOWN].cpu()))
         distances.append(near.distances[:, 0].cpu().contiguous())
-        numbers.append(number := closeness(distances[-1], left_out))
-        share = f"{100 * number.probability:.1f} ± {100 * number.standard_error:.1f} %"
+        numbers.append(number := neighbour_auc(distances[-1], left_out))
+        share = f"{100 * number.auc:.1f} ± {100 * number.standard_error:.1f} %"
         title = model.title.replace("\n", ", ")
         print(f"{title:<28}{distances[-1].median():>10.4g}{number.median_ratio:>10.2f}{share:>20}", flush=True)
-        kept.metrics.append((f"{model.kind}_nearer_than_real", number.probability, model.steps))
+        kept.metrics.append((f"{model.role}_nearer_than_real", number.auc, model.evaluator.nfe))
     measured = list(zip(drawing.models, numbers, strict=True))
-    looked_at = next(number for model, number in measured if model.kind != BASE)
-    base = {model.steps: number for model, number in measured if model.kind == BASE}
+    looked_at = next(number for model, number in measured if model.role != BASE)
+    base = {model.evaluator.nfe: number for model, number in measured if model.role == BASE}
     sentence = told(looked_at, base, drawing.space)
     print(f"\n{sentence}")
     summary = {"median": float(left_out.median()), "images": len(left_out)}
     by_name = {model.name: number._asdict() for model, number in measured}
     file = drawing.folder / "figures.json"
-    write_json(file, {**about, "real": summary, "closeness": by_name, "told": sentence})
+    write_json(file, {**about, "real": summary, "nn_auc": by_name, "told": sentence})
     kept.files.append(file)
     return found, distances, left_out

@@ -1,0 +1,97 @@
+"""Which measures there are, and all of them from the features of generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from torch import Tensor
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
+from mmd_ddm.evaluation.measures.inception_score import inception_score
+from mmd_ddm.evaluation.measures.kid import kid
+from mmd_ddm.evaluation.measures.neighbours import nearest, neighbour_auc
+from mmd_ddm.evaluation.measures.precision_recall import precision_recall
+from mmd_ddm.evaluation.metrics import Metric, Metrics
+from mmd_ddm.evaluation.reference import RealSide
+
+MEASURES = ("kid", "fid", "precision_recall", "nn_auc", "is", "sfid")
+LOGITS, SPATIAL = "inception_logits", "inception_spatial"
+OWN_SPACE = {"is": LOGITS, "sfid": SPATIAL}  # measures that belong to one layer of one network
+KINDS = {"precision_recall": ("precision", "recall")}  # of a measure's metrics, where they are not called as it is
+
+
+def parse_measures(text: str) -> tuple[str, ...]:
+    """Read names joined by commas.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in MEASURES:
+            raise UserError(f"measure {name!r} is not known; choose from {', '.join(MEASURES)}")
+    return names
+
+
+def spaces_of(measures: Collection[str]) -> tuple[str, ...]:
+    """Feature spaces that measures need for themselves."""
+    return tuple(space for measure, space in OWN_SPACE.items() if measure in measures)
+
+
+def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measures: Collection[str]) -> Metrics:
+    """Compute measures of N generated images.
+
+    Args:
+        features: (N, D) by feature space; those of `spaces_of` serve their measure alone.
+        real: the real images in each space.
+        measures: of `MEASURES`.
+
+    Returns:
+        In each other space those asked for of KID, FID, precision and recall, and `nn_auc`: the probability that a
+        generated image is nearer to its nearest real one than a real one to its own, 0.5 without memorisation. Then,
+        once, the Inception Score and sFID.
+    """
+    found = [
+        metric
+        for name, each in features.items()
+        if name not in spaces_of(measures)
+        for wanted in measures
+        if wanted in _IN_EACH_SPACE
+        for metric in _IN_EACH_SPACE[wanted](name, each, real[name])
+    ]
+    if "is" in measures:
+        score = inception_score(features[LOGITS])
+        found.append(Metric("is", score.mean, deviation=score.deviation))
+    if "sfid" in measures:
+        spatial = features[SPATIAL]
+        found.append(Metric("sfid", frechet_distance(fit(spatial), real[SPATIAL].gaussian), images=len(spatial)))
+    return tuple(found)
+
+
+def _kid(space: str, features: Tensor, real: RealSide) -> Metrics:
+    found = kid(features, real.features, real.moments)
+    return (Metric("kid", found.mmd2, space, stderr=found.standard_error),)
+
+
+def _fid(space: str, features: Tensor, real: RealSide) -> Metrics:
+    return (Metric("fid", frechet_distance(fit(features), real.gaussian), space, images=len(features)),)
+
+
+def _precision_recall(space: str, features: Tensor, real: RealSide) -> Metrics:
+    found = precision_recall(features, real.features)
+    return Metric("precision", found.precision, space), Metric("recall", found.recall, space)
+
+
+def _nn_auc(space: str, features: Tensor, real: RealSide) -> Metrics:
+    generated = nearest(features, real.features).distances[:, 0]
+    found = neighbour_auc(generated, real.own_distances)
+    return (Metric("nn_auc", found.auc, space, stderr=found.standard_error),)
+
+
+_IN_EACH_SPACE: Mapping[str, Callable[[str, Tensor, RealSide], Metrics]] = {
+    "kid": _kid,
+    "fid": _fid,
+    "precision_recall": _precision_recall,
+    "nn_auc": _nn_auc,
+}

@@ -1,0 +1,131 @@
+"""Score a model beside its base model and real images, at several budgets, with several samplers and seeds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmd_ddm.diffusion.baselines import BASELINES
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.measure import parse_measures, spaces_of
+from mmd_ddm.experiment.build import dataset_of, obtain, scored_spaces
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.distributed.processes import in_processes
+from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
+from mmd_ddm.experiment.scoring.score import Evaluation, make_sampler, possible
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, read_scored
+from mmd_ddm.pretrained.load import check_fits, scheduler_config, unet_config
+
+LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
+ALL = "all"
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    base: str | None = None,
+    dataset: str = "digits",
+    data: str | None = None,
+    resolution: int | None = None,
+    features: str | None = None,
+    steps: Sequence[int] = (),
+    sampler: str | None = None,
+    schedule: str = "linear",
+    eta: float | None = None,
+    images: int = 5000,
+    seeds: Sequence[int] = (0,),
+    measures: str = "kid,fid",
+    workers: int = 1,
+    file: Path | None = None,
+    show: Callable[[Scored], None] = lambda result: None,
+) -> list[Scored]:
+    """Score a model; a finetuned one beside its base model with the same sampler, at the same budgets and at 20 and 50.
+
+    Args:
+        model: folder, hub id, MLflow address, or name of a shipped model.
+        base: base model to compare with, or `none`; None: the one that the model was finetuned from.
+        dataset: as in the configuration, like data and resolution: the real images.
+        data: path of the real images.
+        resolution: in pixels.
+        features: feature spaces joined by +; None: the data set's.
+        steps: budgets; none: what the model was finetuned for.
+        sampler: names joined by commas, or `all`; None: as finetuned, or ddim.
+        schedule: `linear`, `quadratic` or `stride`.
+        eta: of ddim, 0 to 1; None: as finetuned.
+        images: generated images of each result, at least 4.
+        seeds: of the noise.
+        measures: names joined by commas.
+        workers: processes that share the work; their number changes no score.
+        file: where the results go too, as JSON, as they come.
+        show: given each result as it comes.
+
+    Returns:
+        The results, those of real images against each other last.
+
+    Raises:
+        UserError: an option is out of its range, or a model can't be had or not be sampled so.
+    """
+    _check(images, seeds, eta, sampler, workers)
+    asked, folder = parse_measures(measures), model_folder(str(model))
+    record = read_record(folder)
+    config = preset("paper", dataset, data, resolution, features).replace(base_model=str(folder))
+    config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
+    budgets = list(steps) or [record.sampler.steps]
+    role, folders = FINETUNED if record.finetuned else BASE, {}
+    folders[role] = folder
+    models = _variants(role, folder, replace(record.sampler, schedule=schedule), budgets, sampler, eta)
+    if (base_model := find_base(record, base)) is not None:
+        folders[BASE] = base_model
+        like = record.base_sampler if schedule == "linear" else replace(record.base_sampler, schedule=schedule)
+        # the stride makes more evaluations than it is asked for
+        told = [like.steps if each == record.sampler.steps else each for each in budgets]
+        larger = [each for each in LARGER if each > max(budgets)]
+        models += _variants(BASE, base_model, like, [*told, *larger], sampler, eta)
+    check_fits(unet_config(folder), dataset_of(config))
+    obtain(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = file or Path(scratch) / "scores.json"
+        work = Evaluation(config, tuple(models), folders, images, tuple(seeds), asked, results, show)
+        in_processes(work, workers)
+        return read_scored(results)
+
+
+def _check(images: int, seeds: Sequence[int], eta: float | None, sampler: str | None, workers: int) -> None:
+    for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
+    if eta is not None and not 0 <= eta <= 1:
+        raise UserError(f"eta is {eta}; it must be a number from 0 to 1")
+    if eta and sampler not in (None, ALL) and "ddim" not in str(sampler).split(","):
+        raise UserError(f"eta is {eta}, but it belongs to sampler ddim; leave it out with {sampler}")
+
+
+def _variants(
+    role: str, folder: Path, own: SamplerConfig, budgets: Sequence[int], sampler: str | None, eta: float | None
+) -> list[ScoredModel]:
+    """One model with several samplers and budgets; of `all` samplers those that can have the budget.
+
+    Raises:
+        UserError: a sampler that is named can't have a budget, or the model doesn't have what it needs.
+    """
+    names = BASELINES if sampler == ALL else (sampler or own.sampler).split(",")
+    models = []
+    for name in names:
+        same = name == own.sampler
+        noise = (own.eta if same else 0.0) if eta is None else eta
+        how = replace(
+            own, sampler=name, eta=noise if name == "ddim" else 0.0, variance=own.variance if same else "model"
+        )
+        models += [ScoredModel(role, replace(how, steps=steps)) for steps in budgets]
+    levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    if sampler == ALL:
+        return possible(models, levels)
+    for model in models:
+        make_sampler(model.sampler, levels)
+    return models

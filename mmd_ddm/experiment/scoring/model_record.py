@@ -1,0 +1,94 @@
+"""What finetuning leaves beside a model: how it is sampled, and from what it was made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.build import base_folder
+from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.tracking.model_uri import resolve
+from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.load import locate
+from mmd_ddm.pretrained.record import sampling_settings
+
+DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
+NO_BASE = "none"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of a model in a folder.
+
+    Args:
+        sampler: how it is sampled by itself; the exported process has the finetuned timesteps within itself.
+        finetuned: whether this project made it.
+        config: of the run that made it, if that is known.
+    """
+
+    sampler: SamplerConfig
+    finetuned: bool
+    config: Config | None
+
+    @property
+    def base_sampler(self) -> SamplerConfig:
+        """How its base model is sampled alike: that one has to be told the timesteps."""
+        how = self.sampler if self.config is None else self.config.sampler
+        return SamplerConfig(self.sampler.sampler, how.steps, how.schedule, self.sampler.eta, self.sampler.variance)
+
+    @property
+    def trained_spaces(self) -> tuple[str, ...]:
+        """Feature spaces of the loss; none where it is not known."""
+        return () if self.config is None else tuple(self.config.objective.spaces)
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """Read the record of a model; one that was not finetuned is sampled with 50 steps of deterministic DDIM.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    sampler = SamplerConfig(**{"steps": DEFAULT_STEPS, **sampling_settings(folder)})
+    if not (folder / RECORD).is_file():
+        return ModelRecord(sampler, False, None)
+    values = json.loads((folder / RECORD).read_text()).get("config")
+    return ModelRecord(sampler, True, None if values is None else Config.from_flat(values))
+
+
+def model_folder(source: str) -> Path:
+    """The folder of a model, downloaded if need be.
+
+    Args:
+        source: A folder, hub id, checkpoint file, MLflow address or name of a shipped model.
+
+    Raises:
+        UserError: there is none.
+    """
+    return locate(resolve(source))
+
+
+def find_base(record: ModelRecord, asked: str | None) -> Path | None:
+    """The folder of the base model that is asked for, or else of the one that a model was finetuned from.
+
+    Args:
+        record: of the model.
+        asked: as `model_folder` takes it, or `none`; None: the record's.
+
+    Returns:
+        None if there is none; where the record's can't be found any more, that is said on standard error.
+
+    Raises:
+        UserError: the one that is asked for is not there.
+    """
+    if asked is not None:
+        return None if asked == NO_BASE else model_folder(asked)
+    if record.config is None:
+        return None
+    try:
+        return base_folder(record.config)
+    except UserError as error:
+        print(f"without the base model, which --base can name: {error}", file=sys.stderr)
+        return None

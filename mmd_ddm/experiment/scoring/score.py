@@ -1,0 +1,132 @@
+"""The one way in which scores are made: of models, each with its sampler, against the same real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmd_ddm.diffusion.baselines import make_baseline
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.diffusion.samplers import SAMPLERS, make_chain
+from mmd_ddm.discrepancy.collective import Collective
+from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
+from mmd_ddm.evaluation.floor import real_floor
+from mmd_ddm.evaluation.measure import spaces_of
+from mmd_ddm.evaluation.metrics import Metric
+from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
+from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel, write_scored
+
+
+def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sampler:
+    """Make a sampler for a model.
+
+    Raises:
+        UserError: it can't have that budget, or the model doesn't have what it needs.
+    """
+    if config.sampler in SAMPLERS:
+        return make_chain(noise_schedule, **vars(config))
+    return make_baseline(config.sampler, noise_schedule, config.steps)
+
+
+def open_model(
+    parts: Parts,
+    model: ScoredModel,
+    folder: Path | None = None,
+    *,
+    images: int,
+    stream: str = TRIAL_NOISE,
+    seed: int | None = None,
+) -> Evaluator:
+    """Load a model with its sampler, ready to be sampled and scored.
+
+    Args:
+        parts: with the real images and feature spaces.
+        model: which, and how it is sampled.
+        folder: where it is; None: the base model of the configuration.
+        images: how many are generated.
+        stream: of the noise.
+        seed: of the noise; None: the configuration's.
+
+    Raises:
+        UserError: its images have another shape than the data set's, or the sampler can't have its budget.
+    """
+    denoiser = parts.model(folder)
+    return parts.evaluator_of(denoiser, make_sampler(model.sampler, denoiser.schedule), images, stream, seed)
+
+
+def score(evaluator: Evaluator, model: ScoredModel, measures: Collection[str] = ("kid", "fid")) -> Scored:
+    """Score a model that is open."""
+    return Scored(model, evaluator.score(measures), evaluator.images, evaluator.nfe, evaluator.noise.seed)
+
+
+def score_real(parts: Parts, measures: Collection[str] = ("kid", "fid")) -> Scored:
+    """Score random halves of the real images against each other: the floor of all scores."""
+    half, found = len(parts.images) // 2, list[Metric]()
+    for space, real in parts.real.items():
+        if space not in spaces_of(measures):
+            floor = real_floor(real.features, seed=parts.config.seed, device=parts.device)
+            if "kid" in measures:
+                found.append(Metric("kid", floor.kid, space, deviation=floor.kid_deviation))
+            if "fid" in measures:
+                found.append(Metric("fid", floor.fid, space, images=half))
+    return Scored(None, tuple(found), half)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Several models, samplers, budgets and seeds, scored by one worker or more.
+
+    Args:
+        config: names images and feature spaces.
+        models: what is scored, in order.
+        folders: where the models are, by role.
+        images: generated images of each.
+        seeds: of the noise.
+        measures: names of `MEASURES`.
+        file: where all results go, as JSON, as they come.
+        show: given each result.
+    """
+
+    config: Config
+    models: tuple[ScoredModel, ...]
+    folders: Mapping[str, Path]
+    images: int
+    seeds: tuple[int, ...]
+    measures: tuple[str, ...]
+    file: Path
+    show: Callable[[Scored], None]
+
+    def __call__(self, collective: Collective, device: torch.device) -> None:
+        """Score all of them, as one of the workers."""
+        parts = Parts(self.config, device, collective)
+        results: list[Scored] = []
+
+        def tell(result: Scored) -> None:
+            results.append(result)
+            if collective.rank == 0:
+                write_scored(self.file, results)
+                self.show(result)
+
+        for model in self.models:
+            for seed in self.seeds:
+                evaluator = open_model(parts, model, self.folders[model.role], images=self.images, seed=seed)
+                tell(score(evaluator, model, self.measures))
+        if collective.rank == 0 and {"kid", "fid"} & set(self.measures):
+            tell(score_real(parts, self.measures))
+
+
+def possible(models: Sequence[ScoredModel], noise_schedule: NoiseSchedule) -> list[ScoredModel]:
+    """Return those whose sampler can have their budget."""
+    found = []
+    for model in models:
+        try:
+            make_sampler(model.sampler, noise_schedule)
+        except UserError:
+            continue
+        found.append(model)
+    return found

@@ -1,0 +1,130 @@
+"""What is scored and what came out: a model with its sampler, its metrics, and both in files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.run_folder import write_json
+
+FINETUNED, BASE = "finetuned", "base"
+REAL = "real images"
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A model with a sampler that is scored.
+
+    Args:
+        role: `finetuned` or `base`.
+        sampler: how it is sampled: a sampler of our own, or the name and steps of one of `BASELINES`.
+        trial: the number of the trial that finetuned it.
+    """
+
+    role: str
+    sampler: SamplerConfig
+    trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for files and metrics."""
+        if self.role == FINETUNED:
+            return FINETUNED if self.trial is None else f"{FINETUNED}_{self.trial:03d}"
+        plain = self.sampler == SamplerConfig(steps=self.sampler.steps)
+        return f"{BASE}_{self.sampler.steps}" if plain else f"{BASE}_counterpart"
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        how = [f"{self.sampler.steps} evaluations"]
+        how += [self.sampler.schedule] if self.sampler.schedule != "linear" else []
+        how += [self.sampler.sampler] if self.sampler.sampler != "ddim" else []
+        how += [f"eta {self.sampler.eta:g}"] if self.sampler.eta else []
+        return f"{'base model' if self.role == BASE else self.role}, {', '.join(how)}"
+
+    @property
+    def label(self) -> str:
+        """The title with the trial's number."""
+        return self.title if self.trial is None else f"{self.title} (trial {self.trial:03d})"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The metrics of a model, or, without one, of real images against each other.
+
+    Args:
+        model: what was scored.
+        metrics: in every feature space.
+        images: from how many images; of real ones, in each half.
+        nfe: network evaluations an image.
+        seed: of the noise.
+    """
+
+    model: ScoredModel | None
+    metrics: Metrics
+    images: int
+    nfe: int = 0
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """What was scored, for people."""
+        return REAL if self.model is None else self.model.label
+
+
+def base_counterpart(sampler: SamplerConfig) -> ScoredModel:
+    """Return the base model sampled like a finetuned one: what its sampler and timesteps alone are worth."""
+    return ScoredModel(BASE, sampler)
+
+
+def relative_score(metrics: Metrics, baseline: Metrics) -> float:
+    """The mean over feature spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
+
+    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter. Where the
+    base model's KID is not clear of its noise, twice its standard error stands in for it: an unbiased KID may be
+    negative, and must not turn the order round.
+    """
+    found, scales = kids(metrics), _scales(baseline)
+    return sum(found[space].value / scale for space, scale in scales.items()) / len(scales)
+
+
+def relative_error(metrics: Metrics, baseline: Metrics) -> float:
+    """An upper bound of the standard error of `relative_score`, reached where the spaces err together."""
+    found, scales = kids(metrics), _scales(baseline)
+    return sum((found[space].stderr or 0.0) / scale for space, scale in scales.items()) / len(scales)
+
+
+def _scales(baseline: Metrics) -> dict[str, float]:
+    return {space: max(kid.value, 2 * (kid.stderr or 0.0)) for space, kid in kids(baseline).items()}
+
+
+def read_scored(file: Path) -> list[Scored]:
+    """Read what `write_scored` wrote; nothing where there is no file."""
+    return [_from_json(**row) for row in json.loads(file.read_text())] if file.is_file() else []
+
+
+def _from_json(
+    model: Mapping[str, Any] | None, images: int, nfe: int, seed: int, scores: Mapping[str, float]
+) -> Scored:
+    known = None if model is None else ScoredModel(model["role"], SamplerConfig(**model["sampler"]), model["trial"])
+    return Scored(known, read_metrics(scores), images, nfe, seed)
+
+
+def write_scored(file: Path, rows: Iterable[Scored]) -> None:
+    """Write scores as JSON, whole or not at all."""
+    write_json(file, [_to_json(row) for row in rows])
+
+
+def _to_json(row: Scored) -> dict[str, object]:
+    return {
+        "model": row.model and asdict(row.model),
+        "images": row.images,
+        "nfe": row.nfe,
+        "seed": row.seed,
+        "scores": flat(row.metrics),
+    }

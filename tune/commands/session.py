@@ -1,0 +1,145 @@
+"""What searches and ablations have in common: Ray, MLflow and the screen for as long as trials run, and the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
+from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.experiment.tracking.description import NOTE
+from mmd_ddm.experiment.tracking.store import first_line, ui_command
+from mmd_ddm.experiment.tracking.tracker import TrackedRun, Tracker
+from tune.study.console import StudyConsole
+from tune.study.folder import Outcome, Study, Trial
+from tune.study.settings import AblationSettings, SearchSettings
+from tune.trials.callback import Recorder
+
+S = TypeVar("S", SearchSettings, AblationSettings)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Session(Generic[S]):
+    """A study while a command works on it.
+
+    Args:
+        study: Which.
+        tracker: The connection to MLflow.
+        run: The study's own MLflow run.
+        recorder: Told of trials as they report and end.
+        console: Where progress is shown.
+        command: Of the command line, which continues the study with --resume.
+    """
+
+    study: Study[S]
+    tracker: Tracker
+    run: TrackedRun
+    recorder: Recorder
+    console: StudyConsole
+    command: str
+
+    @property
+    def resume(self) -> str:
+        """The command line that goes on with the study."""
+        return f"{self.command} --resume {self.study.folder}"
+
+    def attempt_scores(self, score: Callable[[], None]) -> None:
+        """Measure final scores; whatever goes wrong, the trials stand."""
+        try:
+            score()
+        except (Exception, KeyboardInterrupt) as error:  # of Ray, of memory, of the disk
+            _log.warning(
+                "The final scores were not all measured (%s); %s measures them", first_line(error), self.resume
+            )
+
+    def finish(
+        self,
+        trials: Sequence[Trial],
+        note: str,
+        artifacts: Sequence[Path],
+        metrics: Sequence[tuple[str, float, int]] = (),
+        tags: dict[str, str] | None = None,
+    ) -> bool:
+        """Close the study's MLflow run, send what is left, and say what is unfinished or failed.
+
+        Args:
+            trials: All that belong to it.
+            note: What came out, as Markdown.
+            artifacts: Files to keep; those that are not there are left out.
+            metrics: Final scores: name, value and network evaluations.
+            tags: Further words.
+
+        Returns:
+            Whether a trial was completed.
+        """
+        outcomes = [trial.outcome for trial in trials]
+        complete, unfinished = Outcome.COMPLETED in outcomes, outcomes.count(Outcome.RUNNING)
+        status = "KILLED" if unfinished else "FINISHED" if complete else "FAILED"
+        words = {**(tags or {}), **({NOTE: note} if note else {})}
+        self.run.close(status, words, [(file, "") for file in artifacts], metrics)
+        if unsent := self.tracker.close():
+            _log.warning("MLflow did not take the records of %d runs; %s sends them", len(unsent), self.resume)
+        if unfinished:
+            self.console.say(f"{unfinished} trials are unfinished; continue with {self.resume}")
+        return complete
+
+    def farewell(self, complete: bool, what: str) -> int:
+        """Say how to compare the runs, or that none was completed; return the exit status: 0 or 1."""
+        self.console.say(f"compare the {what}s: {ui_command()}" if complete else f"no {what} was completed")
+        return 0 if complete else 1
+
+
+@contextmanager
+def session(
+    settings: S,
+    open_study: Callable[[], Study[S]],
+    *,
+    command: str,
+    started: float,
+    describe: Callable[[Study[S]], tuple[str, dict[str, Scalar | str]]],
+    name: Callable[[Trial], str] | None = None,
+) -> Iterator[Session[S]]:
+    """Start Ray, connect to MLflow and open the study; Ray ends with the block.
+
+    Args:
+        settings: What was asked for.
+        open_study: Makes or opens the study's folder, once Ray and MLflow have answered.
+        command: Of the command line.
+        started: When the command began (time.monotonic).
+        describe: The description and further parameters of the study's MLflow run.
+        name: What a trial is called; None: by its number.
+
+    Raises:
+        UserError: Ray or MLflow don't answer, the machines don't suffice, or the folder can't be written.
+    """
+    import ray
+
+    tracker = Tracker(f"mmd-ddm {settings.config.dataset}")  # connects while Ray starts
+    console = StudyConsole(started, name)
+    try:
+        start_ray(workers=settings.machines.workers)
+        check_resources(settings.machines.of_a_trial)
+        tracker.check()
+        study = open_study()
+        description, further = describe(study)
+        run = tracker.follow(
+            study.folder,
+            name=study.name,
+            description=description,
+            params={**settings.config.flat(), **further},
+            tags={"study": study.name, "dataset": settings.config.dataset},
+        )
+        yield Session(study, tracker, run, Recorder(study, tracker, run, console), console, command)
+    finally:
+        ray.shutdown()
+
+
+def elapsed(since: float) -> str:
+    """Return a time in words."""
+    return f"{time.monotonic() - since:.0f} s"

@@ -1,0 +1,33 @@
+"""Numbers and settings in a few characters, for lines, tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mmd_ddm.evaluation.metrics import Metric
+from mmd_ddm.experiment.setting import Scalar
+
+
+def plus_minus(value: float, error: float | None) -> str:
+    """Return a number with its standard error, to two digits of the error."""
+    if error is None or not (math.isfinite(error) and math.isfinite(value) and error > 0):
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    shown = round(value, digits) + 0.0  # not -0
+    return f"{shown:.{digits}f} ± {error:.{digits}f}"
+
+
+def with_error(metric: Metric | None) -> str:
+    """Return a metric with its error; nothing for one that was not measured."""
+    return "" if metric is None else plus_minus(metric.value, metric.error)
+
+
+def short(value: Scalar) -> str:
+    """Return a setting's value in a few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def point_text(point: Mapping[str, Scalar]) -> str:
+    """Return the values of a trial's searched settings as a few words."""
+    return ", ".join(f"{name}={short(value)}" for name, value in point.items() if value is not None)

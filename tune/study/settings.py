@@ -1,0 +1,136 @@
+"""What a study was asked for, in memory and in study.json: a search or an ablation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run_folder import write_json
+from tune.space.parse import parse_space
+from tune.space.space import Space
+
+FINAL_IMAGES = 5000
+FILE = "study.json"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What each trial takes.
+
+    Args:
+        workers: Ray Train workers; 0: the trial runs in Tune's own process.
+        gpus: GPUs of each worker.
+        cpus: CPUs of each worker.
+    """
+
+    workers: int
+    gpus: float
+    cpus: int
+
+    @property
+    def of_a_trial(self) -> dict[str, float]:
+        """CPUs and GPUs that one trial takes, as Ray counts them."""
+        processes = max(1, self.workers)
+        return {"CPU": processes * self.cpus, "GPU": processes * self.gpus}
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a search was asked for; fixed when it begins, apart from the number of trials.
+
+    Args:
+        config: The configuration around which is searched, the preset `best`; trial 1.
+        first: Trial 0, the preset `paper`.
+        space: What is searched.
+        trials: How many trials.
+        seed: Of the search.
+        final_images: Generated images of each final score.
+        machines: What each trial takes.
+    """
+
+    config: Config
+    first: Config
+    space: Space
+    trials: int
+    seed: int
+    final_images: int
+    machines: Machines
+    kind: ClassVar[str] = "search"
+
+    @property
+    def updates(self) -> int:
+        """Updates of a whole trial."""
+        return self.config.optimization.updates
+
+    def baseline(self, config: Config) -> Config:
+        """Return how the base model is scored to which a trial's scores are relative: as the first trial samples it.
+
+        Trials may differ in their sampler and timesteps; relative to its own base model each, their scores could not
+        be compared.
+        """
+        return self.first
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """What the grids of an ablation share.
+
+    Args:
+        config: The data set and its base model.
+        machines: What each run takes.
+    """
+
+    config: Config
+    machines: Machines
+    kind: ClassVar[str] = "ablation"
+
+    def baseline(self, config: Config) -> Config:
+        """Return how the base model is scored to which a run's scores are relative: sampled like the run's own."""
+        return config
+
+
+Settings = SearchSettings | AblationSettings
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write study.json."""
+    values: dict[str, object] = {"kind": settings.kind, "config": settings.config.flat()}
+    if isinstance(settings, SearchSettings):
+        values |= {
+            "first": settings.first.flat(),
+            "space": settings.space.as_text(),
+            "trials": settings.trials,
+            "seed": settings.seed,
+            "final_images": settings.final_images,
+        }
+    write_json(folder / FILE, {**values, "machines": asdict(settings.machines)})
+
+
+def read_settings(folder: Path) -> Settings:
+    """Read study.json.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        raise UserError(f"there is no study in {folder}; --resume wants the folder of one that was begun")
+    try:
+        return _from_json(json.loads(file.read_text()))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}); the study can't be continued") from None
+
+
+def _from_json(values: Mapping[str, Any]) -> Settings:
+    config, machines = Config.from_flat(values["config"]), Machines(**values["machines"])
+    if values["kind"] == AblationSettings.kind:
+        return AblationSettings(config, machines)
+    first, space = Config.from_flat(values["first"]), parse_space(values["space"], config)
+    return SearchSettings(
+        config, first, space, int(values["trials"]), int(values["seed"]), int(values["final_images"]), machines
+    )
