@@ -1,78 +1,46 @@
-"""The figure of a comparison: KID and FID over the budget, a panel for each feature space, a line for each row."""
+"""The figure of a comparison: scores over the budget, a panel for each of them, a line for each row."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from mmd_ddm.evaluation.figures import style
+from mmd_ddm.evaluation.figures.score_axes import draw_scores
 from tune.ablation.comparison import NAMES, Comparison, kind_of, space_of
 
-_SPREAD = 0.06  # of neighbouring points, in columns
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_grid(folder: Path, compared: Comparison) -> Path | None:
     """Draw <name>.png and return it; None if nothing was scored."""
     if not compared.scores:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    grid = compared.grid
-    kinds = dict.fromkeys(kind_of(metric) for metric in compared.metrics)
-    lines = [[metric for metric in compared.metrics if kind_of(metric) == kind] for kind in kinds]
-    size = (4.8 * len(grid.spaces), 3.1 * len(lines) + 0.2 * len(grid.rows))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(lines), len(grid.spaces), squeeze=False)
-    for line, metrics in zip(panels, lines, strict=True):
-        for panel in line[len(metrics) :]:
-            panel.set_axis_off()
-        for panel, metric in zip(line, metrics, strict=False):
+    file = folder / f"{compared.grid.name}.png"
+    with style.panels(file, len(compared.metrics), columns=2, height=3.2) as (figure, panels):
+        for panel, metric in zip(panels, compared.metrics, strict=True):
             _draw_panel(panel, compared, metric)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", fontsize=8, frameon=False)
-    figure.suptitle(grid.title, fontsize=11)
-    file = folder / f"{grid.name}.png"
-    figure.savefig(file, dpi=130)
+        style.legend(figure)
+        figure.suptitle(compared.grid.title)
     return file
 
 
-def _draw_panel(panel: Any, compared: Comparison, metric: str) -> None:
-    from matplotlib import colormaps
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    grid, colours, bases, space = compared.grid, colormaps["tab10"], 0, space_of(metric)
-    lowest = []
-    for number, row in enumerate(grid.rows):
-        found = [(x, compared.estimate(metric, number, steps)) for x, steps in enumerate(grid.steps)]
-        points = [(x, each.mean, each.spread or 0.0) for x, each in found if each is not None]
-        shift = _SPREAD * (number - (len(grid.rows) - 1) / 2)
-        bases += not row.finetuned
-        panel.errorbar(
-            [x + shift for x, _, _ in points],
-            [mean for _, mean, _ in points],
-            [spread for _, _, spread in points],
-            label=row.label,
-            color=colours((number - bases) % colours.N) if row.finetuned else str(0.25 + 0.2 * ((bases - 1) % 3)),
-            linestyle="-" if row.finetuned else "--",
-            marker="o" if space in grid.trained(row) else "s",
-            markerfacecolor=None if space in grid.trained(row) else "white",
-            markersize=4,
-            linewidth=1.3,
-            capsize=2.5,
-        )
-        lowest += [mean - spread for _, mean, spread in points]
-    if min(lowest) > 0:
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    panel.set_xticks(range(len(grid.steps)), [str(steps) for steps in grid.steps])
-    panel.set_xlim(-0.5, len(grid.steps) - 0.5)
-    panel.set_xlabel("network evaluations an image")
+def _draw_panel(panel: Axes, compared: Comparison, metric: str) -> None:
+    grid, kind, space = compared.grid, kind_of(metric), space_of(metric)
+    lines: dict[str, list[tuple[int, float, float]]] = {row.label: [] for row in grid.rows}
+    for (number, row), steps in product(enumerate(grid.rows), grid.steps):
+        if (found := compared.estimate(metric, number, steps)) is not None:
+            lines[row.label].append((steps, found.mean, found.spread or 0.0))
+    better = "less" if kind in ("kid", "fid", "sfid") else "more"
+    draw_scores(
+        panel,
+        f"{NAMES[kind]} ({better} is better)",
+        lines,
+        style.looks({row.label: row.finetuned for row in grid.rows}),
+        hollow=[row.label for row in grid.rows if space not in grid.trained(row)],
+    )
     trained = [space in grid.trained(row) for row in grid.rows if row.finetuned]
-    role = " (trained on)" if all(trained) else "" if any(trained) else " (held out)"
-    panel.set_title(f"{NAMES[kind_of(metric)]}, {space} features{role}", fontsize=10)
-    panel.grid(alpha=0.3, linewidth=0.4)
+    role = " (trained on)" if all(trained) else " (filled: trained on)" if any(trained) else " (held out)"
+    panel.set_title(f"{space} features{role}")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
 
+from mmd_ddm.evaluation.figures import style
+from mmd_ddm.evaluation.figures.score_axes import score_axis
 from tune.report.leaderboard import metric_names
 from tune.scoring.final_scores import BASE, Row, Subject
 from tune.scoring.ranking import ranked
 from tune.study.console import point_text
 from tune.study.folder import COMPLETED, Study, TrialRecord
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 CURVES = "curves.png"
 SAMPLING = ("sampler", "steps", "schedule", "eta", "variance")
-LONGEST = 116  # characters of a trial's line in the legend
 DASHES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 2, 1, 2)))
+DIVERGED = 5  # times the base model's KID: what is above may leave the panel, whose range the others decide
 
 
 def draw_curves(
@@ -33,98 +38,50 @@ def draw_curves(
     names = [name for name in metric_names(trials) if name.startswith("kid_") and not name.endswith("_stderr")]
     if not names:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    steps = int(study.settings.first["steps"])
+    first = study.settings.first
+    steps = int(first["steps"])
     levels = {steps: baseline} if baseline else {}
     larger = (row for row in rows if row.subject == Subject(BASE, row.subject.steps) and row.subject.steps > steps)
     levels |= {row.subject.steps: row.scores for row in larger}
-    # one below another: a phone is narrow
-    figure = Figure(figsize=(7, 3.1 * len(names) + 0.3 + 0.18 * (len(trials) + len(levels))), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
-    like_base = {trial.number for trial in trials if _samples_like(trial.point, study.settings.first)}
-    for panel, name in zip(panels, names, strict=True):
-        _draw_panel(panel, name, trials, levels, like_base)
-    panels[-1].set_xlabel("optimizer updates")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", fontsize=8, frameon=False)
+    # a trial that samples as the first one does starts from the base model's scores
+    like_base = {
+        trial.number for trial in trials if all(trial.point.get(name) in (None, first.get(name)) for name in SAMPLING)
+    }
     file = study.folder / CURVES
-    figure.savefig(file, dpi=130)
+    with style.panels(file, len(names), height=2.9) as (figure, panels):
+        for panel, name in zip(panels, names, strict=True):
+            _draw_panel(panel, name, trials, dict(sorted(levels.items())), like_base)
+        panels[-1].set_xlabel("optimizer updates")
+        style.legend(figure)
     return file
 
 
-def _samples_like(point: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
-    """Whether a trial samples as the first one does, so that the base model's scores are where it starts."""
-    return all(point.get(name) in (None, first.get(name)) for name in SAMPLING)
-
-
-def _label(trial: TrialRecord) -> str:
-    text = f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(',')[0]}, ..."
-
-
 def _draw_panel(
-    panel: Any,
+    panel: Axes,
     name: str,
     trials: Sequence[TrialRecord],
     levels: Mapping[int, Mapping[str, float]],
     like_base: Collection[int],
 ) -> None:
-    from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
-    colours = colormaps["tab10" if len(trials) <= 10 else "tab20"]
-    start = [(0, scores[name]) for _, scores in sorted(levels.items())[:1]]
+    start = [(0, scores[name]) for scores in list(levels.values())[:1]]
+    looks = style.looks({str(trial.number): True for trial in ranked(trials)})
     for trial in ranked(trials):
         points = start if trial.number in like_base else []
         points = points + [(row["update"], row[name]) for row in trial.curve if name in row]
-        whole = trial.outcome == COMPLETED
-        panel.plot(
-            [update for update, _ in points],
-            [value for _, value in points],
-            color=colours(trial.number % colours.N),
-            linestyle="-" if whole else "--",
-            marker="o" if whole else "x",
-            markersize=3 if whole else 4,
-            linewidth=1.6 if whole else 1.0,
-            label=_label(trial),
-        )
-    for dash, (steps, scores) in zip(DASHES, sorted(levels.items()), strict=False):
+        whole, look = trial.outcome == COMPLETED, looks[str(trial.number)]
+        look["markersize"], look["linestyle"] = 4, "-" if whole else ":"
+        label = f"{trial.number:03d} {trial.outcome}: {point_text(trial.point)}"
+        updates, values = [update for update, _ in points], [value for _, value in points]
+        panel.plot(updates, values, label=label, linewidth=1.6 if whole else 1.0, **look)
+    for dash, (steps, scores) in zip(DASHES, levels.items(), strict=False):
         panel.axhline(scores[name], color="0.35", linestyle=dash, linewidth=1, label=f"base model, {steps} evaluations")
-    rows = [row for trial in trials for row in trial.curve if name in row]
-    _scale(panel, [row[name] for row in rows], [row.get(f"{name}_stderr", 0) for row in rows], levels, name)
+    measured = [row for trial in trials for row in trial.curve if math.isfinite(row.get(name, math.nan))]
+    known = [scores[name] for scores in levels.values()]
+    top = DIVERGED * max(known) if known and max(known) > 0 else math.inf
+    values = [min(top, value) for value in (*(row[name] for row in measured), *known)]
+    errors = [min(top, row.get(f"{name}_stderr", 0.0)) for row in measured]
+    score_axis(panel, "KID (less is better)", values, errors)
+    panel.set_title(f"{name.removeprefix('kid_')} features")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.set_title(f"KID, {name.removeprefix('kid_')} features", fontsize=10)
-    panel.grid(alpha=0.3, linewidth=0.4)
-
-
-def _scale(
-    panel: Any, values: Sequence[float], errors: Sequence[float], levels: Mapping[int, Mapping[str, float]], name: str
-) -> None:
-    """Draw in logarithmic steps; what may be negative, since it is smaller than its error, linearly around zero."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter, SymmetricalLogLocator
-
-    values = [*values, *(scores[name] for scores in levels.values())]
-    smallest = max(median(errors), 1e-9) if errors else 1e-9
-    if min(values) > smallest:
-        panel.set_yscale("log", subs=range(2, 10))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        few = max(values) < 10 * min(values)  # perhaps no power of ten lies between them
-        panel.yaxis.set_minor_formatter(FuncFormatter(_one_two_five) if few else NullFormatter())
-        return
-    panel.set_yscale("symlog", linthresh=smallest)
-    # a trial that diverges may leave the panel; the others decide its range
-    top = min(max(values), 5 * max(scores[name] for scores in levels.values())) if levels else max(values)
-    bottom = min(min(values), -smallest / 4)
-    panel.set_ylim(1.5 * bottom, 1.5 * max(top, smallest))
-    subs = (1,) if max(top, -bottom) > 1000 * smallest else (1, 2, 5)
-    panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=subs))
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-
-
-def _one_two_five(value: float, _: int) -> str:
-    text = f"{value:.1g}"
-    return f"{value:g}" if text.strip("0.e-")[:1] in "125" else ""
