@@ -75,19 +75,19 @@ class LabelledSheet:
     def save(self, path: Path) -> Path:
         """Write the sheet as PNG on white, complete or not at all."""
         title, note = self._wrapped(self.title, TITLE), self._wrapped(self.note, SMALL)
-        width, height = self._lefts[-1] - GAP + MARGIN, self._tops[-1] + _height(note, SMALL) + MARGIN // 2
+        width, height = self._lefts[-1] - GAP + MARGIN, self._tops[-1] + self._height(note, SMALL) + MARGIN // 2
         pixels = np.full((height, width, 3), 255, np.uint8)
         with style.figure(path, width / DENSITY, height / DENSITY, DENSITY) as figure:
 
             def put(x: float, y: float, text: str, points: float, across: str = "left", up: str = "top") -> None:
                 colour = FAINT if points == SMALL else INK
-                figure.text(x / width, 1 - y / height, text, size=points, color=colour, ha=across, va=up)
+                figure.text(x / width, 1 - y / height, text, size=points * self._scale, color=colour, ha=across, va=up)
 
             put(MARGIN, MARGIN, title, TITLE)
             for level, heading in enumerate(reversed(self.headings), 1):
                 for (first, last), text in heading.items():
                     middle = (self._lefts[first] + self.box(0, last)[2]) / 2
-                    put(middle, self._tops[0] - level * _height(text, TEXT), text, TEXT, "center")
+                    put(middle, self._tops[0] - level * self._height(text, TEXT), text, TEXT, "center")
             for row, line in enumerate(self.lines):
                 for column, tile in enumerate(enlarged(line.images, SIDE)[0]):
                     left, top, right, bottom = self.box(row, column)
@@ -105,29 +105,37 @@ class LabelledSheet:
     @cached_property
     def _lefts(self) -> list[int]:
         """Of the columns, and where one more would begin."""
-        labels = max(style.text_width(line.label, TEXT) for line in self.lines)
+        labels = max(style.text_width(line.label, TEXT * self._scale) for line in self.lines)
         lefts = [MARGIN + (round(labels * DENSITY) + MARGIN if labels else 0)]
         for column in range(1, 1 + max(len(line.images) for line in self.lines)):
             gap = WIDE if column in self.breaks else GAP
-            lefts.append(lefts[-1] + self.lines[0].images.shape[-1] * self.factor + gap)
+            lefts.append(lefts[-1] + self._wide + gap)
         return lefts
 
     @cached_property
     def _tops(self) -> list[int]:
         """Of the rows, and of what comes below them."""
         tops: list[int] = []
-        top = MARGIN + (_height(self._wrapped(self.title, TITLE), TITLE) + GAP if self.title else 0)
-        top += len(self.headings) * _height("", TEXT)
+        top = MARGIN + (self._height(self._wrapped(self.title, TITLE), TITLE) + GAP if self.title else 0)
+        top += len(self.headings) * self._height("", TEXT)
         for line in self.lines:
             top += 0 if not tops else WIDE if line.apart else GAP
             tops.append(top)
-            top += line.images.shape[-2] * self.factor + (_height("", SMALL) if line.captions else 0)
+            top += line.images.shape[-2] * self.factor + (self._height("", SMALL) if line.captions else 0)
         return [*tops, top + MARGIN // 2]
 
     def _wrapped(self, text: str, points: float) -> str:
-        return style.wrapped(text, (self._lefts[-1] - GAP - MARGIN) / DENSITY, points)
+        return style.wrapped(text, (self._lefts[-1] - GAP - MARGIN) / DENSITY, points * self._scale)
 
+    def _height(self, text: str, points: float) -> int:
+        """Pixels of the lines of a text."""
+        return round((1 + text.count("\n")) * 1.35 * points * self._scale / 72 * DENSITY)
 
-def _height(text: str, points: float) -> int:
-    """Pixels of the lines of a text."""
-    return round((1 + text.count("\n")) * 1.35 * points / 72 * DENSITY)
+    @cached_property
+    def _scale(self) -> float:
+        """How much larger the letters of a wide sheet are, so that they can be read where it is shown smaller."""
+        return max(1.0, max(len(line.images) for line in self.lines) * self._wide / 1000)
+
+    @cached_property
+    def _wide(self) -> int:
+        return self.lines[0].images.shape[-1] * self.factor
