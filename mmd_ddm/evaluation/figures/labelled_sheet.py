@@ -63,7 +63,7 @@ class LabelledSheet:
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of a tile, in pixels of the sheet, for `Image.crop`."""
-        left, top = self._lefts[column], self._tops[row]
+        left, top = self._left(column), self._top(row)
         height, width = self.lines[row].images.shape[-2:]
         return left, top, left + width * self.factor, top + height * self.factor
 
@@ -75,7 +75,8 @@ class LabelledSheet:
     def save(self, path: Path) -> Path:
         """Write the sheet as PNG on white, complete or not at all."""
         title, note = self._wrapped(self.title, TITLE), self._wrapped(self.note, SMALL)
-        width, height = self._lefts[-1] - GAP + MARGIN, self._tops[-1] + self._height(note, SMALL) + MARGIN // 2
+        below = self._top(len(self.lines)) + MARGIN // 2
+        width, height = self._width, below + self._height(note, SMALL) + MARGIN // 2
         pixels = np.full((height, width, 3), 255, np.uint8)
         with style.figure(path, width / DENSITY, height / DENSITY, DENSITY) as figure:
 
@@ -86,8 +87,8 @@ class LabelledSheet:
             put(MARGIN, MARGIN, title, TITLE)
             for level, heading in enumerate(reversed(self.headings), 1):
                 for (first, last), text in heading.items():
-                    middle = (self._lefts[first] + self.box(0, last)[2]) / 2
-                    put(middle, self._tops[0] - level * self._height(text, TEXT), text, TEXT, "center")
+                    middle = (self._left(first) + self.box(0, last)[2]) / 2
+                    put(middle, self._top(0) - level * self._height(text, TEXT), text, TEXT, "center")
             for row, line in enumerate(self.lines):
                 for column, tile in enumerate(enlarged(line.images, SIDE)[0]):
                     left, top, right, bottom = self.box(row, column)
@@ -98,34 +99,29 @@ class LabelledSheet:
                     if column < len(line.captions):
                         put((left + right) / 2, bottom + 6, line.captions[column], SMALL, "center")
                 put(MARGIN, (self.box(row, 0)[1] + self.box(row, 0)[3]) / 2, line.label, TEXT, up="center")
-            put(MARGIN, self._tops[-1], note, SMALL)
+            put(MARGIN, below, note, SMALL)
             figure.figimage(pixels)
         return path
 
-    @cached_property
-    def _lefts(self) -> list[int]:
-        """Of the columns, and where one more would begin."""
+    def _left(self, column: int) -> int:
         labels = max(style.text_width(line.label, TEXT * self._scale) for line in self.lines)
-        lefts = [MARGIN + (round(labels * DENSITY) + MARGIN if labels else 0)]
-        for column in range(1, 1 + max(len(line.images) for line in self.lines)):
-            gap = WIDE if column in self.breaks else GAP
-            lefts.append(lefts[-1] + self._wide + gap)
-        return lefts
+        start = MARGIN + (round(labels * DENSITY) + MARGIN if labels else 0)
+        return start + column * (self._wide + GAP) + (WIDE - GAP) * sum(each <= column for each in self.breaks)
+
+    def _top(self, row: int) -> int:
+        """Of a row, or of what comes below them all."""
+        start = MARGIN + (self._height(self._wrapped(self.title, TITLE), TITLE) + GAP if self.title else 0)
+        start += len(self.headings) * self._height("", TEXT)
+        gaps = sum(WIDE if line.apart else GAP for line in self.lines[1 : row + 1])
+        captions = sum(self._height("", SMALL) for line in self.lines[:row] if line.captions)
+        return start + gaps + captions + sum(line.images.shape[-2] * self.factor for line in self.lines[:row])
 
     @cached_property
-    def _tops(self) -> list[int]:
-        """Of the rows, and of what comes below them."""
-        tops: list[int] = []
-        top = MARGIN + (self._height(self._wrapped(self.title, TITLE), TITLE) + GAP if self.title else 0)
-        top += len(self.headings) * self._height("", TEXT)
-        for line in self.lines:
-            top += 0 if not tops else WIDE if line.apart else GAP
-            tops.append(top)
-            top += line.images.shape[-2] * self.factor + (self._height("", SMALL) if line.captions else 0)
-        return [*tops, top + MARGIN // 2]
+    def _width(self) -> int:
+        return self._left(max(len(line.images) for line in self.lines)) - GAP + MARGIN
 
     def _wrapped(self, text: str, points: float) -> str:
-        return style.wrapped(text, (self._lefts[-1] - GAP - MARGIN) / DENSITY, points * self._scale)
+        return style.wrapped(text, (self._width - 2 * MARGIN) / DENSITY, points * self._scale)
 
     def _height(self, text: str, points: float) -> int:
         """Pixels of the lines of a text."""

@@ -50,11 +50,7 @@ class Look(TypedDict):
 
 
 def looks(finetuned: Mapping[str, bool]) -> dict[str, Look]:
-    """Colour, marker and line of models: finetuned ones warm and large, base models grey and dashed.
-
-    Args:
-        finetuned: whether each model is finetuned, by its name.
-    """
+    """Look of each model, by whether it is finetuned: then warm and large; base models are grey and dashed."""
     warm, grey = zip(cycle(_COLOURS), cycle("Dos^vPX"), strict=False), zip(cycle(_GREYS), cycle("os^vPX"), strict=False)
     found: dict[str, Look] = {}
     for name, is_finetuned in finetuned.items():
