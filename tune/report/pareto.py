@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmd_ddm.evaluation.figures import style
+from mmd_ddm.evaluation.figures.score_axes import draw_scores
 from tune.scoring.estimate import Estimate
 from tune.scoring.ranking import front
 from tune.study.folder import Study, Trial
@@ -33,37 +35,23 @@ def draw_front(
     best = front(trials)
     if not best:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    if base:
-        panel.plot(*zip(*((steps, each.mean) for steps, each in base), strict=True), color="0.45", linestyle="--",
-                   marker="s", markersize=4, linewidth=1, label="base model")  # fmt: skip
-    dominated = [trial for trial in trials if trial.number in scores and trial not in best]
-    for group, style in ((dominated, {"color": "0.6"}), (best, {"color": "tab:blue", "zorder": 3})):
-        if group:
-            panel.errorbar([trial.steps for trial in group], [scores[trial.number].mean for trial in group],
-                           [scores[trial.number].errors[0] for trial in group], fmt="o", markersize=5, capsize=2,
-                           elinewidth=0.8, label="front" if group is best else "beaten trials", **style)  # fmt: skip
-    line = [(trial.steps, scores[trial.number].mean) for trial in best]
-    panel.plot(*zip(*line, strict=True), color="tab:blue", drawstyle="steps-post")
-    for trial in best:
-        panel.annotate(f"{trial.number:03d}", (trial.steps, scores[trial.number].mean), xytext=(6, 5),
-                       textcoords="offset points", fontsize=9)  # fmt: skip
-    panel.set_xscale("log")
-    shown = sorted({*(trial.steps for trial in trials), *(steps for steps, _ in base)})
-    panel.xaxis.set_major_locator(FixedLocator(shown))
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    panel.set_xlabel("network evaluations an image")
-    panel.set_ylabel("score (smaller is better)")
-    panel.grid(alpha=0.3, linewidth=0.4)
-    panel.legend(fontsize=9, frameon=False)
     file = study.folder / PARETO
-    figure.savefig(file, dpi=130)
+    groups = {
+        "other trials": [trial for trial in trials if trial.number in scores and trial not in best],
+        "front": best,
+    }
+    lines = {"base model": [(steps, each.mean, each.errors[0]) for steps, each in base]} | {
+        label: [(trial.steps, scores[trial.number].mean, scores[trial.number].errors[0]) for trial in group]
+        for label, group in groups.items()
+    }
+    looks = style.looks({"base model": False, "front": True})
+    looks["front"]["linestyle"] = "none"
+    looks = {"base model": looks["base model"], "other trials": looks["front"], "front": looks["front"]}
+    with style.panels(file) as (figure, (panel,)):
+        draw_scores(panel, "score (less is better)", lines, looks, hollow=["other trials"], beside=False)
+        steps, means, _ = zip(*lines["front"], strict=True)
+        panel.plot(steps, means, color=looks["front"]["color"], drawstyle="steps-post")
+        for trial, place in zip(best, zip(steps, means, strict=True), strict=True):
+            panel.annotate(f"{trial.number:03d}", place, xytext=(7, 6), textcoords="offset points")
+        style.legend(figure)
     return file

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmd_ddm.evaluation.figures import style
 from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.scoring.final_scores import sheet_file
 from tune.study.folder import Study
@@ -15,23 +16,18 @@ SAMPLES = "samples.png"
 
 def draw_samples(study: Study[SearchSettings], rows: Sequence[Scored]) -> Path | None:
     """Stack the sheets of what was scored, each under its title; None without any."""
-    sheets = [(row.label, sheet_file(study, row)) for row in rows]
-    sheets = [(title, file) for title, file in sheets if file.is_file()]
+    sheets = {row.label: sheet_file(study, row) for row in rows}
+    sheets = {title: file for title, file in sheets.items() if file.is_file()}
     if not sheets:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.image import imread
 
-    images = [imread(file) for _, file in sheets]
-    width = 8.0
-    heights = [width * image.shape[0] / image.shape[1] + 0.35 for image in images]
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(sheets), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for panel, (title, _), image in zip(panels, sheets, images, strict=True):
-        panel.imshow(image, interpolation="nearest")
-        panel.set_title(title, loc="left", fontsize=10)
-        panel.set_axis_off()
-    figure.savefig(study.folder / SAMPLES, dpi=130)
+    images = {title: imread(file) for title, file in sheets.items()}
+    height = style.WIDTH * max(image.shape[0] / image.shape[1] for image in images.values()) + 0.3
+    with style.panels(study.folder / SAMPLES, len(images), height=height) as (_, panels):
+        for panel, (title, image) in zip(panels, images.items(), strict=True):
+            small = image.shape[1] < style.WIDTH * style.DENSITY
+            panel.imshow(image, interpolation="nearest" if small else "auto")
+            panel.set_title(title, loc="left")
+            panel.set_axis_off()
     return study.folder / SAMPLES

@@ -37,9 +37,8 @@ def samples_sheet(title: str, models: Sequence[Series], real: Series) -> Labelle
         models: all with the images of the same noise in the same order.
         real: any real images.
     """
-    lines = [Line(series.title, series.images) for series in models]
-    note = "Each column starts from one noise; the real images are chosen at random."
-    return LabelledSheet(title, [*lines, Line(real.title, real.images, apart=True)], note=note)
+    lines = [*(Line(*series) for series in models), Line(*real, apart=True)]
+    return LabelledSheet(title, lines, note="Each column starts from one noise; the real images are chosen at random.")
 
 
 def neighbours_sheet(
@@ -59,14 +58,11 @@ def neighbours_sheet(
     places = max(0, 2 - math.floor(math.log10(longest))) if longest > 0 else 0  # three digits of the longest
     lines = []
     for i in range(count):
-        parts = [
-            torch.cat([model.images[i : i + 1].cpu(), near[i].cpu()])
-            for model, near in zip(models, nearest, strict=True)
-        ]
-        captions = [
-            text for each in found for text in ("", *(f"{value:.{places}f}" for value in each.distances[i].tolist()))
-        ]
-        lines.append(Line("", torch.cat(parts), captions, framed=range(0, len(captions), 1 + k)))
+        parts = [[model.images[i : i + 1], near[i]] for model, near in zip(models, nearest, strict=True)]
+        images = torch.cat([part.cpu() for each in parts for part in each])
+        written = [[f"{value:.{places}f}" for value in each.distances[i].tolist()] for each in found]
+        captions = [text for each in written for text in ("", *each)]
+        lines.append(Line("", images, captions, framed=range(0, len(captions), 1 + k)))
     starts = range(0, len(models) * (1 + k), 1 + k)
     above = {(start, start + k): model.title.replace("\n", ", ") for start, model in zip(starts, models, strict=True)}
     below = {(start, start): "sample" for start in starts}

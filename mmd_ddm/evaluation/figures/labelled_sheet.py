@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
 from torch import Tensor
 
-from mmd_ddm.evaluation.figures.sheets import enlarged, save_png
+from mmd_ddm.evaluation.figures import style
+from mmd_ddm.evaluation.figures.sheets import enlarged
 
 DENSITY = 192  # pixels an inch, twice that of a screen
 SIDE = 96  # pixels that a tile has at least
-GAP, WIDE, MARGIN = 12, 36, 24  # between tiles, between groups of tiles, around everything
-TITLE, TEXT, SMALL = 30, 24, 20  # pixels of the letters
-INK, FAINT, MARK = "#1a1a1a", "#5a5a5a", "#c8102e"
+GAP, WIDE, MARGIN = 12, 36, 24  # pixels between tiles, between groups of tiles, around everything
+TITLE, TEXT, SMALL = 11, 9, 7.5  # points of the letters
+INK, FAINT, MARK = "#1a1a1a", "#5a5a5a", (200, 16, 46)
 Span = tuple[int, int]  # first and last column
 
 
@@ -44,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class LabelledSheet:
-    """Rows of images of one shape.
+    """Rows of images of one width.
 
     Args:
         title: above everything.
@@ -62,120 +63,75 @@ class LabelledSheet:
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of a tile, in pixels of the sheet, for `Image.crop`."""
-        left, top = self._lefts[column], self._tops[row]
-        return left, top, left + self._tile[0], top + self._tile[1]
+        left, top = self._left(column), self._top(row)
+        height, width = self.lines[row].images.shape[-2:]
+        return left, top, left + width * self.factor, top + height * self.factor
 
     @cached_property
     def factor(self) -> int:
         """How many times each pixel of an image is repeated in both directions."""
         return enlarged(self.lines[0].images[:1], SIDE)[1]
 
-    def draw(self) -> Image.Image:
-        """The sheet, on white."""
-        sheet = Image.new("RGB", (self._width, self._height), "white")
-        pen = ImageDraw.Draw(sheet)
-        pen.multiline_text((MARGIN, MARGIN), self._title, INK, _font(TITLE), spacing=_SPACING)
-        top = self._below_title
-        for heading in self.headings:
-            for (first, last), text in heading.items():
-                middle = (self._lefts[first] + self._lefts[last] + self._tile[0]) / 2
-                pen.text((middle, top), text, INK, _font(TEXT), anchor="ma")
-            top += _height(TEXT)
-        for row, line in enumerate(self.lines):
-            self._draw_line(sheet, pen, row, line)
-        place = (MARGIN, self._tops[-1])  # below the last row
-        pen.multiline_text(place, self._note, FAINT, _font(SMALL), spacing=_SPACING)
-        return sheet
-
     def save(self, path: Path) -> Path:
-        """Write the sheet as PNG, complete or not at all."""
-        return save_png(self.draw(), path, DENSITY)
+        """Write the sheet as PNG on white, complete or not at all."""
+        title, note = self._wrapped(self.title, TITLE), self._wrapped(self.note, SMALL)
+        below = self._top(len(self.lines)) + MARGIN // 2
+        width, height = self._width, below + self._height(note, SMALL) + MARGIN // 2
+        pixels = np.full((height, width, 3), 255, np.uint8)
+        with style.figure(path, width / DENSITY, height / DENSITY, DENSITY) as figure:
 
-    def _draw_line(self, sheet: Image.Image, pen: ImageDraw.ImageDraw, row: int, line: Line) -> None:
-        middle = self._tops[row] + self._tile[1] / 2
-        pen.multiline_text((MARGIN, middle), line.label, INK, _font(TEXT), anchor="lm", spacing=_SPACING)
-        pixels, _ = enlarged(line.images, SIDE)
-        for column, tile in enumerate(pixels):
-            left, top, right, bottom = self.box(row, column)
-            sheet.paste(Image.fromarray(tile.permute(1, 2, 0).numpy()), (left, top))
-            if column in line.framed:
-                pen.rectangle((left - 4, top - 4, right + 3, bottom + 3), outline=MARK, width=3)
-            if column < len(line.captions):
-                place = ((left + right) / 2, bottom + 4)
-                pen.text(place, line.captions[column], FAINT, _font(SMALL), anchor="ma")
+            def put(x: float, y: float, text: str, points: float, across: str = "left", up: str = "top") -> None:
+                colour = FAINT if points == SMALL else INK
+                figure.text(x / width, 1 - y / height, text, size=points * self._scale, color=colour, ha=across, va=up)
 
-    @cached_property
-    def _tile(self) -> tuple[int, int]:
-        height, width = self.lines[0].images.shape[-2:]
-        return width * self.factor, height * self.factor
+            put(MARGIN, MARGIN, title, TITLE)
+            for level, heading in enumerate(reversed(self.headings), 1):
+                for (first, last), text in heading.items():
+                    middle = (self._left(first) + self.box(0, last)[2]) / 2
+                    put(middle, self._top(0) - level * self._height(text, TEXT), text, TEXT, "center")
+            for row, line in enumerate(self.lines):
+                for column, tile in enumerate(enlarged(line.images, SIDE)[0]):
+                    left, top, right, bottom = self.box(row, column)
+                    if column in line.framed:
+                        pixels[top - 4 : bottom + 4, left - 4 : right + 4] = MARK
+                        pixels[top - 1 : bottom + 1, left - 1 : right + 1] = 255
+                    pixels[top:bottom, left:right] = tile.permute(1, 2, 0).numpy()
+                    if column < len(line.captions):
+                        put((left + right) / 2, bottom + 6, line.captions[column], SMALL, "center")
+                put(MARGIN, (self.box(row, 0)[1] + self.box(row, 0)[3]) / 2, line.label, TEXT, up="center")
+            put(MARGIN, below, note, SMALL)
+            figure.figimage(pixels)
+        return path
 
-    @cached_property
-    def _lefts(self) -> list[int]:
-        """Of the columns, and where one more would begin."""
-        labels = max(_length(text, TEXT) for line in self.lines for text in line.label.split("\n"))
-        lefts = [MARGIN + labels + (MARGIN if labels else 0)]
-        for column in range(1, 1 + max(len(line.images) for line in self.lines)):
-            lefts.append(lefts[-1] + self._tile[0] + (WIDE if column in self.breaks else GAP))
-        return lefts
+    def _left(self, column: int) -> int:
+        labels = max(style.text_width(line.label, TEXT * self._scale) for line in self.lines)
+        start = MARGIN + (round(labels * DENSITY) + MARGIN if labels else 0)
+        return start + column * (self._wide + GAP) + (WIDE - GAP) * sum(each <= column for each in self.breaks)
 
-    @cached_property
-    def _tops(self) -> list[int]:
-        """Of the rows, and of what comes below them."""
-        tops: list[int] = []
-        top = self._below_title + len(self.headings) * _height(TEXT)
-        for line in self.lines:
-            top += WIDE if line.apart else GAP if tops else 0
-            tops.append(top)
-            top += self._tile[1] + (_height(SMALL) if line.captions else 0)
-        return [*tops, top + MARGIN // 2]
+    def _top(self, row: int) -> int:
+        """Of a row, or of what comes below them all."""
+        start = MARGIN + (self._height(self._wrapped(self.title, TITLE), TITLE) + GAP if self.title else 0)
+        start += len(self.headings) * self._height("", TEXT)
+        gaps = sum(WIDE if line.apart else GAP for line in self.lines[1 : row + 1])
+        captions = sum(self._height("", SMALL) for line in self.lines[:row] if line.captions)
+        return start + gaps + captions + sum(line.images.shape[-2] * self.factor for line in self.lines[:row])
 
     @cached_property
     def _width(self) -> int:
-        return self._lefts[-1] - GAP + MARGIN
+        return self._left(max(len(line.images) for line in self.lines)) - GAP + MARGIN
+
+    def _wrapped(self, text: str, points: float) -> str:
+        return style.wrapped(text, (self._width - 2 * MARGIN) / DENSITY, points * self._scale)
+
+    def _height(self, text: str, points: float) -> int:
+        """Pixels of the lines of a text."""
+        return round((1 + text.count("\n")) * 1.35 * points * self._scale / 72 * DENSITY)
 
     @cached_property
-    def _title(self) -> str:
-        return _wrapped(self.title, TITLE, self._width - 2 * MARGIN)
+    def _scale(self) -> float:
+        """How much larger the letters of a wide sheet are, so that they can be read where it is shown smaller."""
+        return max(1.0, max(len(line.images) for line in self.lines) * self._wide / 1000)
 
     @cached_property
-    def _note(self) -> str:
-        return _wrapped(self.note, SMALL, self._width - 2 * MARGIN)
-
-    @cached_property
-    def _below_title(self) -> int:
-        return MARGIN + (1 + self._title.count("\n")) * _height(TITLE) + GAP
-
-    @cached_property
-    def _height(self) -> int:
-        lines = 1 + self._note.count("\n") if self.note else 0
-        return self._tops[-1] + lines * _height(SMALL) + MARGIN // 2
-
-
-_SPACING = 6  # between lines of text
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    # of a package that is there anyway, so that a sheet looks alike on every machine
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-
-
-def _length(text: str, size: int) -> int:
-    return -int(-_font(size).getlength(text) // 1)
-
-
-def _height(size: int) -> int:
-    return sum(_font(size).getmetrics()) + _SPACING
-
-
-def _wrapped(text: str, size: int, width: int) -> str:
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and _length(longer, size) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return "\n".join(lines)
+    def _wide(self) -> int:
+        return self.lines[0].images.shape[-1] * self.factor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmd_ddm.evaluation.evaluator import to_uint8
 
@@ -29,32 +29,20 @@ def enlarged(images: Tensor, smallest_side: int = SMALLEST_SIDE) -> tuple[Tensor
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), factor
 
 
-def grid(images: Tensor, columns: int, gap: int = 2) -> Image.Image:
-    """Arrange images in rows.
+def save_sheet(images: Tensor, path: Path, columns: int = 8, gap: int = 2) -> Path:
+    """Write images in rows as PNG, complete or not at all.
 
     Args:
         images: (N, C, H, W) in [-1, 1], C 1 or 3.
+        path: the file.
         columns: images a row.
         gap: white pixels between images.
     """
-    pixels, _ = enlarged(images)
-    count, _, height, width = pixels.shape
-    rows = -(-count // columns)
-    sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
-    for i, image in enumerate(pixels):
-        top, left = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[:, top : top + height, left : left + width] = image
-    return Image.fromarray(sheet.permute(1, 2, 0).numpy())
-
-
-def save_sheet(images: Tensor, path: Path, columns: int = 8) -> Path:
-    """Write a grid of images (N, C, H, W) as PNG, complete or not at all."""
-    return save_png(grid(images, columns), path)
-
-
-def save_png(image: Image.Image, path: Path, density: int | None = None) -> Path:
-    """Write a PNG, complete or not at all, with the density (pixels an inch) at which it is to be shown."""
+    pixels = enlarged(images)[0]
+    white = (0, gap, 0, gap, 0, 0, 0, -len(pixels) % columns)  # to the right, below, and whole images at the end
+    tiles = pad(pixels, white, value=255).unflatten(0, (-1, columns))  # (rows, columns, 3, H, W)
+    sheet = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
     half = path.with_name(f".{path.name}.{os.getpid()}")
-    image.save(half, format="PNG", **({} if density is None else {"dpi": (density, density)}))
-    half.rename(path)
+    Image.fromarray(sheet.numpy()).save(half, format="PNG")
+    half.replace(path)
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from mmd_ddm.evaluation.verdict import CERTAIN
 
 LEFT_OUT = 5000  # real images whose nearest other one is looked for
 _CERTAIN = CERTAIN * math.sqrt(2)  # standard errors: leave-one-out distances make the stated one too small, by sqrt(2)
-_COLOURS = ("#7f7f7f", "#d55e00", "#0072b2")
 
 
 def left_out_distances(
@@ -77,35 +75,3 @@ def _conclusion(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC]) -> st
 
 def _percent(found: NeighbourAUC) -> str:
     return f"{100 * found.auc:.0f} ± {100 * found.standard_error:.0f} %"
-
-
-def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file: Path) -> Path:
-    """Draw the distribution functions of the distances to the nearest real image as steps.
-
-    Args:
-        models: (N,) distances of each model's images, by its name.
-        real: (N',) of real images to their nearest other one.
-        space: in which they were measured, in words.
-        file: PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    panel.ecdf(real.tolist(), color="black", linewidth=1.8, label="real images, to another one")
-    for i, (title, distances) in enumerate(models.items()):
-        panel.ecdf(
-            distances.tolist(), color=_COLOURS[i % len(_COLOURS)], linewidth=1.8, label=title.replace("\n", ", ")
-        )
-    # a few far away would squeeze the rest
-    panel.set_xlim(0, 1.02 * max(float(each.quantile(0.99)) for each in (*models.values(), real)))
-    panel.set_ylim(0, 1.005)
-    panel.set_xlabel(f"distance to the nearest real image, in {space}")
-    panel.set_ylabel("share of images at most as far away")
-    panel.grid(alpha=0.3, linewidth=0.5)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=9, loc="lower right")
-    figure.savefig(file, dpi=200)
-    return file

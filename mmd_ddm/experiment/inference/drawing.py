@@ -56,6 +56,7 @@ def draw(drawing: Drawing, about: Mapping[str, object]) -> None:
     """
     import torch
 
+    from mmd_ddm.evaluation.figures.distances import save_distances
     from mmd_ddm.evaluation.figures.image_figures import (
         Series,
         columns,
@@ -63,7 +64,6 @@ def draw(drawing: Drawing, about: Mapping[str, object]) -> None:
         neighbours_sheet,
         samples_sheet,
     )
-    from mmd_ddm.evaluation.measures.memorisation import save_distances
 
     images, models, folder, files = drawing.parts.images, drawing.models, drawing.folder, drawing.kept.files
     name, count = drawing.parts.config.dataset, columns(images.image_shape)

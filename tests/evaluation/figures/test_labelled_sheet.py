@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_tiles_are_the_images_enlarged_by_a_whole_factor(shape: tuple[int, int, 
             assert torch.equal(tile, small.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
 
 
-def test_tiles_do_not_touch_and_all_ink_is_inside() -> None:
+def test_tiles_do_not_touch_and_all_ink_is_inside(tmp_path: Path) -> None:
     images = levels(3, 3, 8, 8)
     lines = [Line("a long label", images, ["1", "2", "3"], framed=range(3)) for _ in range(3)]
     sheet = LabelledSheet("word " * 60, lines, [{(0, 0): "0"}], breaks=(1,), note="word " * 90)
@@ -55,9 +56,13 @@ def test_tiles_do_not_touch_and_all_ink_is_inside() -> None:
     for one, other in combinations(boxes, 2):
         assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
     assert sheet.box(0, 1)[0] - sheet.box(0, 0)[2] > sheet.box(0, 2)[0] - sheet.box(0, 1)[2]
-    picture = read(sheet.draw())
+    picture = read(Image.open(sheet.save(tmp_path / "long.png")).convert("RGB"))
     for edge in (picture[:, :8], picture[:, -8:], picture[:, :, :8], picture[:, :, -8:]):
         assert bool((edge == 255).all())
-    below = picture[:, sheet.box(2, 0)[3] + 8 :]  # past the frames
-    assert bool((below < 128).any())  # the note
-    assert sheet.draw().height > LabelledSheet("word", lines, note="word").draw().height  # of more lines
+    first, last = sheet.box(0, 0), sheet.box(2, 0)
+    for part in (picture[:, : first[1] - 60], picture[:, first[1] :, : first[0] - 8], picture[:, last[3] + 40 :]):
+        assert bool((part < 128).any())  # title, labels and note are there
+    short = replace(sheet, title="word", note="word").save(tmp_path / "short.png")
+    short = read(Image.open(short).convert("RGB"))
+    assert picture.shape[1] > short.shape[1]  # of more lines
+    assert picture.shape[2] == short.shape[2]

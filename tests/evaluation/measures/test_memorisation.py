@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from matplotlib.axes import Axes
 
-from mmd_ddm.evaluation.measures.memorisation import left_out_distances, save_distances, told
+from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import NeighbourAUC
 
 
@@ -54,17 +51,3 @@ def test_the_sentence(probability: float, error: float, base: dict[int, float], 
     assert f"{100 * probability:.0f} ± {100 * error:.0f} % of pairs in a space" in sentence
     for steps, p in base.items():
         assert f"{100 * p:.0f} ± 1 % with {steps}" in sentence
-
-
-def test_distances_are_drawn_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = {}
-    draw = Axes.ecdf
-    monkeypatch.setattr(
-        Axes, "ecdf", lambda panel, x, **how: (drawn.update({how["label"]: x}), draw(panel, x, **how))[1]
-    )
-    models = {"base model\n5 evaluations": torch.rand(30), "finetuned\n5 evaluations": torch.rand(20)}
-    real = torch.rand(40)
-    assert save_distances(models, real, "a space", tmp_path / "distances.png").is_file()
-    expected = [real, *models.values()]
-    assert list(drawn.values()) == [each.tolist() for each in expected]
-    assert list(drawn)[1:] == ["base model, 5 evaluations", "finetuned, 5 evaluations"]
