@@ -48,7 +48,7 @@ def test_from_parquet_to_scores(data: list[str], tmp_path: Path, capsys: pytest.
         assert main(["pretrain", *data, "--what", what, *few, *small]) == 0
     assert main(["pretrain", *data, *few, "--channels", "8,16", "--layers", "1", "--output", "base"]) == 0
     spaces = ["--weights", "nets", "--score-features", "classifier+contrastive"]
-    run = ["--steps", "2", "--updates", "2", "--batch", "4", "--evaluations", "1", "--score-images", "8"]
+    run = ["--steps", "2", "--updates", "2", "--batch", "4", "--scorings", "1", "--score-images", "8"]
     assert main(["finetune", *data, "--base-model", "base", *spaces, *run, "--output", "tuned"]) == 0
     record = json.loads((tmp_path / "tuned" / "model" / "mmd_ddm.json").read_text())
     assert record["steps"] == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.cli.main import build_parser
-from mmd_ddm.experiment.config import leaves
+from mmd_ddm.experiment.config import settings
 from mmd_ddm.experiment.presets import preset
 from tune.ablate import parser as ablate_parser
 from tune.search import parser as search_parser
@@ -16,11 +16,11 @@ from tune.search import parser as search_parser
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: leaf.name)
-def test_settings_are_listed_with_their_help(leaf) -> None:
-    best = preset("best", "digits").flat()[leaf.name]
+@pytest.mark.parametrize("item", settings(), ids=lambda item: item.name)
+def test_settings_are_listed_with_their_help(item) -> None:
+    best = preset("best", "digits").flat()[item.name]
     shown = "none" if best is None else f"{best:g}" if isinstance(best, float) else str(best)
-    assert f"| `{leaf.name}` | {shown} | {leaf.metadata['help']} |" in README
+    assert f"| `{item.name}` | {shown} | {item.metadata['help']} |" in README
 
 
 def test_presets_are_listed_where_they_differ() -> None:

@@ -16,11 +16,15 @@ Setting = dataclasses.Field[Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting may be: how it is read from text or JSON, whether it is allowed, and that in words."""
+    """What a setting may be: how it is read from text or JSON, whether it is allowed, and that in words.
+
+    `choices` are all of its values where these are names.
+    """
 
     read: Callable[[object], Scalar]
     allowed: Callable[[Scalar], bool]
     words: str
+    choices: tuple[str, ...] = ()
 
 
 def setting(default: Scalar, rule: Rule, help_text: str) -> Any:
@@ -30,7 +34,7 @@ def setting(default: Scalar, rule: Rule, help_text: str) -> Any:
 
 def one_of(*names: str) -> Rule:
     """One of some names."""
-    return Rule(str, lambda value: value in names, f"one of {', '.join(names)}")
+    return Rule(str, lambda value: value in names, f"one of {', '.join(names)}", names)
 
 
 def _within(low: float, high: float, low_included: bool = True) -> Callable[[Scalar], bool]:

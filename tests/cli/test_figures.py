@@ -14,13 +14,14 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from mmd_ddm.cli import figures
-from mmd_ddm.experiment.inference.drawing import NEAREST, PAIRS, SHOWN
 from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import from_uint8, to_uint8
 from mmd_ddm.evaluation.figures.labelled_sheet import LabelledSheet
+from mmd_ddm.experiment.inference import drawing
+from mmd_ddm.experiment.inference.drawing import NEAREST, PAIRS, SHOWN
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.tracking import tracker as tracking
 from mmd_ddm.features.registry import load_feature_space
@@ -141,10 +142,10 @@ def test_neighbours_and_numbers_are_those_of_a_direct_search(run: Run, model: Pa
     own = torch.cdist(space(real).double(), space(real).double()).fill_diagonal_(torch.inf).min(1).values
     assert run.told["real"] == {"images": len(real), "median": pytest.approx(float(own.median()), rel=1e-5)}
     for name, distances in found.items():
-        nearest, number = distances.min(1).values, run.told["closeness"][name]
+        nearest, number = distances.min(1).values, run.told["nn_auc"][name]
         statistic = mannwhitneyu(own.numpy(), nearest.numpy()).statistic
         # a grey level that rounds another way moves a distance by about a hundredth of it, past some real images' own
-        assert number["probability"] == pytest.approx(statistic / (len(own) * IMAGES), abs=0.005)
+        assert number["auc"] == pytest.approx(statistic / (len(own) * IMAGES), abs=0.005)
         assert number["median_ratio"] == pytest.approx(float(nearest.quantile(0.5) / own.quantile(0.5)), rel=0.01)
     pixels = to_uint8(real)[:, 0].long()
     for i in range(SHOWN):
@@ -164,7 +165,7 @@ def test_a_model_of_which_nothing_is_known_is_shown_alone(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert len(run.sheets["neighbours"].lines[0].images) == 1 + NEAREST
     assert len(run.sheets["interpolation"].lines) == PAIRS
-    assert list(run.told["closeness"]) == ["model_2", "model_4"]
+    assert list(run.told["nn_auc"]) == ["model_2", "model_4"]
     assert run.told["base"] is None
     assert "base model" not in run.told["told"]
 
@@ -203,9 +204,9 @@ def test_figures_and_numbers_are_recorded(model: Path, tmp_path: Path, monkeypat
     (status,), named, there = store.closed
     assert status == "FINISHED"
     assert there == [True] * 5
-    probability = run.told["closeness"]["finetuned_3"]["probability"]
+    probability = run.told["nn_auc"]["finetuned_3"]["auc"]
     assert named["metrics"] == [("finetuned_nearer_than_real", probability, STEPS)]
-    monkeypatch.setattr(figures, "draw", lambda *each: 1 / 0)
+    monkeypatch.setattr(drawing, "draw", lambda *each: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Run(tmp_path, "--model", model, "--mlflow")
     assert Store.last.closed[0][0] == "FAILED"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmd_ddm.cli import sample
 from mmd_ddm.cli.main import main
-from mmd_ddm.cli.sample import seeded_batches
+from mmd_ddm.experiment.inference import sample as inference
+from mmd_ddm.experiment.inference.sample import seeded_batches
 from mmd_ddm.pretrained.load import SHIPPED
 
 
@@ -28,7 +28,7 @@ def test_noise_in_batches_is_the_noise_drawn_at_once(shape, images):
 def test_images_of_many_batches_are_those_of_one_call_of_diffusers(eta, tmp_path, monkeypatch):
     from diffusers import DDIMPipeline
 
-    monkeypatch.setattr(sample, "seeded_batches", lambda *where: seeded_batches(*where, 16))
+    monkeypatch.setattr(inference, "seeded_batches", lambda *where: seeded_batches(*where, 16))
     output = tmp_path / "s"
     asked = ["--images", "37", "--steps", "4", "--seed", "5", "--eta", str(eta), "--output", str(output)]
     assert main(["sample", *asked]) == 0
@@ -50,7 +50,7 @@ def test_samplers_to_compare_with_keep_their_budget(tmp_path, capsys):
         (["--sampler", "heun", "--steps", "4"], "cannot make exactly 4"),
         (["--sampler", "unipc", "--eta", "0.5"], "belongs to sampler ddim"),
         (["--sampler", "unipc", "--schedule", "quadratic"], "timesteps of its own"),
-        (["--sampler", "euler"], "must be one of ddim, ddpm, pndm"),
+        (["--sampler", "euler"], "must be one of ddpm, ddim, pndm"),
     ):
         assert main(["sample", *wrong, *output]) == 2
         assert said in capsys.readouterr().err

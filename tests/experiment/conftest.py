@@ -59,4 +59,4 @@ def finetuned(tmp_path):
 
 @pytest.fixture
 def config():
-    return Config().replace(updates=8, batch=16, score_images=100).flat()
+    return Config().replace(updates=8, batch=16, score_images=100)

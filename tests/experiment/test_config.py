@@ -8,16 +8,16 @@ import math
 import pytest
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import check, evaluation_spaces
-from mmd_ddm.experiment.config import Config, leaves
+from mmd_ddm.experiment.build import check, scored_spaces
+from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.presets import PRESETS, preset
 
 
 def test_names_are_unique_and_flat_has_them_all() -> None:
-    names = [leaf.name for leaf in leaves()]
+    names = [item.name for item in settings()]
     assert len(names) == len(set(names))
     assert list(Config().flat()) == names
-    assert all(leaf.metadata["help"] for leaf in leaves())
+    assert all(item.metadata["help"] for item in settings())
 
 
 def test_flat_and_back() -> None:
@@ -75,9 +75,9 @@ def test_checks_against_data_set_and_model() -> None:
         check(Config().replace(base_model="./nowhere"))
 
 
-def test_trained_space_is_evaluated_first() -> None:
-    assert evaluation_spaces(Config().replace(features="contrastive")) == ("contrastive", "classifier")
-    assert evaluation_spaces(Config().replace(score_features="classifier")) == ("classifier",)
+def test_trained_space_is_scored_first() -> None:
+    assert scored_spaces(Config().replace(features="contrastive")) == ("contrastive", "classifier")
+    assert scored_spaces(Config().replace(score_features="classifier")) == ("classifier",)
 
 
 def test_presets() -> None:

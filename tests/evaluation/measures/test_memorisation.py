@@ -45,7 +45,9 @@ def test_real_images_are_not_their_own_neighbours(count: int) -> None:
 )
 def test_the_sentence(probability: float, error: float, base: dict[int, float], said: str) -> None:
     sentence = told(
-        NeighbourAUC(1.0, probability, error), {steps: NeighbourAUC(1.0, p, 0.01) for steps, p in base.items()}, "a space"
+        NeighbourAUC(1.0, probability, error),
+        {steps: NeighbourAUC(1.0, p, 0.01) for steps, p in base.items()},
+        "a space",
     )
     assert said in sentence
     assert f"{100 * probability:.0f} ± {100 * error:.0f} % of pairs in a space" in sentence

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 import mmd_ddm.evaluation.measures.neighbours as neighbours_module
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measures.neighbours import neighbour_auc, nearest
+from mmd_ddm.evaluation.measures.neighbours import nearest, neighbour_auc
 
 
 @pytest.mark.parametrize("rows", [2048, 13])

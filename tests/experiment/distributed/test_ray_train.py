@@ -1,5 +1,4 @@
 import itertools
-import json
 import os
 import signal
 import threading
@@ -11,9 +10,9 @@ import pytest
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.distributed.train import Job, explain, finetune, run_distributed
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run_folder import evaluations, latest_checkpoint, read_rows
+from mmd_ddm.experiment.run_folder import latest_checkpoint, read_rows, read_scorings
 
-TINY = {"updates": 4, "evaluations": 2, "score_images": 60, "batch": 10}
+TINY = {"updates": 4, "scorings": 2, "score_images": 60, "batch": 10}
 
 
 def worker_group_error(**failures):
@@ -69,7 +68,7 @@ def test_rows_are_read_from_where_they_were_left(tmp_path):
 def test_a_folder_that_is_not_here_is_said(tmp_path):
     from mmd_ddm.discrepancy.collective import SingleCollective
 
-    job = Job(preset("best", "digits").flat(), str(tmp_path / "nowhere"))
+    job = Job(preset("best", "digits"), str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="isn't visible on"):
         finetune(job, SingleCollective(), print)
 
@@ -98,14 +97,14 @@ def test_two_workers_do_what_one_process_does(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
-    finetune(Job(config().flat(), str(alone)), SingleCollective(), lambda metrics: None)
+    finetune(Job(config(), str(alone)), SingleCollective(), lambda metrics: None)
     reports = []
     run_distributed(config(), together, workers=2, report=reports.append)
     assert [row["update"] for row in reports] == [2, 4]
     assert "RAY_ADDRESS" not in os.environ
     assert (together / "model" / "model_index.json").is_file()
-    for one, two in zip(evaluations(alone), evaluations(together), strict=True):
-        assert one["score"] == pytest.approx(two["score"], rel=1e-2)  # float32 sums in another order, four updates
+    for one, two in zip(read_scorings(alone), read_scorings(together), strict=True):
+        assert one.score == pytest.approx(two.score, rel=1e-2)  # float32 sums in another order, four updates
 
 
 @pytest.mark.slow
@@ -122,7 +121,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_the_checkpoint(tmp_path, m
             kill_a_worker(mark)
             killed.set()
 
-    run_distributed(config().replace(updates=60, evaluations=30), folder, workers=2, report=kill_once)
+    run_distributed(config().replace(updates=60, scorings=30), folder, workers=2, report=kill_once)
     rows = [row for row in read_rows(folder / "metrics.jsonl")[0] if "grad_norm" in row and "score" not in row]
     assert killed.is_set()
     assert [row["update"] for row in rows] == list(range(1, 61))
@@ -133,7 +132,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_the_checkpoint(tmp_path, m
 @pytest.mark.slow
 def test_a_divergence_in_a_worker_comes_out_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    hot = config().replace(learning_rate=1.0, clip=None, image_range="none", updates=60, evaluations=1)
+    hot = config().replace(learning_rate=1.0, clip=None, image_range="none", updates=60, scorings=1)
     started = time.monotonic()
     with pytest.raises(DivergenceError, match="diverged"):
         run_distributed(hot, tmp_path / "run", workers=2, report=print)
@@ -145,7 +144,3 @@ def test_too_many_workers_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UserError, match="needs 1000 CPUs"):
         run_distributed(config(), tmp_path / "run", workers=1000, report=print)
-
-
-def test_config_of_a_job_is_plain_data():
-    assert json.loads(json.dumps(config().flat())) == config().flat()

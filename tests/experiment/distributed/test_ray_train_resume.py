@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def weights_after(folder: Path, *ends: int) -> dict[str, torch.Tensor]:
     for updates in ends:
         config = preset("best", "digits").replace(
-            updates=updates, batch=10, micro_batch=3, eta=0.5, gradient="replay", evaluations=1, score_images=20
+            updates=updates, batch=10, micro_batch=3, eta=0.5, gradient="replay", scorings=1, score_images=20
         )
         run_distributed(config, folder, workers=2, report=lambda row: None)
     return load_file(folder / "checkpoint/state.safetensors")

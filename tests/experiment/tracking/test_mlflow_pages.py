@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmd_ddm.experiment.tracking.description import describe_run, describe_search
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact, tags
 
 NOTE = "mlflow.note.content"
@@ -11,15 +12,17 @@ NOTE = "mlflow.note.content"
 def runs(store, finetuned, config, tmp_path):
     """MLflow's runs by name: those of a study, and the study itself."""
     tracker = Tracker("mmd-ddm digits")
-    space = {"space.learning_rate": "1e-6..1e-3", "space.kernel": "cubic,rbf"}
-    study = tracker.follow(tmp_path / "runs", name="study", params={**config, **space}, tags={"study": "study"})
+    words = describe_search("study", config, ("learning_rate", "kernel"))
+    params = {**config.flat(), "space.kernel": "cubic,rbf"}
+    study = tracker.follow(tmp_path / "runs", name="study", description=words, params=params, tags={"study": "study"})
     trials = [("0", 8, "completed", 1e-5), ("1", 4, "stopped", 2e-5), ("2", 1, "failed", 0.9), ("3", 0, "failed", 0.9)]
     status = {"completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
     for name, done, outcome, rate in trials:
-        params = {**config, "learning_rate": rate, "clip": None if name == "0" else 1.0}
-        words = {**tags(params), "study": "study", "trial": name}
+        own = config.replace(learning_rate=rate, clip=None if name == "0" else 1.0)
+        words = {**tags(own), "study": "study", "trial": name}
+        description = describe_run(f"Trial {name} of study", own)
         folder = finetuned(name, done)
-        run = tracker.follow(folder, name=name, params=params, tags=words, parent=study)
+        run = tracker.follow(folder, name=name, description=description, params=own.flat(), tags=words, parent=study)
         reason = {"reason": "the loss is nan"} if outcome == "failed" else {}
         run.close(status[outcome], {"outcome": outcome, **reason}, model_artifact(folder))
     study.close("FINISHED", {NOTE: "It improves."}, (), [("finetuned_kid_a", 0.1, 5)])
@@ -30,7 +33,7 @@ def runs(store, finetuned, config, tmp_path):
 
 def test_trials_are_compared_by_params_and_metrics_that_all_of_them_have(runs, config):
     trials = [runs[name] for name in "0123"]
-    assert all(run.data.params.keys() == config.keys() for run in trials)
+    assert all(run.data.params.keys() == config.flat().keys() for run in trials)
     assert all(run.data.tags["mlflow.parentRunId"] == runs["study"].info.run_id for run in trials)
     evaluated = {"score", "kid_a", "kid_a_stderr", "fid_a_100", "mmd2", "grad_norm", "images_seen"}
     assert runs["0"].data.metrics.keys() == runs["1"].data.metrics.keys() == evaluated

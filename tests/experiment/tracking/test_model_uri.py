@@ -8,7 +8,9 @@ import pytest
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.tracking.model_uri import resolve
+from mmd_ddm.experiment.tracking.registry import Candidate
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact
 from mmd_ddm.pretrained.load import SHIPPED
 
@@ -21,9 +23,9 @@ def run_id(store, finetuned, config):
     folder, tracker = finetuned("one", 8), Tracker("mmd-ddm digits")
     shutil.rmtree(folder / "model")
     shutil.copytree(SHIPPED / "digits", folder / "model")
-    run = tracker.follow(folder, name="one", params=config, tags={})
+    run = tracker.follow(folder, name="one", description="", params=config.flat(), tags={})
     run.close("FINISHED", {}, model_artifact(folder))
-    tracker.register(folder, config, {"score": 0.5}, {})
+    tracker.register(folder, Candidate(config, Scoring(8, 0.5, ()), {}))
     assert tracker.close() == []
     return run.run_id
 
@@ -81,8 +83,10 @@ def test_a_model_in_another_place_is_downloaded_once(store, tmp_path, monkeypatc
 
 def test_what_is_not_there_is_said_in_one_sentence(store, run_id, finetuned, config, tmp_path):
     tracker = Tracker("mmd-ddm digits")
-    stopped = tracker.follow(finetuned("stopped", 4), name="stopped", params=config, tags={})
-    study = tracker.follow(tmp_path / "runs", name="study", params=config, tags={"best_trial": "001"})
+    stopped = tracker.follow(finetuned("stopped", 4), name="stopped", description="", params=config.flat(), tags={})
+    study = tracker.follow(
+        tmp_path / "runs", name="study", description="", params=config.flat(), tags={"best_trial": "001"}
+    )
     assert tracker.close() == []
     for address, said in {
         "runs:/0123": "there is no run 0123",

@@ -2,6 +2,9 @@
 
 import pytest
 
+from mmd_ddm.evaluation.metrics import Metric
+from mmd_ddm.experiment.run_folder import Scoring
+from mmd_ddm.experiment.tracking.registry import Candidate
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact
 
 NAME = "mmd-ddm-digits-5steps"
@@ -14,10 +17,10 @@ def study(store, finetuned, config):
     def record(name, score, *, images=100, stored=True):
         tracker = Tracker("mmd-ddm digits")
         folder = store_folder(name, score)
-        run = tracker.follow(folder, name=name, params=config, tags={})
+        run = tracker.follow(folder, name=name, description="", params=config.flat(), tags={})
         run.close("FINISHED", {}, model_artifact(folder) if stored else ())
-        metrics = {"score": score, "kid_a": score, "update": 8}
-        tracker.register(folder, {**config, "score_images": images}, metrics, {"study": name})
+        scoring = Scoring(8, score, (Metric("kid", score, "a"),))
+        tracker.register(folder, Candidate(config.replace(score_images=images), scoring, {"study": name}))
         return run, tracker.close(), folder
 
     folders = {}

@@ -34,7 +34,8 @@ def write(folder, first, last, value=1.0):
 
 def follow(tracker, folder, **changes):
     return tracker.follow(
-        folder, **{"name": "a run", "params": {"clip": None, "steps": 5}, "tags": {"k": "v"}, **changes}
+        folder,
+        **{"name": "a run", "description": "", "params": {"clip": None, "steps": 5}, "tags": {"k": "v"}, **changes},
     )
 
 
@@ -197,7 +198,7 @@ def test_a_store_that_can_not_be_used_is_said_in_one_sentence(tmp_path):
 def test_the_command_records_its_run(tmp_path, capsys):
     from mlflow import MlflowClient
 
-    sizes = ["--updates", "2", "--evaluations", "1", "--score-images", "20", "--batch", "8", "--steps", "3"]
+    sizes = ["--updates", "2", "--scorings", "1", "--score-images", "20", "--batch", "8", "--steps", "3"]
     assert main(["finetune", "--output", str(tmp_path / "one"), "--mlflow", *sizes]) == 0
     assert "mlflow ui" in capsys.readouterr().out
     client = MlflowClient(tracking_uri())

@@ -9,21 +9,28 @@ import pytest
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
-from tune.ablation.comparison import Comparison
+from tune.ablation.comparison import Column, Comparison
 from tune.ablation.grid import check_grid, read_grids, save_grid
 from tune.ablation.make_grid import key_grid, table_grid
 from tune.ablation.paper_tables import DATASETS, NUMBERS, TABLES
 from tune.ablation.report import _left_out
 
 PRINTED = list(csv.DictReader(line for line in NUMBERS.read_text().splitlines() if not line.startswith("#")))
+
+
 METRICS = {
-    "fid_inception": "FID_inception_50k",
-    "fid_clip": "FID_CLIP",
-    "is": "inception_score",
-    "sfid": "sFID",
-    "precision_inception": "precision",
-    "recall_inception": "recall",
+    Column("fid", "inception"): "FID_inception_50k",
+    Column("fid", "clip"): "FID_CLIP",
+    Column("is"): "inception_score",
+    Column("sfid"): "sFID",
+    Column("precision", "inception"): "precision",
+    Column("recall", "inception"): "recall",
 }
+
+
+def column(text):
+    kind, _, space = text.partition("_")
+    return Column(kind, space or None)
 
 
 def grid_of(name, dataset=None, steps=None, seeds=1, which="paper"):
@@ -69,7 +76,7 @@ def row(grid, label):
 )
 def test_the_papers_number_stands_beside_its_cell(table, label, metric, steps, value):
     grid = grid_of(table)
-    assert Comparison(grid, {}, {}).paper(metric, row(grid, label), steps) == value
+    assert Comparison(grid, {}, {}).paper(column(metric), row(grid, label), steps) == value
 
 
 @pytest.mark.parametrize("name", TABLES)

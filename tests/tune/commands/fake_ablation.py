@@ -21,11 +21,11 @@ def run_trial(settings):
     import ray.tune
 
     from mmd_ddm.errors import DivergenceError
-    from tune.study.folder import Study
+    from tune.study.folder import open_any
     from tune.trials.trial import FAILURE
 
-    study, number = Study.open(Path(settings["study"]), kind=None), settings["number"]
-    config, folder = study.trial_config(number), study.trial_folder(number)
+    study, number = open_any(Path(settings["study"])), settings["number"]
+    config, folder = study.trial(number).config.flat(), study.trial_folder(number)
     with (folder / "starts").open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(pause)
@@ -41,21 +41,21 @@ def run_trial(settings):
     ray.tune.report(metrics)
 
 
-def score(task, leaves, images, measures, threads):
+def score_cell(task, config, images, measures, threads):
     """Write scores: the base model's KID is 1, a finetuned one's grows with its learning rate and a little its seed."""
     from mmd_ddm.experiment.run_folder import write_json
 
-    file, kid = Path(task["file"]), 1.0
-    if task["subject"]["model"] == "finetuned":
-        kid = 100 * json.loads((Path(task["folder"]) / "model" / "config.json").read_text())["learning_rate"]
-    kid += 0.001 * task["seed"]
+    kid = 1.0
+    if task.exported is not None:
+        kid = 100 * json.loads((task.exported / "config.json").read_text())["learning_rate"]
+    kid += 0.001 * task.seed
     scores = {}
-    for space in leaves["score_features"].split("+"):
+    for space in config.scoring.spaces:
         scores |= {f"kid_{space}": kid, f"kid_{space}_stderr": 0.01, f"fid_{space}_{images}": kid}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with (file.parent / "scorings").open("a") as log:
+    task.file.parent.mkdir(parents=True, exist_ok=True)
+    with (task.file.parent / "scorings").open("a") as log:
         log.write(f"{images}\n")
-    write_json(file, scores)
+    write_json(task.file, scores)
 
 
 pause, mended = PAUSE, MENDED  # globals of __main__, so they travel with the function into Ray's processes
@@ -64,8 +64,8 @@ pause, mended = PAUSE, MENDED  # globals of __main__, so they travel with the fu
 if __name__ == "__main__":
     import tune.ablate
     import tune.ablation.cell_scores
-    import tune.commands.run_ablation
+    import tune.trials.tuner
 
-    tune.commands.run_ablation.run_trial = run_trial
-    tune.ablation.cell_scores.score = score
+    tune.trials.tuner.run_trial = run_trial
+    tune.ablation.cell_scores.score_cell = score_cell
     sys.exit(tune.ablate.main())

@@ -22,23 +22,26 @@ def run_trial(settings):
 
     from mmd_ddm.errors import DivergenceError
     from mmd_ddm.experiment.run_folder import latest_checkpoint
-    from tune.study.folder import Study
+    from tune.study.folder import open_any
     from tune.trials.trial import FAILURE
 
-    study, number = Study.open(Path(settings["study"])), settings["number"]
-    config, folder = study.trial_config(number), study.trial_folder(number)
+    study, number = open_any(Path(settings["study"])), settings["number"]
+    trial, folder = study.trial(number).config, study.trial_folder(number)
+    config = trial.flat()
     checkpoint = latest_checkpoint(folder)
     start = int((checkpoint / "update").read_text()) if checkpoint else 0
     with (folder / "starts").open("a") as file:
         file.write(f"{start} {os.getpid()}\n")
-    (study.folder / "baseline.json").write_text(json.dumps({"kid_a": 1.0, "kid_a_stderr": 0.01}))
+    baseline, _ = study.baseline(trial)
+    baseline.parent.mkdir(exist_ok=True)
+    baseline.write_text(json.dumps({"kid_a": 1.0, "kid_a_stderr": 0.01}))
 
     def log(row):
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"time": time.time(), **row}) + "\n")
 
     rate = abs(math.log10(config["learning_rate"]) + 4)
-    every = config["updates"] // config["evaluations"]
+    every = config["updates"] // config["scorings"]
     for update in range(start + 1, config["updates"] + 1):
         time.sleep(study_pause)
         if config["learning_rate"] > 0.5:
@@ -56,7 +59,7 @@ def run_trial(settings):
             if update == config["updates"]:
                 (folder / "model").mkdir()
                 (folder / "model" / "model_index.json").write_text(json.dumps({"number": number}))
-                record = {"sampler": "ddim", "steps": config["steps"], "eta": 0.0}
+                record = {"sampler": "ddim", "steps": config["steps"], "eta": 0.0, "variance": "model"}
                 (folder / "model" / "mmd_ddm.json").write_text(json.dumps(record))
             ray.tune.report(metrics)
     (folder / "ended").touch()
@@ -67,19 +70,24 @@ study_pause = PAUSE  # a global of __main__, so it travels with the function int
 
 def score_finalists(study, say):
     """Final scores without the models: three times as good as the base model at the same budget."""
-    from tune.scoring.final_scores import BASE, FINETUNED, Row, Subject, write_scores
+    from mmd_ddm.evaluation.metrics import read_metrics
+    from mmd_ddm.experiment.config import SamplerConfig
+    from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, write_scored
     from tune.scoring.finalists import find_finalists
 
-    budgets = {trial.number: study.trial_config(trial.number)["steps"] for trial in find_finalists(study)}
-    scores = [(Subject(FINETUNED, steps, trial=number), 1.5 / steps) for number, steps in budgets.items()]
-    scores += [(Subject(BASE, steps), 4.5 / steps) for steps in {5, 20, *budgets.values()}]
-    write_scores(study, [Row(s, 100, {"kid_a": k, "kid_a_stderr": 0.01, "fid_a_100": k}) for s, k in scores])
+    budgets = {trial.number: trial.steps for trial in find_finalists(study)}
+    kids = [(ScoredModel(FINETUNED, SamplerConfig(steps=s), n), 1.5 / s) for n, s in budgets.items()]
+    kids += [(ScoredModel(BASE, SamplerConfig(steps=s)), 4.5 / s) for s in {5, 20, *budgets.values()}]
+    numbers = [(model, {"kid_a": kid, "kid_a_stderr": 0.01, "fid_a_100": kid}) for model, kid in kids]
+    rows = [Scored(model, read_metrics(each), 100, model.sampler.steps) for model, each in numbers]
+    write_scored(study.folder / "scores.json", rows)
 
 
 if __name__ == "__main__":
     import tune.commands.run_search
     import tune.search
+    import tune.trials.tuner
 
-    tune.commands.run_search.run_trial = run_trial
+    tune.trials.tuner.run_trial = run_trial
     tune.commands.run_search.score_finalists = score_finalists
     sys.exit(tune.search.main())

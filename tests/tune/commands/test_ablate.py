@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mmd_ddm.experiment.presets import preset
 from tune.ablate import main, parser
+from tune.space.space import Space
+from tune.study.settings import AblationSettings, Machines, SearchSettings, write_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE, REAL = Path(__file__).with_name("fake_ablation.py"), ROOT / "tune" / "ablate.py"
@@ -27,11 +30,11 @@ def here(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "search").mkdir()
-    settings = '{"config": {}, "first": {}, "space": {}, "trials": 1, "workers": 0, "gpus": 0, "cpus": 1, "seed": 0}'
-    (tmp_path / "search" / "study.json").write_text(settings)
-    (tmp_path / "bare").mkdir()
-    (tmp_path / "bare" / "study.json").write_text(settings[:-1] + ', "kind": "ablation"}')
+    config, machines = preset("paper", "digits"), Machines(0, 0, 1)
+    search = SearchSettings(config, config, Space({}), 1, 0, 100, machines)
+    for name, settings in (("search", search), ("bare", AblationSettings(config, machines))):
+        (tmp_path / name).mkdir()
+        write_settings(tmp_path / name, settings)
     return tmp_path
 
 
@@ -58,7 +61,7 @@ def left(folder):
         ([*VII, "--steps", "5,0"], "0 is not a positive whole number"),
         ([*VII, "--steps", "5,2000"], "a budget is 1 to 1000"),
         ([*VII, "--seeds", "0"], "0 is not a positive whole number"),
-        ([*VII, "--images", "3"], "need at least 4"),
+        ([*VII, "--final-images", "3"], "need at least 4"),
         ([*VII, "--preset", "nope"], "preset is 'nope'"),
         (["--table", "VII", "--dataset", "nope"], "There is no data set 'nope'"),
         (["--grid", "nope=1", *DIGITS], "'nope' can't be compared"),
@@ -94,10 +97,8 @@ def test_a_server_that_does_not_answer_is_found_before_anything_starts(here, cap
 def test_the_search_does_not_take_an_ablation_for_a_study_of_its_own(here, capsys):
     from tune.search import main as search
 
-    text = (here / "search" / "study.json").read_text()
-    (here / "search" / "study.json").write_text(text[:-1] + ', "kind": "ablation"}')
-    assert search(["--resume", "search"]) == 2
-    assert "continue it with python tune/ablate.py --resume search" in capsys.readouterr().err
+    assert search(["--resume", "bare"]) == 2
+    assert "continue it with python tune/ablate.py --resume bare" in capsys.readouterr().err
 
 
 def test_help_names_all_tables_and_examples():
@@ -138,7 +139,7 @@ def recorded(folder):
 
 @pytest.mark.slow
 def test_failures_are_told_and_retried_and_grids_share_their_cells(tmp_path):
-    grid = ["--grid", "learning_rate=1e-3,2e-3,0.9,0.25", *DIGITS, "--seeds", 2, "--images", 50, "--output", "a"]
+    grid = ["--grid", "learning_rate=1e-3,2e-3,0.9,0.25", *DIGITS, "--seeds", 2, "--final-images", 50, "--output", "a"]
     ended = ablate(tmp_path, *grid)
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "a"
@@ -175,7 +176,7 @@ def test_failures_are_told_and_retried_and_grids_share_their_cells(tmp_path):
     )
 
     other = ablate(tmp_path, "--grid", "learning_rate=2e-3,3e-3", "kernel=rational_quadratic", *DIGITS, "--seeds", 2,
-                   "--images", 50, "--output", "a")  # fmt: skip
+                   "--final-images", 50, "--output", "a")  # fmt: skip
     assert other.returncode == 0, other.stderr
     # kernel and learning rate of the first are the preset's: its cells are those of the former grid
     assert list(starts(folder).values()) == [1, 1, 1, 1, 2, 2, 2, 2, 1, 1]
@@ -184,7 +185,9 @@ def test_failures_are_told_and_retried_and_grids_share_their_cells(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_completed_cell_the_status_is_1(tmp_path):
-    ended = ablate(tmp_path, "--grid", "learning_rate=0.9", *DIGITS, "--seeds", 1, "--images", 50, "--output", "a")
+    ended = ablate(
+        tmp_path, "--grid", "learning_rate=0.9", *DIGITS, "--seeds", 1, "--final-images", 50, "--output", "a"
+    )
     assert ended.returncode == 1, ended.stderr
     assert "no cell was completed" in ended.stdout
     assert "failed" in (tmp_path / "a" / "grid-learning_rate.md").read_text()
@@ -192,7 +195,7 @@ def test_without_a_completed_cell_the_status_is_1(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_ablation_goes_on_where_it_was(tmp_path):
-    grid = ["--grid", "learning_rate=1e-3,2e-3,3e-3", *DIGITS, "--seeds", "1", "--images", "50", "--output", "a"]
+    grid = ["--grid", "learning_rate=1e-3,2e-3,3e-3", *DIGITS, "--seeds", "1", "--final-images", "50", "--output", "a"]
     command = [sys.executable, str(FAKE), *grid, "--concurrent", "1"]
     folder, kept = tmp_path / "a", {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     process = subprocess.Popen(command, cwd=tmp_path, env={**kept, "FAKE_PAUSE": "3"}, stdout=subprocess.DEVNULL)
@@ -219,7 +222,7 @@ def test_a_killed_ablation_goes_on_where_it_was(tmp_path):
 
 @pytest.mark.slow
 def test_digits_from_end_to_end(tmp_path):
-    table = [*VII, "--steps", 2, "--updates", 3, "--seeds", 1, "--images", 60, "--output", "a"]
+    table = [*VII, "--steps", 2, "--updates", 3, "--seeds", 1, "--final-images", 60, "--output", "a"]
     ended = ablate(tmp_path, *table, script=REAL)
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "a"

@@ -38,7 +38,7 @@ def test_every_data_set_is_told_and_nothing_is_written(
 
 
 def test_church_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    told = report(capsys, "--dataset", "lsun_church", "--steps", "10", "--updates", "100", "--images", "50")
+    told = report(capsys, "--dataset", "lsun_church", "--steps", "10", "--updates", "100", "--score-images", "50")
     assert "126,227 of 3 x 256 x 256" in told
     assert "24.8 GB to prepare" in told  # 126 227 * 3 * 256^2 bytes
     assert "128,000 network evaluations with gradient" in told  # 100 updates of 128 images, 10 steps

@@ -14,6 +14,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from mmd_ddm.experiment.presets import preset
+from tune.space.parse import read_space
+from tune.space.space import default_space
+
 ROOT = Path(__file__).resolve().parents[3]
 FAKE, SPY = (Path(__file__).with_name(name) for name in ("fake_study.py", "spied_study.py"))
 REAL = ROOT / "tune" / "search.py"
@@ -33,7 +37,7 @@ def search(folder, *arguments, script=FAKE, **variables):
 
 
 def fake(folder, *arguments, **variables):
-    return search(folder, "--updates", 8, "--evaluations", 4, "--concurrent", 1, *arguments, **variables)
+    return search(folder, "--updates", 8, "--scorings", 4, "--concurrent", 1, *arguments, **variables)
 
 
 def leaderboard(study):
@@ -53,9 +57,10 @@ def runs(folder, study=None):
 def test_all_features_that_trials_may_train_in_are_had_beforehand():
     from tune.search import _all_features
 
-    config = {"features": "clip"}
-    assert _all_features({"features": ["inception", "clip", "dinov2+0.5*inception"]}, config) == "clip+inception+dinov2"
-    assert _all_features({"kernel": ["cubic"]}, config) == "clip"
+    base = preset("best", "cifar10").replace(features="clip")
+    space = read_space(default_space(base), ["features=inception,clip,dinov2+0.5*inception"], base)
+    assert _all_features(space, base) == "clip+inception+dinov2"
+    assert _all_features(read_space(default_space(base), ["features=clip"], base), base) == "clip"
 
 
 @pytest.mark.slow
@@ -146,7 +151,7 @@ def test_a_study_without_a_completed_trial_ends_with_status_1(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(tmp_path):
-    arguments = ["--dataset", "digits", "--output", "s", "--trials", "4", "--updates", "20", "--evaluations", "4"]
+    arguments = ["--dataset", "digits", "--output", "s", "--trials", "4", "--updates", "20", "--scorings", "4"]
     command = [sys.executable, str(FAKE), *arguments, "--concurrent", "1"]
     study = tmp_path / "s"
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(FAKE_PAUSE="0.2"), stdout=subprocess.DEVNULL)
@@ -188,7 +193,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
 
 
 def real(folder, output, *arguments):
-    fixed = ["--dataset", "digits", "--updates", 4, "--evaluations", 2, "--images", 100, "--concurrent", 1,
+    fixed = ["--dataset", "digits", "--updates", 4, "--scorings", 2, "--score-images", 100, "--concurrent", 1,
              "--final-images", 60]  # fmt: skip
     return search(folder, *fixed, "--output", output, *arguments, script=SPY)
 

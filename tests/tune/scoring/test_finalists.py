@@ -6,8 +6,11 @@ import pytest
 import ray
 
 import tune.scoring.finalists
+from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel
 from tests.tune.made_study import Folder, kids
-from tune.scoring.final_scores import BASE, FINETUNED, Subject, read_scores
+from tune.scoring.final_scores import read_final_scores
 from tune.scoring.finalists import find_winner, score_finalists
 
 BASE_KIDS = {3: 0.2, 5: 0.1, 10: 0.06, 20: 0.03, 50: 0.001}
@@ -15,14 +18,16 @@ BASE_KIDS = {3: 0.2, 5: 0.1, 10: 0.06, 20: 0.03, 50: 0.001}
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Subjects in the order in which they were measured."""
+    """Models in the order in which they were measured; None are the real images."""
     asked = []
 
-    def measure(folder, subject, images):
-        what = Subject(**subject)
-        asked.append(what)
-        kid = BASE_KIDS.get(what.steps, 0.0) if what.model == BASE else 0.01 * (what.trial or 0)
-        return {"subject": subject, "images": images, "scores": kids(kid, 0.001)}
+    def measure(folder, model, images):
+        asked.append(model)
+        if model is None:
+            return Scored(None, read_metrics(kids(0.0, 0.001)), 898)
+        steps = model.sampler.steps
+        kid = BASE_KIDS.get(steps, 0.0) if model.role == BASE else 0.01 * (model.trial or 0)
+        return Scored(model, read_metrics(kids(kid, 0.001)), images, steps)
 
     def task(function):
         return SimpleNamespace(remote=lambda *arguments: lambda: function(*arguments))
@@ -34,8 +39,16 @@ def asked(monkeypatch):
     return asked
 
 
+def base(steps, schedule="linear"):
+    return ScoredModel(BASE, SamplerConfig(steps=steps, schedule=schedule))
+
+
+def finetuned(trial, schedule="linear"):
+    return ScoredModel(FINETUNED, SamplerConfig(steps=5, schedule=schedule), trial)
+
+
 def measured(made):
-    return {row.subject for row in read_scores(made.study)}
+    return {row.model for row in read_final_scores(made.study)}
 
 
 def test_the_winners_timesteps_are_scored_on_the_base_model_once_it_is_known(tmp_path, asked):
@@ -45,10 +58,9 @@ def test_the_winners_timesteps_are_scored_on_the_base_model_once_it_is_known(tmp
     made.trial(1, 0.0101, schedule="quadratic")  # wins on fresh noise
     said = []
     score_finalists(made.study, said.append)
-    finetuned = [Subject(FINETUNED, 5, schedule="quadratic", trial=n) for n in (2, 1)]
-    assert asked[:3] == [Subject(BASE, 50), Subject(BASE, 20), Subject(BASE, 5)]  # the longest first
-    assert asked[3:5] == finetuned
-    assert asked[-1] == Subject(BASE, 5, schedule="quadratic")
+    assert asked[:3] == [base(50), base(20), base(5)]  # the longest first
+    assert asked[3:5] == [finetuned(2, "quadratic"), finetuned(1, "quadratic")]
+    assert asked[-1] == base(5, "quadratic")
     assert len(asked) == len(set(asked)) == 7
     assert measured(made) == set(asked)
     assert find_winner(made.study).number == 1
@@ -66,8 +78,8 @@ def test_only_what_is_missing_is_measured_again(tmp_path, asked):
     assert asked == []
     made.trial(7, 0.0010, schedule="linear")  # of a continued study: the only finalist now
     score_finalists(made.study, lambda text: None)
-    assert asked == [Subject(FINETUNED, 5, trial=7)]
-    assert measured(made) == {*asked, *(what for what in first if what.schedule == "linear")}
+    assert asked == [finetuned(7)]
+    assert measured(made) == {*asked, *(what for what in first if what is None or what.sampler.schedule == "linear")}
 
 
 def test_each_budget_of_a_front_is_scored_beside_its_base_model(tmp_path, asked):
@@ -76,8 +88,8 @@ def test_each_budget_of_a_front_is_scored_beside_its_base_model(tmp_path, asked)
     made.trial(1, 0.01, steps=10)
     made.trial(2, 0.05, steps=3)
     score_finalists(made.study, lambda text: None)
-    assert [what.steps for what in asked if what.model == BASE] == [50, 20, 10, 3, 5]
-    assert {(what.steps, what.trial) for what in asked if what.model == FINETUNED} == {(10, 1), (3, 2)}
+    assert [what.sampler.steps for what in asked if what and what.role == BASE] == [50, 20, 10, 3, 5]
+    assert {(what.sampler.steps, what.trial) for what in asked if what and what.role == FINETUNED} == {(10, 1), (3, 2)}
 
 
 def test_the_timesteps_of_a_former_winner_are_dropped(tmp_path, asked):
@@ -85,9 +97,9 @@ def test_the_timesteps_of_a_former_winner_are_dropped(tmp_path, asked):
     made.trial(0, 0.09, schedule="linear")
     made.trial(2, 0.0100, schedule="quadratic")
     score_finalists(made.study, lambda text: None)
-    alike = Subject(BASE, 5, schedule="quadratic")
-    assert alike in measured(made)
+    counterpart = base(5, "quadratic")
+    assert counterpart in measured(made)
     made.trial(1, 0.0101, schedule="linear")  # tied, and better on fresh noise
     score_finalists(made.study, lambda text: None)
     assert find_winner(made.study).number == 1
-    assert alike not in measured(made)
+    assert counterpart not in measured(made)

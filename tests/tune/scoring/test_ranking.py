@@ -2,24 +2,34 @@ import math
 
 import pytest
 
-from mmd_ddm.experiment.run import score
+from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run_folder import Scoring
+from mmd_ddm.experiment.scoring.scored_model import relative_score
 from tune.scoring.estimate import Estimate
-from tune.scoring.ranking import chance, estimate, finalists, tied_with_best, winner
-from tune.study.folder import COMPLETED, STOPPED, TrialRecord
+from tune.scoring.ranking import (
+    choose_finalists,
+    choose_winner,
+    probability_better,
+    relative_estimate,
+    tied_with_best,
+)
+from tune.study.folder import Outcome, Trial
 
-BASELINE = {"kid_a": 2.0, "kid_a_stderr": 0.1, "kid_b": 0.5, "kid_b_stderr": 0.5}
+BASELINE = read_metrics({"kid_a": 2.0, "kid_a_stderr": 0.1, "kid_b": 0.5, "kid_b_stderr": 0.5})
 
 
-def trial(number, kid, outcome=COMPLETED, **point):
+def trial(number, kid, outcome=Outcome.COMPLETED, steps=5):
     """A trial whose score is kid / 2 / 2 with an error of 0.04."""
-    metrics = {"kid_a": kid, "kid_a_stderr": 0.16, "kid_b": 0.0, "kid_b_stderr": 0.0}
-    curve = [{"update": 1, "score": score(metrics, BASELINE), **metrics}]
-    return TrialRecord(number, None, point, outcome, "", 1.0, curve)
+    metrics = read_metrics({"kid_a": kid, "kid_a_stderr": 0.16, "kid_b": 0.0, "kid_b_stderr": 0.0})
+    curve = [Scoring(1, relative_score(metrics, BASELINE), metrics)]
+    return Trial(number, None, Config().replace(steps=steps), {}, outcome, "", 1.0, curve)
 
 
 def test_a_score_has_the_mean_of_the_relative_errors():
     # b's base KID is not clear of zero, so twice its error, 1.0, stands in for it
-    found = estimate({"kid_a": 0.6, "kid_a_stderr": 0.2, "kid_b": 0.1, "kid_b_stderr": 0.3}, BASELINE)
+    numbers = {"kid_a": 0.6, "kid_a_stderr": 0.2, "kid_b": 0.1, "kid_b_stderr": 0.3}
+    found = relative_estimate(read_metrics(numbers), BASELINE)
     assert found.mean == pytest.approx((0.6 / 2 + 0.1 / 1) / 2)
     assert found.errors[0] == pytest.approx((0.2 / 2 + 0.3 / 1) / 2)
 
@@ -27,8 +37,8 @@ def test_a_score_has_the_mean_of_the_relative_errors():
 @pytest.mark.parametrize("difference", [-3.0, -0.5, 0.0, 0.7, 2.0])
 def test_the_chance_is_the_normal_one(difference):
     one, other = Estimate((1.0,), (0.6,)), Estimate((1.0 + difference,), (0.8,))
-    assert chance(one, other) == pytest.approx(0.5 * (1 + math.erf(difference / math.sqrt(2))), abs=1e-12)
-    assert chance(one, other) + chance(other, one) == pytest.approx(1)
+    assert probability_better(one, other) == pytest.approx(0.5 * (1 + math.erf(difference / math.sqrt(2))), abs=1e-12)
+    assert probability_better(one, other) + probability_better(other, one) == pytest.approx(1)
 
 
 def test_the_errors_that_are_said_are_never_too_small():
@@ -40,22 +50,22 @@ def test_the_errors_that_are_said_are_never_too_small():
     own = torch.randn(2, 20_000, generator=generator, dtype=torch.float64) * math.sqrt(1 - 0.81)
     one, other = shared + own[0], shared + own[1] + 0.5
     right = (one < other).double().mean().item()
-    assert right > chance(Estimate((0.0,), (1.0,)), Estimate((0.5,), (1.0,))) + 0.1
+    assert right > probability_better(Estimate((0.0,), (1.0,)), Estimate((0.5,), (1.0,))) + 0.1
 
 
 def test_finalists_are_the_best_and_at_most_two_that_are_tied_with_it():
     # scores 0.25 kid; two errors of a difference are 1.96 sqrt(2) 0.04 = 0.111
-    trials = [trial(0, 4), trial(1, 0.4), trial(2, 0.8), trial(3, 0.9), trial(4, 0.5, STOPPED), trial(5, 0.6)]
+    trials = [trial(0, 4), trial(1, 0.4), trial(2, 0.8), trial(3, 0.9), trial(4, 0.5, Outcome.STOPPED), trial(5, 0.6)]
     assert [each.number for each in tied_with_best(trials, BASELINE)] == [1, 5, 2]
-    assert [each.number for each in finalists([*trials, trial(6, 0.7)], BASELINE)] == [1, 5, 6]
-    assert [each.number for each in finalists(trials[:2], BASELINE)] == [1]
-    assert finalists([trial(4, 0.5, STOPPED)], BASELINE) == []
+    assert [each.number for each in choose_finalists([*trials, trial(6, 0.7)], BASELINE)] == [1, 5, 6]
+    assert [each.number for each in choose_finalists(trials[:2], BASELINE)] == [1]
+    assert choose_finalists([trial(4, 0.5, Outcome.STOPPED)], BASELINE) == []
 
 
 def test_finalists_of_several_budgets_are_the_best_of_the_front():
     trials = [trial(0, 4, steps=5), trial(1, 2, steps=5), trial(2, 1, steps=10), trial(3, 3, steps=3),
               trial(4, 1.5, steps=20), trial(5, 3.9, steps=2)]  # fmt: skip
-    assert [each.number for each in finalists(trials, BASELINE, budgets=True)] == [2, 1, 3]
+    assert [each.number for each in choose_finalists(trials, BASELINE, budgets=True)] == [2, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -68,4 +78,4 @@ def test_finalists_of_several_budgets_are_the_best_of_the_front():
     ],
 )
 def test_the_winner_is_the_best_or_as_good_for_less(scores, steps, expected):
-    assert winner({number: Estimate((mean,), (0.1,)) for number, mean in scores.items()}, steps) == expected
+    assert choose_winner({number: Estimate((mean,), (0.1,)) for number, mean in scores.items()}, steps) == expected

@@ -4,8 +4,9 @@ import pytest
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
+from tune.space.dimension import Choice, Range
 from tune.space.parse import parse_space, read_space
-from tune.space.space import Choice, Range, Space, default_space, present, searches_budgets, settle
+from tune.space.space import Space, default_space, meaningful, settle
 
 BASE = preset("best", "digits")
 DEFAULT = default_space(BASE)
@@ -124,7 +125,7 @@ def test_whatever_is_searched_reaches_the_trials_configuration(name):
     point = space.suggest(script)
     assert name in script.asked
     assert settle(BASE, point).flat()[name] == value
-    assert present(settle(BASE, point).flat())[name] == value
+    assert meaningful(settle(BASE, point))[name] == value
 
 
 CASES = [  # setting, its space, what it depends on, a value with which it means something, one without, neutral
@@ -144,10 +145,10 @@ def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes
     assert name in with_.asked
     assert name not in without.asked
     assert absent[name] is None
-    leaves = settle(BASE, absent).flat()
-    assert leaves[name] == neutral
-    assert present(leaves)[name] is None
-    assert present(settle(BASE, drawn).flat())[name] == drawn[name] is not None
+    settled = settle(BASE, absent)
+    assert settled.flat()[name] == neutral
+    assert meaningful(settled)[name] is None
+    assert meaningful(settle(BASE, drawn))[name] == drawn[name] is not None
 
 
 def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
@@ -176,4 +177,4 @@ def test_a_setting_that_no_trial_would_have_is_refused(text, words):
     ("text", "several"), [("steps=3,5", True), ("steps=3..9", True), ("steps=7", False), ("batch=32,64", False)]
 )
 def test_two_objectives_are_for_several_budgets(text, several):
-    assert searches_budgets(read_space(DEFAULT, [text], BASE).as_text()) is several
+    assert read_space(DEFAULT, [text], BASE).searches_budgets is several

@@ -1,44 +1,53 @@
 from types import SimpleNamespace
 
-from tune.study.folder import COMPLETED, TrialRecord
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.run_folder import Scoring
+from tune.study.folder import Outcome, Trial
 from tune.trials.asha import Halving
 
-UPDATES, EVALUATIONS = 80, 4
+UPDATES, SCORINGS = 80, 4
 
 
-def report(halving, number, update, score, steps=None):
+def former(number, steps, *curve):
+    scorings = [Scoring(update, score, ()) for update, score in curve]
+    return Trial(number, None, Config().replace(steps=steps), {}, Outcome.COMPLETED, "", 1.0, scorings)
+
+
+def report(halving, number, update, score, steps=5):
     trial = SimpleNamespace(trial_id=f"t{number}", config={"number": number, "steps": steps})
-    if trial.trial_id not in halving._trial_info:
+    added = halving.__dict__.setdefault("added", set())
+    if number not in added:
+        added.add(number)
         halving.on_trial_add(None, trial)
     return halving.on_trial_result(None, trial, {"update": update, "score": score})
 
 
 def test_the_worse_half_is_stopped_at_the_first_evaluation():
-    halving = Halving(UPDATES, EVALUATIONS)
+    halving = Halving(UPDATES, SCORINGS)
     assert report(halving, 1, 20, 0.5) == "CONTINUE"
     assert report(halving, 2, 20, 0.9) == "STOP"
     assert report(halving, 3, 20, 0.3) == "CONTINUE"
 
 
 def test_trial_0_is_never_stopped():
-    halving = Halving(UPDATES, EVALUATIONS)
+    halving = Halving(UPDATES, SCORINGS)
     assert report(halving, 1, 20, 0.5) == "CONTINUE"
     assert report(halving, 0, 20, 0.9) == "CONTINUE"
 
 
 def test_the_last_evaluation_stops_nobody_so_that_whole_trials_end_by_themselves():
-    halving = Halving(UPDATES, EVALUATIONS)
+    halving = Halving(UPDATES, SCORINGS)
     for number, score in ((1, 0.1), (2, 0.09), (3, 0.08)):
         for update in (20, 40, 60):
             assert report(halving, number, update, score - update / 1000) == "CONTINUE"
         assert report(halving, number, UPDATES, score) == "CONTINUE"
 
 
-def test_trials_of_an_earlier_driver_count(tmp_path):
-    curve = [{"update": update, "score": 0.5} for update in (20, 40, 60, 80)]
-    former = TrialRecord(1, tmp_path, {}, COMPLETED, "", 1.0, curve)
-    assert report(Halving(UPDATES, EVALUATIONS, [former]), 2, 20, 0.6) == "STOP"
-    assert report(Halving(UPDATES, EVALUATIONS, [former]), 2, 20, 0.4) == "CONTINUE"
+def test_trials_of_an_earlier_driver_count():
+    earlier = former(1, 5, *((update, 0.5) for update in (20, 40, 60, 80)))
+    worse, better = (Halving(UPDATES, SCORINGS, [earlier]) for _ in range(2))
+    assert report(worse, 2, 20, 0.6) == "STOP"
+    assert report(better, 2, 20, 0.4) == "CONTINUE"
 
 
 def test_a_single_update_can_be_searched_too():
@@ -46,10 +55,8 @@ def test_a_single_update_can_be_searched_too():
     assert report(halving, 1, 1, 0.5) == "CONTINUE"
 
 
-def test_trials_are_stopped_by_those_of_their_own_budget_alone(tmp_path):
-    curve = [{"update": 20, "score": 0.1}]
-    former = TrialRecord(9, tmp_path, {"steps": 10}, COMPLETED, "", 1.0, curve)
-    halving = Halving(UPDATES, EVALUATIONS, [former])
+def test_trials_are_stopped_by_those_of_their_own_budget_alone():
+    halving = Halving(UPDATES, SCORINGS, [former(9, 10, (20, 0.1))])
     assert report(halving, 1, 20, 0.5, steps=5) == "CONTINUE"  # 0.1 was of 10 steps
     assert report(halving, 2, 20, 0.2, steps=10) == "STOP"
     assert report(halving, 3, 20, 0.6, steps=5) == "STOP"

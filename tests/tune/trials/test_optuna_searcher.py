@@ -4,8 +4,9 @@ import pytest
 from optuna.trial import TrialState
 
 from mmd_ddm.experiment.presets import preset
+from tune.space.dimension import Choice
 from tune.space.parse import read_space
-from tune.space.space import Choice, Space, default_space
+from tune.space.space import Space, default_space
 from tune.trials.optuna_searcher import StudySearcher, open_optuna
 
 SPACE = default_space(preset("best", "digits"))
@@ -23,13 +24,17 @@ class Searching:
         self.searcher = StudySearcher(
             self.optuna,
             space,
-            first={name: PAPER[name] for name in space.dimensions},
-            second={name: BEST[name] for name in space.dimensions},
+            first=PAPER,
+            second=BEST,
             trials=trials,
             updates=UPDATES,
             seed=seed,
-            on_suggest=self.points.__setitem__,
+            begin=self.begin,
         )
+
+    def begin(self, number, point):
+        self.points[number] = point
+        return point.get("steps") or 5
 
     def run(self, name, score, update=UPDATES, error=False):
         config = self.searcher.suggest(name)
