@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.image_options import add_image_options, add_weights_option, image_options
+from mmd_ddm.cli.image_options import add_image_options, add_weights_option
 from mmd_ddm.cli.model_options import add_model_options
 from mmd_ddm.errors import UserError
 
@@ -56,13 +56,12 @@ def execute(options: argparse.Namespace) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
-    dataset, data, resolution = image_options(options)
     results = evaluate(
         options.model,
         base=options.base,
-        dataset=dataset,
-        data=data,
-        resolution=resolution,
+        dataset=options.dataset,
+        data=options.data,
+        resolution=options.resolution,
         features=options.features,
         steps=_budgets(options.steps),
         sampler=options.sampler,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.image_options import add_image_options, add_weights_option, image_options
+from mmd_ddm.cli.image_options import add_image_options, add_weights_option
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Sample, draw, measure and tell."""
-    import torch
-
-    from mmd_ddm.discrepancy.collective import SingleCollective
     from mmd_ddm.experiment.build import Parts
     from mmd_ddm.experiment.inference.compared import models_to_compare
     from mmd_ddm.experiment.inference.drawing import SHOWN, Drawing, draw
@@ -70,8 +67,7 @@ def execute(options: argparse.Namespace) -> None:
     record = read_record(folder)
     config = _config(options, folder, record)
     base = find_base(record, options.base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = Parts(config, device, SingleCollective())
+    parts = Parts(config)
     models = models_to_compare(
         parts, record, base=base, steps=options.steps, large=options.large, images=options.images
     )
@@ -90,9 +86,7 @@ def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> C
     from mmd_ddm.data.catalogue import dataset_spec
     from mmd_ddm.experiment.presets import preset
 
-    which, made = image_options(options), record.config
-    if made is not None and (options.dataset, options.data, options.resolution) == (None, None, None):
-        which = made.dataset, made.data, made.resolution
+    which = record.images(options.dataset, options.data, options.resolution)
     space = options.features
     if space is None:
         known = dataset_spec(*which).feature_spaces

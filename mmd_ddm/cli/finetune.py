@@ -98,13 +98,13 @@ def _held(folder: Path) -> Config:
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:
-    from mmd_ddm.experiment.run import run
+    from mmd_ddm.experiment.run import finetune
     from mmd_ddm.experiment.run_folder import latest_checkpoint
     from mmd_ddm.progress import progress
 
     checkpoint = latest_checkpoint(folder) if resume else None
     with progress("finetuning", config.optimization.updates) as advance, _interruptible() as interrupted:
-        run(
+        finetune(
             config,
             folder,
             report=lambda row, checkpoint: _show(row),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import DTYPES, stored_bank
-from mmd_ddm.discrepancy.collective import Collective
+from mmd_ddm.discrepancy.collective import Collective, SingleCollective
 from mmd_ddm.discrepancy.kernels import parse_kernel
 from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.vectors import Beside
@@ -122,6 +122,11 @@ def obtain(config: Config) -> None:
             load_feature_space(name, config.dataset)
 
 
+def default_device() -> torch.device:
+    """Return CUDA if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a run is made of, on its device; expensive parts are made when first asked for.
@@ -133,8 +138,8 @@ class Parts:
     """
 
     config: Config
-    device: torch.device
-    collective: Collective
+    device: torch.device = field(default_factory=default_device)
+    collective: Collective = field(default_factory=SingleCollective)
 
     @cached_property
     def images(self) -> ImageSet:

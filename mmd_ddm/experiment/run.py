@@ -19,7 +19,7 @@ from mmd_ddm.discrepancy.collective import Collective, SingleCollective, share
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.evaluation.metrics import Metrics, flat
-from mmd_ddm.experiment.build import Parts
+from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import (
     BASELINE,
@@ -33,10 +33,11 @@ from mmd_ddm.experiment.run_folder import (
     write_json,
 )
 from mmd_ddm.experiment.scoring.scored_model import relative_score
+from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.gradient import GRADIENTS
-from mmd_ddm.finetuning.loop import UpdateRecord, finetune
+from mmd_ddm.finetuning.loop import UpdateRecord
 from mmd_ddm.finetuning.memory import Route, choose_route
 from mmd_ddm.pretrained.export import save_pipeline
 
@@ -57,11 +58,11 @@ class Outcome:
     model: Path | None
 
 
-def run(
+def finetune(
     config: Config,
-    folder: Path,
+    folder: str | Path,
     *,
-    report: Report,
+    report: Report = lambda row, checkpoint: None,
     on_update: Callable[[UpdateRecord], None] = lambda record: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
@@ -69,7 +70,7 @@ def run(
     baseline: Metrics | None = None,
     device: torch.device | None = None,
 ) -> Outcome:
-    """Finetune, evaluate, export.
+    """Finetune a model, score it on the way, and export it as a diffusers pipeline.
 
     Args:
         config: complete.
@@ -87,10 +88,9 @@ def run(
         UserError: wrong configuration or checkpoint.
         DivergenceError: the loss or its gradient stopped being finite.
     """
-    collective = collective or SingleCollective()
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    collective, folder = collective or SingleCollective(), Path(folder)
     _check_shares(config, collective)
-    parts = Parts(config, device, collective)
+    parts = Parts(config, device or default_device(), collective)
     folder.mkdir(parents=True, exist_ok=True)
     return _Run(parts, folder, report, baseline, checkpoint).execute(on_update, should_stop)
 
@@ -110,7 +110,7 @@ def milestones(updates: int, scorings: int) -> Collection[int]:
 
 
 class _Run:
-    """The moving parts of one run; lives as long as `run`."""
+    """The moving parts of one run; lives as long as `finetune`."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Run:
             on_update(update)
 
         c = self.config.optimization
-        finetune(
+        loop.finetune(
             self.state,
             self._gradient,
             updates=c.updates,

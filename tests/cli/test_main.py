@@ -13,7 +13,7 @@ from mmd_ddm.cli import sample
 from mmd_ddm.cli.main import main
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run import run
+from mmd_ddm.experiment.run import finetune
 from mmd_ddm.pretrained.load import SHIPPED
 
 Damage = Callable[[Path], object]
@@ -87,13 +87,13 @@ class Many:
 def test_a_worker_without_work_is_refused(small: str, tmp_path: Path) -> None:
     config = Config.from_flat({"batch": 8, "score_images": 8, small: 4})
     with pytest.raises(UserError, match=f"{small} is 4"):
-        run(config, tmp_path, report=lambda row, checkpoint: None, collective=Many())  # type: ignore[arg-type]
+        finetune(config, tmp_path, report=lambda row, checkpoint: None, collective=Many())  # type: ignore[arg-type]
 
 
 def test_fewer_updates_than_done_and_a_damaged_checkpoint_are_refused(tmp_path: Path) -> None:
     small = {"batch": 4, "score_images": 4, "steps": 1, "scorings": 1}
     config = Config.from_flat({**small, "updates": 2, "score_features": "classifier"})
-    run(config, tmp_path, report=lambda row, checkpoint: None)
+    finetune(config, tmp_path, report=lambda row, checkpoint: None)
     held = (tmp_path / "config.json").read_text()
     resume = ["finetune", "--resume", "--output", str(tmp_path)]
     assert main([*resume, "--updates", "1"]) == 2

@@ -10,7 +10,7 @@ import pytest
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run import run
+from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.setting import Scalar, Setting
 
 BASE = preset("paper", "digits").replace(
@@ -49,7 +49,7 @@ def outcome(config: Config, folder: Path) -> object:
     """The rows of the run and how its gradient was computed, or why it is refused."""
     rows: list[dict[str, float]] = []
     try:
-        run(config, folder, report=lambda row, checkpoint: rows.append(row))
+        finetune(config, folder, report=lambda row, checkpoint: rows.append(row))
     except UserError as refusal:
         return str(refusal)
     return rows, json.loads((folder / "checkpoint" / "state.json").read_text())["route"]

@@ -13,7 +13,7 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run import milestones, run
+from mmd_ddm.experiment.run import finetune, milestones
 from mmd_ddm.experiment.run_folder import read_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
 from mmd_ddm.finetuning.checkpoint import load_file
@@ -41,14 +41,14 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("gradient", ["stored", "replay"])
 def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -> None:
     config = tiny(gradient=gradient, micro_batch=3, eta=0.5, kernel="cubic+rbf", reference="batch")
-    whole = run(config, tmp_path / "whole", report=lambda metrics, checkpoint: None)
+    whole = finetune(config, tmp_path / "whole", report=lambda metrics, checkpoint: None)
     seen: list[int] = []
-    stopped = run(
+    stopped = finetune(
         config, tmp_path / "part", report=lambda m, c: None,
         on_update=lambda record: seen.append(record.update), should_stop=lambda: len(seen) == 4,
     )  # fmt: skip
     assert stopped.model is None
-    resumed = run(
+    resumed = finetune(
         config, tmp_path / "part", report=lambda m, c: None, checkpoint=tmp_path / "part/checkpoint",
         on_update=lambda record: seen.append(record.update),
     )  # fmt: skip
@@ -62,9 +62,9 @@ def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
-    whole = run(tiny(), tmp_path / "whole", report=lambda metrics, checkpoint: None)
-    run(tiny(updates=3, scorings=1), tmp_path / "part", report=lambda metrics, checkpoint: None)
-    longer = run(
+    whole = finetune(tiny(), tmp_path / "whole", report=lambda metrics, checkpoint: None)
+    finetune(tiny(updates=3, scorings=1), tmp_path / "part", report=lambda metrics, checkpoint: None)
+    longer = finetune(
         tiny(), tmp_path / "part", report=lambda m, c: None, checkpoint=tmp_path / "part/checkpoint"
     )  # fmt: skip
     assert longer.scoring == whole.scoring
@@ -74,7 +74,7 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     reports: list[tuple[dict[str, float], Path | None]] = []
-    outcome = run(tiny(schedule="quadratic"), tmp_path / "run", report=lambda m, c: reports.append((m, c)))
+    outcome = finetune(tiny(schedule="quadratic"), tmp_path / "run", report=lambda m, c: reports.append((m, c)))
     assert [m["update"] for m, _ in reports] == [3, 6]
     assert all(c == tmp_path / "run/checkpoint" for _, c in reports)
     metrics = reports[-1][0]
@@ -105,7 +105,7 @@ def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
     assert relative({"kid_a": 0.004}, noise) == pytest.approx(1)
     # an update with a vanishing learning rate leaves the base model: its score is 1
     config = tiny(updates=1, scorings=1, learning_rate=1e-12, ema=0.0, score_images=500)
-    outcome = run(config, tmp_path / "run", report=lambda m, c: None)
+    outcome = finetune(config, tmp_path / "run", report=lambda m, c: None)
     assert outcome.scoring is not None
     assert outcome.scoring.score == pytest.approx(1, rel=1e-3)
 
@@ -120,16 +120,16 @@ def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     config = tiny(updates=40, scorings=40, learning_rate=1.0, clip=None, ema=0.0)
     seen: list[float] = []
     with pytest.raises(DivergenceError, match="diverged"):
-        run(config, tmp_path / "run", report=lambda m, c: seen.append(m["update"]))
+        finetune(config, tmp_path / "run", report=lambda m, c: seen.append(m["update"]))
     kept = json.loads((tmp_path / "run/checkpoint/state.json").read_text())
     assert kept["update"] == seen[-1]
     assert all(value.isfinite().all() for value in weights_of(tmp_path / "run").values())
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    run(tiny(), tmp_path / "run", report=lambda m, c: None)
+    finetune(tiny(), tmp_path / "run", report=lambda m, c: None)
     with pytest.raises(UserError, match="learning_rate was"):
-        run(
+        finetune(
             tiny(learning_rate=3e-5), tmp_path / "run", report=lambda m, c: None,
             checkpoint=tmp_path / "run/checkpoint",
         )  # fmt: skip

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.evaluation.evaluator import Evaluator
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config, SamplerConfig
@@ -97,8 +96,7 @@ def measure(folder: Path, model: ScoredModel | None, images: int) -> Scored:
 def make_parts(config: Config, threads: int) -> Parts:
     """Return the parts of a configuration, the same again while it is the same."""
     torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Parts(config, device, SingleCollective())
+    return Parts(config)
 
 
 def open_exported(parts: Parts, model: ScoredModel, exported: Path | None, images: int, seed: int) -> Evaluator:

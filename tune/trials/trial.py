@@ -72,14 +72,10 @@ class Baseline:
             return read_metrics(json.loads(self.file.read_text()))
 
     def _measure(self) -> Metrics:
-        import torch
-
-        from mmd_ddm.discrepancy.collective import SingleCollective
         from mmd_ddm.experiment.build import Parts
         from mmd_ddm.experiment.scoring.score import open_model, score
         from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        parts = Parts(self.config, device, SingleCollective())
+        parts = Parts(self.config)
         model = ScoredModel(BASE, self.config.sampler)
         return score(open_model(parts, model, images=self.config.scoring.score_images), model).metrics

@@ -59,7 +59,7 @@ class Job:
     baseline: Callable[[], Metrics] | None = None
 
 
-def finetune(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
+def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
     """Run a job in this process, from its folder's checkpoint where there is one.
 
     Args:
@@ -74,7 +74,7 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
     """
     import torch
 
-    from mmd_ddm.experiment.run import run
+    from mmd_ddm.experiment.run import finetune
 
     folder = Path(job.folder)
     if not folder.is_dir():
@@ -82,7 +82,7 @@ def finetune(job: Job, collective: Collective, report: Report, device: torch.dev
             f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
         )
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
-    run(
+    finetune(
         job.config,
         folder,
         report=lambda row, checkpoint: report(row),
@@ -207,7 +207,7 @@ def _worker(settings: _WorkerSettings) -> None:
     report = ray.tune.report if settings["in_tune"] else ray.train.report
     alone = not dist.is_initialized() or dist.get_world_size() == 1
     collective = SingleCollective() if alone else DistributedCollective()
-    finetune(settings["job"], collective, report, device)
+    run_job(settings["job"], collective, report, device)
 
 
 def run_distributed(

@@ -28,7 +28,7 @@ def evaluate(
     model: str | Path,
     *,
     base: str | None = None,
-    dataset: str = "digits",
+    dataset: str | None = None,
     data: str | None = None,
     resolution: int | None = None,
     features: str | None = None,
@@ -48,7 +48,8 @@ def evaluate(
     Args:
         model: folder, hub id, MLflow address, or name of a shipped model.
         base: base model to compare with, or `none`; None: the one that the model was finetuned from.
-        dataset: as in the configuration, like data and resolution: the real images.
+        dataset: as in the configuration, like data and resolution: the real images; None: those that the model was
+            finetuned on, or digits.
         data: path of the real images.
         resolution: in pixels.
         features: feature spaces joined by +; None: the data set's.
@@ -72,11 +73,11 @@ def evaluate(
     _check(images, seeds, eta, sampler, workers)
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
-    config = preset("paper", dataset, data, resolution, features).replace(base_model=str(folder))
+    config = preset("paper", *record.images(dataset, data, resolution), features).replace(base_model=str(folder))
     config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
     budgets = list(steps) or [record.sampler.steps]
-    role, folders = FINETUNED if record.finetuned else BASE, {}
-    folders[role] = folder
+    role = FINETUNED if record.finetuned else BASE
+    folders = {role: folder}
     models = _variants(role, folder, replace(record.sampler, schedule=schedule), budgets, sampler, eta)
     if (base_model := find_base(record, base)) is not None:
         folders[BASE] = base_model

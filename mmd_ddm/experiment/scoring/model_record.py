@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config, SamplerConfig
@@ -38,6 +39,14 @@ class ModelRecord:
         """How its base model is sampled alike: that one has to be told the timesteps."""
         how = self.sampler if self.config is None else self.config.sampler
         return SamplerConfig(self.sampler.sampler, how.steps, how.schedule, self.sampler.eta, self.sampler.variance)
+
+    def images(
+        self, dataset: str | None, data: str | None, resolution: int | None
+    ) -> tuple[str, str | None, int | None]:
+        """Return the data set that is asked for, or else the one that the model was finetuned on, or digits."""
+        if (dataset, data, resolution) == (None, None, None) and self.config is not None:
+            return self.config.dataset, self.config.data, self.config.resolution
+        return dataset or (OWN if data else "digits"), data, resolution
 
     @property
     def trained_spaces(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.experiment.distributed.train import Job, explain, finetune, run_distributed
+from mmd_ddm.experiment.distributed.train import Job, explain, run_distributed, run_job
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import latest_checkpoint, read_rows, read_scorings
 
@@ -70,7 +70,7 @@ def test_a_folder_that_is_not_here_is_said(tmp_path):
 
     job = Job(preset("best", "digits"), str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="isn't visible on"):
-        finetune(job, SingleCollective(), print)
+        run_job(job, SingleCollective(), print)
 
 
 def config():
@@ -97,7 +97,7 @@ def test_two_workers_do_what_one_process_does(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
-    finetune(Job(config(), str(alone)), SingleCollective(), lambda metrics: None)
+    run_job(Job(config(), str(alone)), SingleCollective(), lambda metrics: None)
     reports = []
     run_distributed(config(), together, workers=2, report=reports.append)
     assert [row["update"] for row in reports] == [2, 4]
