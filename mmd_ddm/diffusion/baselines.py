@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +60,7 @@ class Baseline:
                 image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
         return image
 
-    def _noise(self, noise: Tensor, k: int) -> dict[str, Any]:
+    def _noise(self, noise: Tensor, k: int) -> dict[str, float | Tensor]:
         if not self.sampler.stochastic:
             return {}
         # after the last step the variance is zero, but diffusers would draw

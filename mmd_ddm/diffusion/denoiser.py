@@ -62,7 +62,7 @@ class Denoiser(nn.Module):
             timestep: t, 0 to T-1.
         """
         # a tensor, since torch.compile specialises on each Python int
-        output = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
+        output: Tensor = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
         channels = image.shape[1]
         if output.shape[1] == channels:
             return Prediction(self._epsilon(image, output, timestep))
@@ -71,8 +71,9 @@ class Denoiser(nn.Module):
     def _epsilon(self, image: Tensor, output: Tensor, timestep: int) -> Tensor:
         if self.schedule.prediction_type == "epsilon":
             return output
-        alpha_bar = self.schedule.alpha_bar[timestep].item()
-        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        alpha_bar = float(self.schedule.alpha_bar[timestep])
+        signal: float = alpha_bar**0.5
+        noise: float = (1 - alpha_bar) ** 0.5
         if self.schedule.prediction_type == "sample":
             return (image - signal * output) / noise
         return signal * output + noise * image

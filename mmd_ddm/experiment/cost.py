@@ -17,7 +17,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run import milestones
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
-from mmd_ddm.pretrained.published import unet_class
+from mmd_ddm.pretrained.formats.architecture import build_unet
 
 _FLOAT = 4  # bytes
 _LENGTH = 1000  # T, of a model that is not there yet
@@ -80,7 +80,7 @@ def memory(config: Config, unet: Mapping[str, Any], workers: int) -> Memory:
         workers: over which a batch is spread.
     """
     with torch.device("meta"):
-        network: nn.Module = unet_class(unet)(**unet).eval()
+        network: nn.Module = build_unet(unet)
     size, channels, steps = unet["sample_size"], unet["in_channels"], config.sampler.steps
     height, width = (size, size) if isinstance(size, int) else size
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, steps), dtype=torch.float64))

@@ -23,7 +23,8 @@ from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, Objective
-from mmd_ddm.pretrained.published import unet_class, unet_config
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.published import unet_config
 
 MODEL, BATCH, SIDE, WEIGHTS, REAL = "google/ddpm-church-256", 2, 256, 113_673_219, 1000
 
@@ -32,7 +33,7 @@ def main(steps: str) -> None:
     torch.manual_seed(0)
     config = unet_config(MODEL)
     assert config is not None
-    network = unet_class(config)(**config).eval()
+    network = build_unet(config)
     weights = sum(p.numel() for p in network.parameters())
     assert weights == WEIGHTS
     schedule = NoiseSchedule(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))

@@ -19,7 +19,8 @@ from mmd_ddm.discrepancy.kernels import Cubic, Gaussian
 from mmd_ddm.discrepancy.mmd import sum_and_gradient
 from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
-from mmd_ddm.pretrained.published import unet_class, unet_config
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.published import unet_config
 from tests.benchmarks.table import interleaved, ratio, show
 from tests.inception import random_inception
 
@@ -34,7 +35,7 @@ def test_attraction_to_the_whole_bank(tmp_path: Path, monkeypatch: pytest.Monkey
     config = unet_config("google/ddpm-cifar10-32")
     assert config is not None
     schedule = NoiseSchedule(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
-    denoiser = Denoiser(unet_class(config)(**config).eval(), schedule, (3, 32, 32))
+    denoiser = Denoiser(build_unet(config), schedule, (3, 32, 32))
     pipeline = Rollout(denoiser, make_chain(schedule, steps=STEPS), load_feature_space("inception", "cifar10"))
     noise = torch.randn(1, MEASURED, 3, 32, 32)
     generated = torch.rand(BATCH, DIM)

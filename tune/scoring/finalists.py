@@ -89,6 +89,7 @@ def score_finalists(study: Study, say: Callable[[str], None]) -> None:
 
     settings = study.settings
     length = scheduler_config(base_folder(Config.from_flat(settings.config)))["num_train_timesteps"]
+    assert isinstance(length, int)
     chosen = {trial.number: study.trial_config(trial.number) for trial in find_finalists(study)}
     wanted, images = subjects(settings.first, chosen, length), settings.final_images
     possible = {*wanted, *map(alike, chosen.values())}
