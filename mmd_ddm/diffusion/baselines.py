@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -42,7 +43,7 @@ class Baseline:
         return len(self.timesteps) if self.sampler.stochastic else 1
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
         """Generate images; no random number comes from elsewhere than `noise`, and no gradient is kept.
 
         Args:

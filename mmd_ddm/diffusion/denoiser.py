@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -42,7 +43,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.image_shape = image_shape
 
-    def forward(self, image: Tensor, timestep: int) -> Tensor:
+    def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in `image`.
 
         Args:
@@ -54,7 +55,7 @@ class Denoiser(nn.Module):
         """
         return self.predict(image, timestep).epsilon
 
-    def predict(self, image: Tensor, timestep: int) -> Prediction:
+    def predict(self, image: Float[Tensor, "N C H W"], timestep: int) -> Prediction:
         """Predict the noise in `image` and, where the network has learned it, the variance of the step down.
 
         Args:
