@@ -1,0 +1,3 @@
+"""The suite; what checks shapes has to be there before the packages that it checks."""
+
+from tests import shapes as shapes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -43,7 +43,7 @@ class Baseline:
         return len(self.timesteps) if self.sampler.stochastic else 1
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
         """Generate images; no random number comes from elsewhere than `noise`, and no gradient is kept.
 
         Args:
@@ -61,7 +61,7 @@ class Baseline:
                 image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
         return image
 
-    def _noise(self, noise: Tensor, k: int) -> dict[str, Any]:
+    def _noise(self, noise: Tensor, k: int) -> dict[str, float | Tensor]:
         if not self.sampler.stochastic:
             return {}
         # after the last step the variance is zero, but diffusers would draw

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
@@ -27,7 +28,7 @@ class Solver(Protocol):
     def stochastic(self) -> bool:
         """Whether each step but the last is given noise."""
 
-    def step(self, state: State, predicted: Prediction, k: int, noise: Tensor | None) -> State:
+    def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """The k-th step, k = 0 ... S-1 from the noisiest level on; differentiable in `state` and `predicted`."""
 
 
@@ -48,7 +49,7 @@ class Chain:
         """How many standard normal images one sample needs: the initial one, and one a noisy step."""
         return len(self.timesteps) if self.solver.stochastic else 1
 
-    def step(self, denoiser: Denoiser, state: State, k: int, noise: Tensor) -> State:
+    def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Evaluate the network once and go one step down.
 
         Args:
@@ -60,7 +61,7 @@ class Chain:
         used = noise[k + 1] if k + 1 < len(noise) else None
         return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k]), k, used)
 
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
         """Generate images.
 
         Args:

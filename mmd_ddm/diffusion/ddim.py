@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import State
@@ -30,7 +31,7 @@ class DDIM:
         """Whether a step needs noise."""
         return self.eta > 0
 
-    def step(self, state: State, predicted: Prediction, k: int, noise: Tensor | None) -> State:
+    def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """One step from the k-th noise level to the next, after the last to alpha_bar = 1."""
         epsilon = predicted.epsilon
         now, after = self.alpha_bar[k], (*self.alpha_bar, 1.0)[k + 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import State
@@ -33,7 +34,7 @@ class DDPM:
         """Always: each step but the last needs noise."""
         return True
 
-    def step(self, state: State, predicted: Prediction, k: int, noise: Tensor | None) -> State:
+    def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """One step from the k-th noise level to the next, after the last to alpha_bar = 1."""
         now, after = self.alpha_bar[k], (*self.alpha_bar, 1.0)[k + 1]
         beta = 1 - now / after

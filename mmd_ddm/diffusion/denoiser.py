@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -42,7 +43,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.image_shape = image_shape
 
-    def forward(self, image: Tensor, timestep: int) -> Tensor:
+    def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in `image`.
 
         Args:
@@ -54,7 +55,7 @@ class Denoiser(nn.Module):
         """
         return self.predict(image, timestep).epsilon
 
-    def predict(self, image: Tensor, timestep: int) -> Prediction:
+    def predict(self, image: Float[Tensor, "N C H W"], timestep: int) -> Prediction:
         """Predict the noise in `image` and, where the network has learned it, the variance of the step down.
 
         Args:
@@ -62,7 +63,7 @@ class Denoiser(nn.Module):
             timestep: t, 0 to T-1.
         """
         # a tensor, since torch.compile specialises on each Python int
-        output = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
+        output: Tensor = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
         channels = image.shape[1]
         if output.shape[1] == channels:
             return Prediction(self._epsilon(image, output, timestep))
@@ -71,8 +72,9 @@ class Denoiser(nn.Module):
     def _epsilon(self, image: Tensor, output: Tensor, timestep: int) -> Tensor:
         if self.schedule.prediction_type == "epsilon":
             return output
-        alpha_bar = self.schedule.alpha_bar[timestep].item()
-        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        alpha_bar = float(self.schedule.alpha_bar[timestep])
+        signal: float = alpha_bar**0.5
+        noise: float = (1 - alpha_bar) ** 0.5
         if self.schedule.prediction_type == "sample":
             return (image - signal * output) / noise
         return signal * output + noise * image

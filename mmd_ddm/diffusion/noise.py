@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -27,7 +28,9 @@ class NoiseSource:
     seed: int
     stream: str
 
-    def draw(self, update: int, indices: Iterable[int], draws: int, image_shape: tuple[int, ...]) -> Tensor:
+    def draw(
+        self, update: int, indices: Iterable[int], draws: int, image_shape: tuple[int, ...]
+    ) -> Float[Tensor, "{draws} N C H W"]:
         """The noise of some samples of one update.
 
         Drawn on the CPU in float32 with one `torch.Generator` a sample, so that every device and dtype sees the

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from mmd_ddm.errors import UserError
 
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
+PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class NoiseSchedule:
         return len(self.alpha_bar)
 
     @classmethod
-    def from_scheduler_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+    def from_scheduler_config(cls, config: Mapping[str, object]) -> NoiseSchedule:
         """Read the noise levels from a diffusers scheduler config.
 
         Args:
@@ -55,10 +56,11 @@ class NoiseSchedule:
                 f"the model's scheduler config says nothing about {', '.join(missing)}; "
                 "add it to scheduler/scheduler_config.json of the base model"
             )
-        if config["prediction_type"] not in get_args(PredictionType):
+        predicted = next((kind for kind in PREDICTION_TYPES if kind == config["prediction_type"]), None)
+        if predicted is None:
             raise UserError(
                 f"prediction_type {config['prediction_type']!r} of the model's scheduler config is not supported; "
-                f"supported are {', '.join(get_args(PredictionType))}"
+                f"supported are {', '.join(PREDICTION_TYPES)}"
             )
         _refuse_what_chains_cannot_do(config)
         from diffusers import DDPMScheduler  # takes seconds to import, and only real models need it
@@ -66,19 +68,20 @@ class NoiseSchedule:
         keys = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
         try:
             scheduler = DDPMScheduler(**{key: config[key] for key in keys if config.get(key) is not None})
-            length = int(config["num_train_timesteps"])
         except (TypeError, ValueError, RuntimeError) as error:  # NotImplementedError of an unknown beta_schedule too
             reason = str(error).partition("\n")[0]
             raise UserError(f"the model's scheduler config describes no process: {reason}") from None
-        if len(scheduler.alphas_cumprod) != length:
+        length, alpha_bar = config["num_train_timesteps"], scheduler.alphas_cumprod.to(torch.float64)
+        if len(alpha_bar) != length:
             raise UserError(
                 f"the model's scheduler config has num_train_timesteps {length} but "
-                f"{len(scheduler.alphas_cumprod)} trained_betas; they must be as many"
+                f"{len(alpha_bar)} trained_betas; they must be as many"
             )
-        return cls(scheduler.alphas_cumprod.to(torch.float64), config["prediction_type"], config.get("variance_type"))
+        variance = config.get("variance_type")
+        return cls(alpha_bar, predicted, None if variance is None else str(variance))
 
 
-def _refuse_what_chains_cannot_do(config: Mapping[str, Any]) -> None:
+def _refuse_what_chains_cannot_do(config: Mapping[str, object]) -> None:
     if config.get("rescale_betas_zero_snr"):
         # the last alpha_bar is 0: no image can be read off epsilon there
         raise UserError("the model's scheduler config has rescale_betas_zero_snr, which is not supported")

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,25 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 # T-1: an error of epsilon comes back in x_0 exp(-lambda) times as large. Cosine schedules go on to -10, linear ones end
 # above. The DPM-Solver authors' code clips here, and so does diffusers where `lambda_min_clipped` says so.
 NOISIEST = -5.1
+
+
+class Stepped(Protocol):
+    """What a scheduler of diffusers makes of a step."""
+
+    prev_sample: Tensor
+
+
+class Scheduler(Protocol):
+    """The part of diffusers' schedulers that a rollout needs."""
+
+    timesteps: Tensor
+    init_noise_sigma: float | Tensor
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """What the network is given of a noisy image."""
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **settings: float | Tensor) -> Stepped:
+        """One step down; the scheduler remembers what it needs for the next."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class PublishedSampler:
     """
 
     scheduler: str
-    settings: Callable[[int], Mapping[str, Any]]
+    settings: Callable[[int], Mapping[str, object]]
     per_step: int = 1
     extra: int = 0
     fewest: int = 1
@@ -56,7 +75,7 @@ class PublishedSampler:
         first, last = (self.per_step * steps + self.extra for steps in (self.fewest, most))
         return range(first, last + 1, self.per_step)
 
-    def start(self, noise_schedule: NoiseSchedule, steps: int) -> Any:
+    def start(self, noise_schedule: NoiseSchedule, steps: int) -> Scheduler:
         """A scheduler of diffusers, of the model's own process, before its first step; good for one rollout.
 
         Args:
@@ -78,7 +97,8 @@ class PublishedSampler:
                 scheduler.set_timesteps(steps)
             else:
                 scheduler.set_timesteps(timesteps=self.spacing(alpha_bar, steps))
-        return scheduler
+        started: Scheduler = scheduler
+        return started
 
     def _alpha_bar(self, noise_schedule: NoiseSchedule) -> Tensor:
         alpha_bar = noise_schedule.alpha_bar.cpu()
@@ -125,16 +145,16 @@ def log_snr(alpha_bar: Tensor, steps: int) -> list[int]:
     return [min(chosen[i], len(alpha_bar) - 1 - i) for i in range(steps)]
 
 
-def _always(**settings: Any) -> Callable[[int], Mapping[str, Any]]:
+def _always(**settings: object) -> Callable[[int], Mapping[str, object]]:
     return lambda steps: settings
 
 
-def _second_order(steps: int) -> dict[str, Any]:
+def _second_order(steps: int) -> dict[str, object]:
     # an odd evaluation over is a step of first order at the end, as published; an even number has none
     return {**_NOISE_PREDICTION, "solver_order": 2, "lower_order_final": steps % 2 == 1}
 
 
-def _unified(steps: int) -> dict[str, Any]:
+def _unified(steps: int) -> dict[str, object]:
     # diffusers' advice for unconditional models: B(h) = h below ten steps, e^h - 1 from there on (the signs apart);
     # with the former no step can go to zero noise, where h is infinite
     return {"solver_order": 3, "solver_type": "bh1" if steps < 10 else "bh2", "final_sigmas_type": "sigma_min"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.discrepancy.vectors import Vectors
@@ -23,7 +24,7 @@ MEDIAN_ROWS = 2048  # pairs among this many evenly spaced real features fix the 
 class Kernel(Protocol):
     """A symmetric positive definite function of two feature vectors."""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block k(x_i, y_j) of x (N, D) and y (M, D)."""
 
 
@@ -31,7 +32,7 @@ class Kernel(Protocol):
 class Linear:
     """k(x, y) = x.y (paper, Section IV-E)."""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
         return x @ y.T
 
@@ -40,7 +41,7 @@ class Linear:
 class Cubic:
     """k(x, y) = (x.y / d + 1)^3 (paper, Section IV-E; Binkowski et al. 2018, KID)."""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
         return torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1]) ** 3
 
@@ -51,7 +52,7 @@ class Gaussian:
 
     bandwidth: float
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
         return torch.exp(squared_distances(x, y) / (-2 * self.bandwidth**2))
 
@@ -63,7 +64,7 @@ class RationalQuadratic:
     bandwidth: float
     alpha: float = 1.0
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
         return (1 + squared_distances(x, y) / (2 * self.alpha * self.bandwidth**2)) ** -self.alpha
 
@@ -74,7 +75,7 @@ class Sum:
 
     terms: tuple[Kernel, ...]
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
         total = self.terms[0](x, y)
         for term in self.terms[1:]:
@@ -82,7 +83,7 @@ class Sum:
         return total
 
 
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+def squared_distances(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
     """|x_i - y_j|^2, (N, M); by the inner product, since cdist's square root has no gradient at zero."""
     norms = x.square().sum(1)[:, None] + y.square().sum(1)[None, :]
     return torch.addmm(norms, x, y.T, alpha=-2).clamp(min=0)

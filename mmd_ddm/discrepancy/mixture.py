@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel, KernelTerm, make_kernel
@@ -27,7 +28,7 @@ class KernelMixture:
     dims: tuple[int, ...]
     kernels: tuple[Kernel, ...]
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block of x (N, sum D_i) and y (M, sum D_i)."""
         blocks = (kernel(a, b) for kernel, a, b in zip(self.kernels, self._columns(x), self._columns(y), strict=True))
         first, *others = (weight * block for weight, block in zip(self.weights, blocks, strict=True))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel
@@ -50,12 +51,12 @@ def pieces(y: Vectors, like: Tensor, most: int) -> Iterator[tuple[int, Tensor]]:
         yield start, y[start : start + step].to(like)
 
 
-def within_mean(x: Tensor, kernel: Kernel) -> Tensor:
+def within_mean(x: Float[Tensor, "N D"], kernel: Kernel) -> Float[Tensor, ""]:
     """The mean of k(x_i, x_j) over i != j, a float64 scalar; x (N, D), N at least 2."""
     return within_moments(x, kernel, x).rows.sum() / (len(x) * (len(x) - 1))
 
 
-def mmd2(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+def mmd2(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], kernel: Kernel) -> Float[Tensor, ""]:
     """The unbiased U-statistic (paper, Equation 7, for unequal sizes; Gretton et al. 2012, Equation 3).
 
     1/(N(N-1)) sum_{i != j} k(x_i, x_j) - 2/(NM) sum_ij k(x_i, y_j) + 1/(M(M-1)) sum_{i != j} k(y_i, y_j)
@@ -72,7 +73,9 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     return within_mean(x, kernel) - 2 * cross + within_mean(y, kernel)
 
 
-def sum_and_gradient(x: Tensor, y: Vectors, kernel: Kernel, skip: int | None = None) -> tuple[Tensor, Tensor]:
+def sum_and_gradient(
+    x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, skip: int | None = None
+) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"]]:
     """The sum of k(x_i, y_j) and its gradient with respect to x, one block alive at a time.
 
     Args:
@@ -100,7 +103,7 @@ def sum_and_gradient(x: Tensor, y: Vectors, kernel: Kernel, skip: int | None = N
     return total, gradient
 
 
-def mmd2_with_error(x: Tensor, y: Vectors, kernel: Kernel, within_y: Moments | None = None) -> MMD:
+def mmd2_with_error(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, within_y: Moments | None = None) -> MMD:
     """The unbiased U-statistic with its standard error over fresh samples of both sizes.
 
     The Hoeffding decomposition of the statistic has variance (Serfling 1980, Section 5.2; for one sample size
@@ -132,7 +135,7 @@ def mmd2_with_error(x: Tensor, y: Vectors, kernel: Kernel, within_y: Moments | N
     return MMD(float(value), math.sqrt(float(variance)))
 
 
-def cross_moments(x: Tensor, y: Vectors, kernel: Kernel) -> Moments:
+def cross_moments(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel) -> Moments:
     """Sums over the matrix k(x_i, y_j) of x (N, D) and y (M, D)."""
     squares = x.new_zeros((), dtype=torch.float64)
     rows, columns = x.new_zeros(len(x), dtype=torch.float64), []

@@ -105,8 +105,8 @@ def check(config: Config) -> None:
         return
     check_fits(unet_config(local), dataset_of(config))
     length = scheduler_config(local).get("num_train_timesteps")
-    if length is not None:
-        timesteps(config.sampler.schedule, config.sampler.steps, int(length))
+    if isinstance(length, int):
+        timesteps(config.sampler.schedule, config.sampler.steps, length)
 
 
 def obtain(config: Config) -> None:

@@ -17,7 +17,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run import milestones
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
-from mmd_ddm.pretrained.published import unet_class
+from mmd_ddm.pretrained.formats.architecture import build_unet
 
 _FLOAT = 4  # bytes
 _LENGTH = 1000  # T, of a model that is not there yet
@@ -73,7 +73,7 @@ def memory_estimate(config: Config, unet: Mapping[str, Any], workers: int) -> Me
         workers: over which a batch is spread.
     """
     with torch.device("meta"):
-        network: nn.Module = unet_class(unet)(**unet).eval()
+        network: nn.Module = build_unet(unet)
     size, channels, sampler = unet["sample_size"], unet["in_channels"], config.sampler
     height, width = (size, size) if isinstance(size, int) else size
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))

@@ -80,7 +80,8 @@ class FeatureMixture(nn.Module):
 
     def split(self, features: Tensor) -> tuple[Tensor, ...]:
         """Cut features into those of each space, N x dims[i]; views of the same memory."""
-        return features.split(list(self.dims), dim=1)
+        parts: tuple[Tensor, ...] = features.split(list(self.dims), dim=1)
+        return parts
 
 
 def _passes(spaces: Sequence[FeatureSpace]) -> list[tuple[nn.Module, list[int]]]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import Chain, State
@@ -41,14 +42,14 @@ class Rollout:
     embed: Callable[[Tensor], Tensor]
     dropout: NoiseSource | None = None
 
-    def step(self, state: State, k: int, noise: Tensor, position: tuple[int, ...]) -> State:
+    def step(self, state: State, k: int, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> State:
         """One step of the chain; the same masks each time it is computed at the same position."""
         if self.dropout is None:
             return self.chain.step(self.denoiser, state, k, noise)
         with _seeded(self.dropout.state(*position, k), state.image.device):
             return self.chain.step(self.denoiser, state, k, noise)
 
-    def trajectory(self, noise: Tensor, position: tuple[int, ...]) -> list[State]:
+    def trajectory(self, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> list[State]:
         """All S + 1 states of a micro-batch."""
         states = [State(noise[0])]
         for k in range(len(self.chain.timesteps)):
@@ -56,7 +57,9 @@ class Rollout:
         return states
 
 
-def stored_gradient(pipeline: Rollout, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+def stored_gradient(
+    pipeline: Rollout, objective: Objective, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
+) -> Float[Tensor, ""]:
     """Add the objective's gradient to the denoiser's parameters through a stored graph.
 
     Args:
@@ -74,7 +77,9 @@ def stored_gradient(pipeline: Rollout, objective: Objective, noises: Sequence[Te
     return value
 
 
-def replayed_gradient(pipeline: Rollout, objective: Objective, noises: Sequence[Tensor], update: int) -> Tensor:
+def replayed_gradient(
+    pipeline: Rollout, objective: Objective, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
+) -> Float[Tensor, ""]:
     """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
     with torch.no_grad():
         trajectories = [pipeline.trajectory(noise, (update, i)) for i, noise in enumerate(noises)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 IMAGE_RANGES = ("none", "clamp", "straight_through")
 
 
-def into_range(images: Tensor, how: str) -> Tensor:
+def into_range(images: Float[Tensor, "N C H W"], how: str) -> Float[Tensor, "N C H W"]:
     """What the feature network sees of an image.
 
     Args:

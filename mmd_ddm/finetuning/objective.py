@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
@@ -102,7 +103,7 @@ class Objective:
     reference: Reference
     collective: Collective
 
-    def __call__(self, features: Tensor, update: int) -> ValueAndGradient:
+    def __call__(self, features: Float[Tensor, "n D"], update: int) -> ValueAndGradient:
         """Evaluate the loss.
 
         Args:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +16,13 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, locked
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.formats import ddim, improved_diffusion
-from mmd_ddm.pretrained.formats.architecture import Converted
+from mmd_ddm.pretrained.formats.architecture import Converted, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 
 FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion)}
 
 
-def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, Any] | None = None) -> Path:
+def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
     """Convert a checkpoint file into a diffusers folder, written whole or not at all.
 
     Args:
@@ -56,7 +55,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     raise UserError(f"{path} is of no known format ({', '.join(FORMATS)}); its first tensor is {next(iter(tensors))}")
 
 
-def write_converted(converted: Converted, folder: Path, record: Mapping[str, Any]) -> Path:
+def write_converted(converted: Converted, folder: Path, record: Mapping[str, object]) -> Path:
     """Write a converted checkpoint as a DDPM pipeline.
 
     Args:
@@ -64,15 +63,12 @@ def write_converted(converted: Converted, folder: Path, record: Mapping[str, Any
         folder: where it goes; replaced if it exists.
         record: where it comes from, for `imported.json`.
     """
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+    from diffusers import DDPMPipeline, DDPMScheduler
 
-    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-
-    build = MultiHeadUNet2DModel if "num_attention_heads" in converted.config else UNet2DModel
     with torch.device("meta"):  # the weights are at hand: none need be drawn
-        network = build(**converted.config)
+        network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
-    pipeline = DDPMPipeline(network.eval(), DDPMScheduler(**converted.scheduler))
+    pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
     return write_pipeline(pipeline, folder, {"imported.json": record})
 
 

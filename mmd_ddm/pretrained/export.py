@@ -11,8 +11,9 @@ the variance, only the half of its output that is epsilon goes along.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,19 +22,22 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 RECORD = "mmd_ddm.json"
 
 
 def save_pipeline(
     denoiser: Denoiser,
-    base_scheduler: dict[str, Any],
+    base_scheduler: Mapping[str, object],
     folder: Path,
     *,
     sampler: str,
     timesteps: tuple[int, ...],
     eta: float,
     variance: str,
-    record: dict[str, Any],
+    record: Mapping[str, object],
 ) -> Path:
     """Write a pipeline folder, complete or not at all.
 
@@ -51,7 +55,7 @@ def save_pipeline(
 
     ordered = tuple(sorted(timesteps))
     common = _process(denoiser, base_scheduler, ordered)
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if common["num_train_timesteps"] != denoiser.schedule.length:
         changes |= {"time_embedding_type": "learned", "num_train_timesteps": len(ordered)}
@@ -62,7 +66,7 @@ def save_pipeline(
     own = denoiser.schedule.variance_type
     if own == "learned_range" and (sampler == "ddim" or variance != own):
         changes["out_channels"] = channels
-        head: Any = denoiser.network.conv_out
+        head = denoiser.network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(denoiser.network, changes, weights) if changes else denoiser.network
     if sampler == "ddim":
@@ -79,7 +83,7 @@ def is_leading(timesteps: tuple[int, ...], length: int) -> bool:
     return timesteps == tuple(i * ratio for i in range(len(timesteps)))
 
 
-def _process(denoiser: Denoiser, base: dict[str, Any], timesteps: tuple[int, ...]) -> dict[str, Any]:
+def _process(denoiser: Denoiser, base: Mapping[str, object], timesteps: tuple[int, ...]) -> dict[str, object]:
     fixed = {
         "prediction_type": denoiser.schedule.prediction_type,
         "clip_sample": False,  # the chain that was finetuned does not clip
@@ -94,13 +98,13 @@ def _process(denoiser: Denoiser, base: dict[str, Any], timesteps: tuple[int, ...
     return {"num_train_timesteps": len(timesteps), "trained_betas": betas.tolist(), **fixed}
 
 
-def _embedding(network: Any, timesteps: tuple[int, ...]) -> Tensor:
+def _embedding(network: UNet2DModel, timesteps: tuple[int, ...]) -> Tensor:
     """(S, width) the time embedding at the chosen timesteps."""
     table: Tensor = network.time_proj(torch.tensor(timesteps, device=network.device))
     return table.detach()
 
 
-def _changed(network: Any, changes: dict[str, Any], weights: dict[str, Tensor]) -> Any:
+def _changed(network: UNet2DModel, changes: Mapping[str, object], weights: Mapping[str, Tensor]) -> UNet2DModel:
     """A network with another config, and other weights where that needs them; the rest is shared."""
     # not `from_config`: it drops a change of what the config had left out, which a private entry lists
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}

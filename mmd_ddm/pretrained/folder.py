@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _INDEX = "model_index.json"
 
 
-def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Path:
+def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[str, Mapping[str, object]]) -> Path:
     """Write a pipeline of a U-Net and a scheduler so that diffusers alone can load it.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
@@ -17,7 +16,7 @@ DIFFUSERS = "diffusers"
 _OF_SCHEDULERS = {"prediction_type", "variance_type"}  # what a diffusers model may leave open
 
 
-def import_model(source: str, folder: Path, form: str | None, told: Mapping[str, Any]) -> Path:
+def import_model(source: str, folder: Path, form: str | None, told: Mapping[str, object]) -> Path:
     """Import a base model, whole or not at all.
 
     Args:
@@ -43,7 +42,7 @@ def import_model(source: str, folder: Path, form: str | None, told: Mapping[str,
     return _complete(locate(source), folder, told)
 
 
-def _complete(model: Path, folder: Path, told: Mapping[str, Any]) -> Path:
+def _complete(model: Path, folder: Path, told: Mapping[str, object]) -> Path:
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
     config = {**scheduler_config(model), **told}

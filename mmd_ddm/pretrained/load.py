@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from mmd_ddm.data.catalogue import DatasetSpec
+from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
@@ -76,7 +76,7 @@ def locate(source: str, origin: str | None = None) -> Path:
     return folder
 
 
-def scheduler_config(folder: Path) -> dict[str, Any]:
+def scheduler_config(folder: Path) -> dict[str, object]:
     """The content of a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
 
     Raises:
@@ -86,7 +86,7 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
     return {**left_out(folder), **{key: value for key, value in written.items() if value is not None}}
 
 
-def unet_config(folder: Path) -> dict[str, Any]:
+def unet_config(folder: Path) -> dict[str, object]:
     """The content of a pipeline folder's `config.json` of the U-Net, as written.
 
     Raises:
@@ -152,7 +152,7 @@ def load_network(folder: Path) -> UNet2DModel:
     return network.eval()
 
 
-def check_fits(unet: Mapping[str, Any], spec: DatasetSpec) -> None:
+def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
     """Refuse a base model of another image shape than the data set's.
 
     Args:
@@ -163,7 +163,8 @@ def check_fits(unet: Mapping[str, Any], spec: DatasetSpec) -> None:
         UserError: channels or resolution differ.
     """
     size = unet.get("sample_size")
-    shape = (unet.get("in_channels"), *([size, size] if isinstance(size, int) else size or []))
+    sides = size if isinstance(size, (list, tuple)) else [size, size]
+    shape = (unet.get("in_channels"), *sides)
     wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(
@@ -176,7 +177,7 @@ def _part(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

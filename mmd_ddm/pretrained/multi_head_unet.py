@@ -6,13 +6,12 @@ trust_remote_code=True)` loads the model without any other package.
 """
 
 import inspect
-from typing import Any
 
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 
 
-class MultiHeadUNet2DModel(UNet2DModel):
+class MultiHeadUNet2DModel(UNet2DModel):  # type: ignore[misc]  # diffusers has no types
     """`UNet2DModel` with `num_attention_heads` heads in each attention layer.
 
     Args:
@@ -21,7 +20,7 @@ class MultiHeadUNet2DModel(UNet2DModel):
             itself cannot be built from: read as one, the weights are refused and not taken for another function.
     """
 
-    def __init__(self, num_attention_heads: int = 1, **config: Any) -> None:
+    def __init__(self, num_attention_heads: int = 1, **config: object) -> None:
         super().__init__(**{**config, "attention_head_dim": None})
         self.register_to_config(num_attention_heads=num_attention_heads, attention_head_dim=0)
         for module in self.modules():

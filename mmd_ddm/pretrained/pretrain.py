@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +180,7 @@ def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: P
         raise UserError(f"The folder {folder} holds something other than a pipeline; name another one.")
 
 
-def _save(network: UNet2DModel, scheduler: DDPMScheduler, record: dict[str, Any], folder: Path) -> None:
+def _save(network: UNet2DModel, scheduler: DDPMScheduler, record: Mapping[str, object], folder: Path) -> None:
     from diffusers import DDPMPipeline
 
     half_done = folder.with_name(folder.name + ".tmp")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mmd_ddm.pretrained.formats.architecture import Architecture, Untold
 
@@ -18,7 +17,7 @@ def _widths(*multiples: int) -> tuple[int, ...]:
 
 
 # Ho et al. 2020, Appendix B; Song et al. 2021, Appendix D; Nichol & Dhariwal 2021, Appendix A
-ARCHITECTURES: Mapping[str, tuple[Architecture, Mapping[str, Any]]] = {
+ARCHITECTURES: Mapping[str, tuple[Architecture, Mapping[str, object]]] = {
     "google/ddpm-cifar10-32": (Architecture(3, 3, _widths(1, 2, 2, 2), 2, (False, True, False, False)), _HO),
     "google/ddpm-church-256": (Architecture(3, 3, _widths(1, 1, 2, 2, 4, 4), 2, (False,) * 4 + (True, False)), _HO),
     "celeba64-ddim": (Architecture(3, 3, _widths(1, 2, 2, 2, 4), 2, (False, False, True, False, False)), _HO),
@@ -26,7 +25,7 @@ ARCHITECTURES: Mapping[str, tuple[Architecture, Mapping[str, Any]]] = {
 }
 
 
-def unet_config(name: str) -> dict[str, Any] | None:
+def unet_config(name: str) -> dict[str, object] | None:
     """The config of a base model's U-Net, as `UNet2DModel` or `MultiHeadUNet2DModel` takes it.
 
     Args:
@@ -39,13 +38,3 @@ def unet_config(name: str) -> dict[str, Any] | None:
         return None
     architecture, others = ARCHITECTURES[name]
     return {**architecture.config(Untold()), **others}
-
-
-def unet_class(config: Mapping[str, Any]) -> type:
-    """The class that a U-Net's config is for."""
-    from diffusers import UNet2DModel
-
-    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-
-    chosen: type = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
-    return chosen

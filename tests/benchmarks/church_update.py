@@ -7,9 +7,8 @@ in the network at a time. Prints the loss and the largest resident size of the p
 from __future__ import annotations
 
 import json
-import resource
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 
@@ -20,42 +19,41 @@ from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, Objective
-from mmd_ddm.pretrained.published import unet_class, unet_config
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.published import unet_config
+from tests.benchmarks.one_update import peak
 
-MODEL, BATCH, SIDE, WEIGHTS, REAL = "google/ddpm-church-256", 2, 256, 113_673_219, 1000
+WEIGHTS, REAL = 113_673_219, 1000
 
 
-def main(steps: str) -> None:
+def update(unet: Mapping[str, object], space: FeatureSpace, steps: int, batch: int, real: int) -> dict[str, float]:
+    """The loss before the update, and by how much it moves a weight."""
     torch.manual_seed(0)
-    config = unet_config(MODEL)
-    assert config is not None
-    network = unet_class(config)(**config).eval()
-    weights = sum(p.numel() for p in network.parameters())
-    assert weights == WEIGHTS
     schedule = NoiseSchedule(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
-    denoiser, space = Denoiser(network, schedule, (3, SIDE, SIDE)), load_feature_space("inception", "lsun_church")
-    chain, kernel = make_chain(schedule, steps=int(steps)), Cubic()
-    real = torch.rand(REAL, space.dim)
-    objective = Objective(kernel, BankReference(Bank(real), kernel, SingleCollective(), real), SingleCollective())
+    shape = (3, unet["sample_size"], unet["sample_size"])
+    denoiser = Denoiser(build_unet(unet), schedule, shape)
+    chain, kernel, features = make_chain(schedule, steps=steps), Cubic(), torch.rand(real, space.dim)
+    reference = BankReference(Bank(features), kernel, SingleCollective(), features)
     pipeline = Rollout(denoiser, chain, lambda images: space(into_range(images, "clamp")))
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=5e-6)
     before = next(denoiser.parameters()).detach().clone()
-    noise = torch.randn(chain.draws, BATCH, 3, SIDE, SIDE)
-    mmd2 = float(replayed_gradient(pipeline, objective, noise.split(1, dim=1), 0))
+    pieces = torch.randn(chain.draws, batch, *shape).split(1, dim=1)
+    mmd2 = float(replayed_gradient(pipeline, Objective(kernel, reference, SingleCollective()), pieces, 0))
     optimizer.step()
-    moved = float((next(denoiser.parameters()) - before).abs().max())
-    print(json.dumps({"mmd2": mmd2, "moved": moved, "peak": _peak()}))
+    moved = float((next(denoiser.parameters()) - before).detach().abs().max())
+    return {"mmd2": mmd2, "moved": moved, "weights": sum(p.numel() for p in denoiser.parameters())}
 
 
-def _peak() -> int:
-    status = Path("/proc/self/status")  # not rusage: a process inherits the peak of the one that started it
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+def main(steps: str) -> None:
+    unet = unet_config("google/ddpm-church-256")
+    assert unet is not None
+    found = update(unet, load_feature_space("inception", "lsun_church"), int(steps), batch=2, real=REAL)
+    assert found["weights"] == WEIGHTS
+    print(json.dumps({**found, "peak": peak()}))
 
 
 if __name__ == "__main__":

@@ -34,17 +34,22 @@ def forget_peak() -> None:
         FORGET.write_text("5")
 
 
-def main(route: str, steps: str, batch: str, micro: str) -> None:
-    torch.set_num_threads(1)
-    mmd_ddm.discrepancy.bank.EMBED_BATCH = 16  # embedding the bank in larger parts would take what it then frees
-    update = DigitsUpdate(int(steps), int(batch), int(micro))
+def update_peaks(route: str, steps: int, batch: int, micro: int) -> dict[str, float]:
+    """By how many bytes the update raises the peak, the peak, and the loss."""
+    update = DigitsUpdate(steps, batch, micro)
     update.prepare()
     gc.collect()
     so_far = peak()
     forget_peak()
     before = peak()
-    update.gradient(route)
-    print(json.dumps({"rise": peak() - before, "peak": max(so_far, peak())}))
+    mmd2 = update.gradient(route)
+    return {"rise": peak() - before, "peak": max(so_far, peak()), "mmd2": mmd2}
+
+
+def main(route: str, *sizes: str) -> None:
+    torch.set_num_threads(1)
+    mmd_ddm.discrepancy.bank.EMBED_BATCH = 16  # embedding the bank in larger parts would take what it then frees
+    print(json.dumps(update_peaks(route, *map(int, sizes))))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import BankReference, Objective
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.published import unet_config
 from tests.benchmarks.table import show
 
-pytestmark = [pytest.mark.gpu, pytest.mark.benchmark]
 WEIGHTS, REAL, DIM, UPDATES = 35_746_307, 50_000, 2048, 5
 PRECISIONS = ("fp32", "tf32", "bf16 autocast", "bf16 autocast, compiled")
 
@@ -40,23 +42,15 @@ class Autocast(nn.Module):
         return output
 
 
-def denoiser_of(precision: str, device: torch.device) -> Denoiser:
-    from diffusers import UNet2DModel
-
-    network: nn.Module = UNet2DModel(
-        sample_size=32, in_channels=3, out_channels=3, layers_per_block=2, block_out_channels=(128, 256, 256, 256),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), downsample_padding=0,
-        flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6, attention_head_dim=None,
-    ).eval()  # fmt: skip
-    assert sum(p.numel() for p in network.parameters()) == WEIGHTS
+def denoiser_of(unet: Mapping[str, object], precision: str, device: torch.device) -> Denoiser:
+    network: nn.Module = build_unet(unet)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     if "compiled" in precision:
         network = torch.compile(network)
     if "bf16" in precision:
         network = Autocast(network)
     alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-    return Denoiser(network, NoiseSchedule(alpha_bar), (3, 32, 32)).to(device)
+    return Denoiser(network, NoiseSchedule(alpha_bar), (3, unet["sample_size"], unet["sample_size"])).to(device)
 
 
 def inception() -> FeatureSpace:
@@ -67,32 +61,42 @@ def inception() -> FeatureSpace:
     return FeatureSpace("inception", resized, torch.ones(DIM), (3, 32, 32))
 
 
-def update_seconds(precision: str, route: str, device: torch.device, batch: int, steps: int, updates: int) -> float:
-    denoiser, space = denoiser_of(precision, device), inception().to(device)
+def update_seconds(
+    denoiser: Denoiser, space: FeatureSpace, route: str, *, batch: int, steps: int, real: int, updates: int
+) -> tuple[float, float]:
+    """Median seconds of an update, and the loss of the last."""
+    device = next(denoiser.parameters()).device
     chain, kernel, seconds = make_chain(denoiser.schedule, steps=steps), Cubic(), []
-    bank = Bank(torch.rand(REAL, DIM, device=device))
-    objective = Objective(kernel, BankReference(bank, kernel), SingleCollective())
+    bank = torch.rand(real, space.dim, device=device)
+    objective = Objective(kernel, BankReference(Bank(bank), kernel, SingleCollective(), bank), SingleCollective())
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=5e-6)
     for update in range(updates + 2):
-        noise = torch.randn(chain.draws, batch, 3, 32, 32, device=device)
+        noise = torch.randn(chain.draws, batch, *denoiser.image_shape, device=device)
         start = time.perf_counter()
-        GRADIENTS[route](Rollout(denoiser, chain, space), objective, [noise], update)
+        loss = GRADIENTS[route](Rollout(denoiser, chain, space), objective, [noise], update)
         optimizer.step()
         optimizer.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[2:])  # the first two compile, choose algorithms and fill caches
+    return statistics.median(seconds[2:]), float(loss)  # the first two compile, choose algorithms and fill caches
 
 
+@pytest.mark.gpu
+@pytest.mark.benchmark
 def test_update_of_the_papers_size() -> None:
-    device, rows = torch.device("cuda"), [["precision of the network", "gradient", "s/update", "peak GiB"]]
+    unet, space = unet_config("google/ddpm-cifar10-32"), inception().to("cuda")
+    assert unet is not None
+    rows = [["precision of the network", "gradient", "s/update", "peak GiB"]]
     for precision in PRECISIONS:
         for route in GRADIENTS:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+            denoiser = denoiser_of(unet, precision, torch.device("cuda"))
+            assert sum(p.numel() for p in denoiser.parameters()) == WEIGHTS
             try:
-                seconds = f"{update_seconds(precision, route, device, batch=128, steps=5, updates=UPDATES):.3f}"
+                median, _ = update_seconds(denoiser, space, route, batch=128, steps=5, real=REAL, updates=UPDATES)
+                seconds = f"{median:.3f}"
             except torch.cuda.OutOfMemoryError:
                 seconds = "does not fit"
             rows.append([precision, route, seconds, f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"])

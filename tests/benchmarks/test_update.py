@@ -15,33 +15,38 @@ from tests.benchmarks.table import interleaved, ratio, show
 from tests.digits_update import DigitsUpdate
 from tests.memory import PeakSaved
 
-pytestmark = pytest.mark.benchmark
-
 REPETITIONS = 25
 MIB = 1 << 20
 # blocks that are freed go back to the system, so that the process's size follows what is alive
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 
 
+def bytes_kept(route: str, steps: int, batch: int, micro: int) -> tuple[int, float]:
+    """At the peak of an update, and its loss."""
+    update = DigitsUpdate(steps, batch, micro)
+    update.prepare()
+    with PeakSaved(update.parts.denoiser) as saved:
+        loss = update.gradient(route)
+    return saved.peak, loss
+
+
+@pytest.mark.benchmark
 @pytest.mark.parametrize("micro", [128, 32])
 def test_bytes_kept_for_backward(micro: int) -> None:
     rows: list[list[object]] = [["route", "S", "N", "kept MiB", "of first"]]
     kept: list[int] = []
     for route, steps, batch in (("replay", 5, 128), ("replay", 20, 128), ("replay", 5, 1024), ("stored", 5, 128)):
-        update = DigitsUpdate(steps, batch, micro)
-        update.prepare()
-        with PeakSaved(update.parts.denoiser) as saved:
-            update.gradient(route)
-        kept.append(saved.peak)
-        rows.append([route, steps, batch, saved.peak / MIB, saved.peak / kept[0]])
+        kept.append(bytes_kept(route, steps, batch, micro)[0])
+        rows.append([route, steps, batch, kept[-1] / MIB, kept[-1] / kept[0]])
     show(f"saved tensors at their peak, micro-batches of {micro} (bar 1.1 for replay)", rows)
     assert max(kept[1:3]) <= 1.1 * kept[0]
 
 
+@pytest.mark.benchmark
 @pytest.mark.parametrize("micro", [128, 32])
 def test_size_of_the_process(micro: int) -> None:
     rows: list[list[object]] = [["route", "S", "N", "rise MiB", "of first", "peak MiB", "of first"]]
-    found: list[dict[str, int]] = []
+    found: list[dict[str, float]] = []
     for route, steps, batch in (("replay", 5, 128), ("replay", 20, 128), ("replay", 5, 1024), ("stored", 5, 128)):
         found.append(_fresh_process(route, steps, batch, micro))
         rise, peak = found[-1]["rise"], found[-1]["peak"]
@@ -52,30 +57,36 @@ def test_size_of_the_process(micro: int) -> None:
         assert larger["peak"] <= 1.1 * found[0]["peak"]
 
 
-def _fresh_process(route: str, steps: int, batch: int, micro: int) -> dict[str, int]:
+def _fresh_process(route: str, steps: int, batch: int, micro: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.benchmarks.one_update", route, str(steps), str(batch), str(micro)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env={**os.environ, **ALLOCATOR}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    measured: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
-def test_time_of_an_update() -> None:
-    update = DigitsUpdate(5, 128, 128)
+def update_seconds(steps: int, batch: int, repetitions: int) -> dict[str, list[float]]:
+    """Processor seconds of an update by each route, and of its objective alone."""
+    update = DigitsUpdate(steps, batch, batch)
     update.prepare()
     parts = update.parts
     features = parts.pipeline.embed(parts.chain.sample(parts.denoiser, update.noise)).detach()
     assert update.gradient("replay") == pytest.approx(update.plain(), rel=1e-4)  # float32: it is the same update
-    seconds = interleaved(
+    return interleaved(
         {
             "plain autograd": update.plain,
             "stored": lambda: update.gradient("stored"),
             "replay": lambda: update.gradient("replay"),
             "objective alone": lambda: parts.objective(features, 0),
         },
-        REPETITIONS,
+        repetitions,
     )
+
+
+@pytest.mark.benchmark
+def test_time_of_an_update() -> None:
+    seconds = update_seconds(5, 128, REPETITIONS)
     stored, replay = ratio(seconds, "stored", "plain autograd"), ratio(seconds, "replay", "stored")
     attraction = ratio(seconds, "objective alone", "stored")
     show(

@@ -110,3 +110,23 @@ def dinov2_file(folder: Path, dinov2_state: dict[str, Tensor]) -> Path:
     file = folder / DINOV2_FILE
     torch.save({key: value.half() for key, value in dinov2_state.items()}, file)
     return file
+
+
+@pytest.fixture(scope="session")
+def timm_model() -> nn.Module:
+    """A small model of timm with random weights, its last layer's too."""
+    import timm
+
+    torch.manual_seed(4)
+    model = timm.create_model("test_vit.r160_in1k", pretrained=False)
+    nn.init.normal_(model.head.weight)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def timm_file(folder: Path, timm_model: nn.Module) -> Path:
+    from safetensors.torch import save_file
+
+    file = folder / "test_vit.r160_in1k.safetensors"
+    save_file(timm_model.state_dict(), file)
+    return file

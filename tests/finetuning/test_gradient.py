@@ -7,6 +7,7 @@ finite differences.
 from __future__ import annotations
 
 import datetime
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,7 +104,9 @@ def test_routes_and_micro_batches_give_one_gradient(kernel: str, sampler: str, r
 @pytest.mark.parametrize("world", [2, 4])
 def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
     """14 samples on 4 workers are 3, 4, 3 and 4, each in micro-batches of up to 3; 23 real features are uneven too."""
-    mp.spawn(_worker, (world, tmp_path / "rendezvous", tmp_path), nprocs=world)
+    multiprocessing.set_forkserver_preload([__name__])  # the packages are imported once, not by every worker
+    arguments = (world, tmp_path / "rendezvous", tmp_path)
+    mp.start_processes(_worker, arguments, nprocs=world, start_method="forkserver")
     for (kernel, sampler, reference), expected in _expected_of_workers().items():
         for route in GRADIENTS:
             found = torch.load(tmp_path / f"{kernel} {sampler} {reference} {route}.pt", weights_only=True)

@@ -40,7 +40,7 @@ def test_replay_keeps_one_evaluation_of_one_micro_batch(toy: Denoiser, toy_space
 def test_replayed_update_of_digits_keeps_the_same_for_more_steps_and_samples() -> None:
     """The whole update, its objective's kernel blocks against 1797 real images included."""
     kept = []
-    for update in (DigitsUpdate(2, 128, 32), DigitsUpdate(20, 128, 32), DigitsUpdate(2, 1024, 32)):
+    for update in (DigitsUpdate(2, 64, 16), DigitsUpdate(10, 64, 16), DigitsUpdate(2, 512, 16)):
         update.prepare()
         with PeakSaved(update.parts.denoiser) as saved:
             update.gradient("replay")

@@ -238,7 +238,7 @@ def ddim_network(s: Structure, weights: Weights) -> Callable[[Tensor, Tensor], T
     def network(x: Tensor, t: Tensor) -> Tensor:
         half = s.width // 2
         angles = t[:, None].float() * torch.exp(-math.log(10000) * torch.arange(half) / (half - 1))
-        time = layer.linear("temb.dense.0", torch.cat([angles.sin(), angles.cos()], 1))
+        time = layer.linear("temb.dense.0", torch.cat([angles.sin(), angles.cos()], 1).to(x))
         time = layer.linear("temb.dense.1", silu(time))
         h = layer.conv("conv_in", x)
         skips = [h]
@@ -304,7 +304,7 @@ def improved_network(s: Structure, weights: Weights) -> Callable[[Tensor, Tensor
         half = s.width // 2
         clock = t[:, None].float() * (1000 / s.length)
         angles = clock * torch.exp(-math.log(10000) * torch.arange(half) / half)
-        time = layer.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1))
+        time = layer.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1).to(x))
         time = layer.linear("time_embed.2", silu(time))
         down, up = s.ladder()
         h, skips = x, []

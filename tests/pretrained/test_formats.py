@@ -65,13 +65,14 @@ def compare(
                 weights[f"{name}.{kind}"] *= faint
     converted = convert(weights, untold(structure))
     network = network_of(converted)
-    image = torch.randn(len(times), 3, side, side)
+    image = torch.randn(len(times), 3, side, side, dtype=torch.float64)
     t = torch.tensor(times)
-    expected: Tensor = original(structure, weights)(image, t)
-    found = network(image, t).sample
+    exact = {name: weight.double() for name, weight in weights.items()}
+    expected: Tensor = original(structure, exact)(image, t)
+    found = network.double()(image, t).sample
     assert expected.shape[1] == structure.outputs
-    # float32 on both sides: layers keep the scale, so rounding stays near 1e-6 of the output's own
-    assert float((found - expected).abs().max() / expected.std()) < 1e-5
+    # float64 on both sides: layers keep the scale, so rounding stays near 1e-14 of the output's own
+    assert float((found - expected).abs().max() / expected.std()) < 1e-10
     return converted, network
 
 

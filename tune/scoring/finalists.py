@@ -89,6 +89,7 @@ def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) ->
 
     settings, machines, images = study.settings, study.settings.machines, study.settings.final_images
     length = scheduler_config(base_folder(settings.config))["num_train_timesteps"]
+    assert isinstance(length, int)
     finalists = {trial.number: trial.config.sampler for trial in find_finalists(study)}
     wanted = wanted_models(settings.first.sampler, finalists, length)
     possible = {*wanted, *(base_counterpart(sampler) for sampler in finalists.values())}

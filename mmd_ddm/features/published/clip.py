@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ def image_tower(model: str, tag: str, file: Path) -> ImageTower:
     """
     import open_clip
 
-    known: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag) or {}
+    known: dict[str, object] = open_clip.get_pretrained_cfg(model, tag) or {}
     transform = {key: known[key] for key in ("size", "mean", "std", "interpolation", "resize_mode") if key in known}
     with _quiet():
         whole = open_clip.create_model(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from timm.models import VisionTransformer
 
 DINOV2 = "vit_base_patch14_dinov2.lvd142m"
 _DINOV2_SIZE = 224
 _OFFSET = 0.1  # added to the number of patches by DINOv2's authors before they scale the positions
 
 
-def pooled_network(model: str, file: Path) -> Any:
+def pooled_network(model: str, file: Path) -> nn.Module:
     """Build a timm model without its classifier.
 
     Args:
@@ -28,10 +31,9 @@ def pooled_network(model: str, file: Path) -> Any:
     import timm
 
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
-    network: Any = timm.create_model(
-        model, pretrained=True, pretrained_cfg_overlay={"file": str(file), "custom_load": False}
-    )
-    network.reset_classifier(0)
+    whole = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": str(file), "custom_load": False})
+    whole.reset_classifier(0)
+    network: nn.Module = whole
     return network
 
 
@@ -47,7 +49,7 @@ def dinov2_network(file: Path) -> nn.Module:
     Returns:
         The network from preprocessed images to N x 768.
     """
-    network = pooled_network(DINOV2, file)
+    network: VisionTransformer = pooled_network(DINOV2, file)
     learned = network.get_parameter("pos_embed").detach().clone()
     network.set_input_size(img_size=_DINOV2_SIZE)
     with torch.no_grad():

@@ -67,4 +67,4 @@ def accuracy(features: Tensor, head: nn.Module, labels: Tensor) -> float:
     Returns:
         The accuracy, in [0, 1].
     """
-    return (head(features).argmax(1) == labels).double().mean().item()
+    return float((head(features).argmax(1) == labels).double().mean())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -47,7 +46,7 @@ def find_trained(dataset: str, name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def save_trained(space: FeatureSpace, width: int, record: Mapping[str, Any], file: Path) -> None:
+def save_trained(space: FeatureSpace, width: int, record: Mapping[str, object], file: Path) -> None:
     """Write a feature space to a file, which appears when it is complete.
 
     Args:

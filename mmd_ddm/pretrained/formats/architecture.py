@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 FINEST_ATTENTION = 16  # side of the largest maps with attention in every published model of these families
 
@@ -77,7 +82,7 @@ class Architecture:
         """Widths of the attention layers, that of the middle among them."""
         return {self.widths[-1], *(width for width, has in zip(self.widths, self.attention, strict=True) if has)}
 
-    def config(self, untold: Untold) -> dict[str, Any]:
+    def config(self, untold: Untold) -> dict[str, object]:
         """The part of a `UNet2DModel`'s config that does not depend on the format.
 
         Raises:
@@ -110,12 +115,28 @@ class Converted:
         scheduler: config of its `DDPMScheduler`.
     """
 
-    config: dict[str, Any]
+    config: dict[str, object]
     weights: dict[str, Tensor]
-    scheduler: dict[str, Any]
+    scheduler: dict[str, object]
 
 
-def scheduler_config(architecture: Architecture, untold: Untold, scale: float = 1.0) -> dict[str, Any]:
+def build_unet(config: Mapping[str, object]) -> UNet2DModel:
+    """Build the network of a config in eval mode, with weights drawn at random or, on the meta device, none."""
+    from diffusers import UNet2DModel
+
+    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+
+    build: type[UNet2DModel] = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
+    return build(**config).eval()
+
+
+def unet_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a config's network, by name."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in build_unet(config).state_dict().items()}
+
+
+def scheduler_config(architecture: Architecture, untold: Untold, scale: float = 1.0) -> dict[str, object]:
     """The config of the model's own DDPM scheduler.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -58,11 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _unwrap(content: Any) -> dict[str, Tensor] | None:
+def _unwrap(content: object) -> dict[str, Tensor] | None:
     if isinstance(content, (list, tuple)) and content:
         return _unwrap(content[_EMA] if len(content) > _EMA else content[0])
     if not isinstance(content, Mapping) or not content:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.formats.architecture import Architecture, Converted, Untold, scheduler_config
+from mmd_ddm.pretrained.formats.architecture import Architecture, Converted, Untold, scheduler_config, unet_shapes
 from mmd_ddm.pretrained.formats.ledger import Ledger
 
 NAME = "ddim"
@@ -31,8 +30,6 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
     """
-    from diffusers import UNet2DModel
-
     if untold.heads != 1:
         raise UserError(f"heads is {untold.heads}; attention in format {NAME} has one")
     ledger = Ledger(tensors, NAME)
@@ -46,9 +43,7 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
         "freq_shift": 1,
     }
     _carry_over(ledger, found)
-    with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in UNet2DModel(**config).state_dict().items()}
-    return Converted(config, ledger.close(expected), scheduler_config(found, untold))
+    return Converted(config, ledger.close(unet_shapes(config)), scheduler_config(found, untold))
 
 
 def _architecture(ledger: Ledger) -> Architecture:

@@ -10,13 +10,12 @@ schedule and T = 1000.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.formats.architecture import Architecture, Converted, Untold, scheduler_config
+from mmd_ddm.pretrained.formats.architecture import Architecture, Converted, Untold, scheduler_config, unet_shapes
 from mmd_ddm.pretrained.formats.ledger import Ledger
 
 NAME = "improved-diffusion"
@@ -35,10 +34,6 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
     """
-    from diffusers import UNet2DModel
-
-    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-
     ledger = Ledger(tensors, NAME)
     found = _architecture(ledger)
     modulation = ledger.shape("input_blocks.1.0.emb_layers.1.weight")[0]
@@ -56,13 +51,10 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
         config |= {"time_embedding_type": "learned", "num_train_timesteps": untold.length}
         ledger.put("time_proj.weight", _embedding(untold.length, found.widths[0]), "time_embed")
     _carry_over(ledger, found, untold.heads)
-    build = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
-    with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in build(**config).state_dict().items()}
-    return Converted(config, ledger.close(expected), scheduler_config(found, untold, _CLOCK / untold.length))
+    return Converted(config, ledger.close(unet_shapes(config)), scheduler_config(found, untold, _CLOCK / untold.length))
 
 
-def _heads(found: Architecture, heads: int) -> dict[str, Any]:
+def _heads(found: Architecture, heads: int) -> dict[str, object]:
     widths = found.attention_widths()
     if uneven := [width for width in widths if heads < 1 or width % heads]:
         raise UserError(f"heads is {heads}; it must divide the width of every attention layer, one is {uneven[0]}")
@@ -78,7 +70,8 @@ def _embedding(length: int, width: int) -> Tensor:
     from diffusers.models.embeddings import get_timestep_embedding
 
     times = torch.arange(length, dtype=torch.float32) * (_CLOCK / length)
-    return get_timestep_embedding(times, width, flip_sin_to_cos=True, downscale_freq_shift=0)
+    rows: Tensor = get_timestep_embedding(times, width, flip_sin_to_cos=True, downscale_freq_shift=0)
+    return rows
 
 
 def _architecture(ledger: Ledger) -> Architecture:
