@@ -168,7 +168,7 @@ def load_dataset(spec: DatasetSpec) -> ImageSet:
             raise ValueError(f"The images of {spec.name!r} have shape {tuple(images.shape)}, not {expected}.")
         return ImageSet(spec.name, images, labels, spec.mirrored)
     folder = is_prepared(spec)
-    rows = Rows.open(folder) if folder else prepare(spec, store_folder(spec))
+    rows = Rows(folder) if folder else prepare(spec, store_folder(spec))
     _check(spec, rows)
     return ImageSet(spec.name, rows, rows.labels, spec.mirrored)
 
@@ -218,7 +218,7 @@ def _all_grey(data: str) -> bool:
 
 def _at(data: str) -> Rows | Source:
     store = _store_at(data)
-    return open_source(data) if store is None else Rows.open(store)
+    return open_source(data) if store is None else Rows(store)
 
 
 def _absolute(data: str) -> str:
@@ -236,6 +236,7 @@ def _check(spec: DatasetSpec, rows: Rows) -> None:
     if tuple(rows.shape) != wanted:
         has, asked = (f"{shape[0]} channels of {shape[1]} x {shape[2]}" for shape in (rows.shape, wanted))
         raise UserError(f"{rows.folder} holds images with {has}, not {asked}; prepare the data set as you want it")
-    size = len(rows) + int(rows.record.get("skipped", 0))
+    skipped = rows.record.get("skipped")
+    size = len(rows) + (skipped if isinstance(skipped, int) else 0)
     if not spec.given and size != spec.size:
         raise UserError(f"{rows.folder} holds {size} images, but {spec.name} has {spec.size}; delete it")
