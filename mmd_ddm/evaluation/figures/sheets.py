@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmd_ddm.evaluation.evaluator import to_uint8
+from mmd_ddm.files import replacing
 
 SMALLEST_SIDE = 48  # pixels on the sheet; smaller images are enlarged without smoothing
 
@@ -54,7 +54,6 @@ def save_sheet(images: Tensor, path: Path, columns: int = 8) -> Path:
 
 def save_png(image: Image.Image, path: Path, density: int | None = None) -> Path:
     """Write a PNG, complete or not at all, with the density (pixels an inch) at which it is to be shown."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    image.save(half, format="PNG", **({} if density is None else {"dpi": (density, density)}))
-    half.rename(path)
+    with replacing(path) as half:
+        image.save(half, format="PNG", **({} if density is None else {"dpi": (density, density)}))
     return path
