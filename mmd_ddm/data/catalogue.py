@@ -11,7 +11,7 @@ from mmd_ddm.data.digits import read_digits
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.prepare import prepare, store_folder
 from mmd_ddm.data.readers.hub import PREFIX
-from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows
@@ -188,7 +188,7 @@ def _own(data: str | None, resolution: int | None) -> DatasetSpec:
         missing = "--data PATH" if data is None else "--resolution R"
         raise UserError(f"the data set {OWN!r} is made of images of yours: name {missing} too")
     found = _at(data)
-    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(data)
+    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(found)
     return DatasetSpec(
         name=OWN,
         source=data,
@@ -205,8 +205,7 @@ def _own(data: str | None, resolution: int | None) -> DatasetSpec:
     )
 
 
-def _all_grey(data: str) -> bool:
-    source = open_source(data)
+def _all_grey(source: Source) -> bool:
     grey = []
     for content, _ in source.read(0, min(_HEADERS, len(source))):
         try:
@@ -218,7 +217,7 @@ def _all_grey(data: str) -> bool:
 
 def _at(data: str) -> Rows | Source:
     store = _store_at(data)
-    return open_source(data) if store is None else Rows(store)
+    return known_source(data) if store is None else Rows(store)
 
 
 def _absolute(data: str) -> str:

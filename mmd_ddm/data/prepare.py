@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mmd_ddm.data.crop import Crop, UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
-from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
@@ -131,7 +130,12 @@ class _Work:
 
 
 def _prepare(
-    spec: DatasetSpec, source: Source, folder: Path, key: Mapping[str, Any], processes: int | None, skip_corrupt: bool
+    spec: DatasetSpec,
+    source: Source,
+    folder: Path,
+    key: Mapping[str, object],
+    processes: int | None,
+    skip_corrupt: bool,
 ) -> Rows:
     shape = (spec.channels, spec.resolution, spec.resolution)
     part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (spec.channels * spec.resolution**2)))
@@ -162,7 +166,7 @@ def _source(spec: DatasetSpec) -> Source:
         raise UserError(f"{spec.name} comes with the package; there is nothing to prepare")
     if (Path(spec.origin).expanduser() / MANIFEST).is_file():
         raise UserError(f"{spec.origin} is prepared already; use it as it is")
-    return open_source(spec.origin)
+    return known_source(spec.origin)
 
 
 def _check_size(spec: DatasetSpec, size: int) -> None:
@@ -175,7 +179,7 @@ def _check_size(spec: DatasetSpec, size: int) -> None:
         )
 
 
-def _key(spec: DatasetSpec, source: Source) -> dict[str, Any]:
+def _key(spec: DatasetSpec, source: Source) -> dict[str, object]:
     return {
         "source": source.identity, "crop": asdict(spec.crop), "channels": spec.channels,
         "resolution": spec.resolution, "labelled": spec.labelled, "version": VERSION,

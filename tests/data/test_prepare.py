@@ -236,7 +236,7 @@ from mmd_ddm.data.readers.open import open_source
 from tests.data.sources import Gated
 file, store, gate = map(Path, sys.argv[1:])
 module._PART_ROWS = 100
-module.open_source = lambda spec: Gated(open_source(spec), 1000, gate)
+module.known_source = lambda spec: Gated(open_source(spec), 1000, gate)
 module.prepare(dataset_spec("cifar10", str(file)), store, processes=2)
 """  # without a guard: the processes must not run it again
 

@@ -48,10 +48,10 @@ class Cifar10:
         for file in files:
             if not file.is_file():
                 raise UserError(f"{printable(file)} is missing; CIFAR-10 has {BATCHES} batches of training images")
-        self.identity: dict[str, Any] = {"kind": "cifar-10", **stamp((file.name, file.stat()) for file in files)}
+        self.identity: dict[str, object] = {"kind": "cifar-10", **stamp((file.name, file.stat()) for file in files)}
         self._last: tuple[int, _Batch] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_last": None}
 
     def __len__(self) -> int:

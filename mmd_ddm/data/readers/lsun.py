@@ -29,7 +29,7 @@ class Lmdb:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.identity: dict[str, Any] = {"kind": "lmdb", **stamp([(DATA, (root / DATA).stat())])}
+        self.identity: dict[str, object] = {"kind": "lmdb", **stamp([(DATA, (root / DATA).stat())])}
         with self._transaction() as transaction:
             self._size = transaction.stat()["entries"]
         if not self._size:

@@ -37,7 +37,7 @@ class ParquetImages:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._files = tuple(files)
         names = [file.relative_to(root).as_posix() for file in files]
-        self.identity: dict[str, Any] = {
+        self.identity: dict[str, object] = {
             "kind": "parquet", **stamp((name, file.stat()) for name, file in zip(names, files, strict=True)),
         }  # fmt: skip
         schemas, groups = [], []
@@ -55,7 +55,7 @@ class ParquetImages:
         if not groups:
             raise UserError(f"{printable(root)} holds Parquet files without a row")
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_last": None}
 
     def __len__(self) -> int:
@@ -117,12 +117,6 @@ class ParquetImages:
                 raise UserError(f"{printable(file)} is damaged ({error}); get it again") from None
             self._last = group, table
         return self._last[1]
-
-
-def parquet_files(root: Path) -> list[Path]:
-    """Parquet files in a folder, nested, sorted by path; hidden ones are left out."""
-    found = (file for file in root.rglob("*.parquet") if file.is_file())
-    return sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(root).parts))
 
 
 def _opened(file: Path) -> Any:
