@@ -134,3 +134,31 @@ def test_slices_are_views_of_the_file_and_rows_travel_by_name(tmp_path: Path) ->
     sent = pickle.dumps(stored)
     assert len(sent) < 400
     assert torch.equal(pickle.loads(sent)[:], rows)
+
+
+def test_a_claimed_part_is_nobody_elses(tmp_path: Path) -> None:
+    rows = content()
+    first, second = (write(tmp_path / "rows", rows, skip=(0, 1, 2, 3)) for _ in range(2))
+    with first.claim(2) as mine:
+        assert mine
+        with second.claim(2, wait=False) as theirs:
+            assert not theirs
+        with second.claim(3, wait=False) as theirs:
+            assert theirs
+    with second.claim(2, wait=False) as theirs:  # was given up, unwritten
+        assert theirs
+        second.write(2, rows[4:9])
+    with first.claim(2) as mine:
+        assert not mine
+    for part, piece in enumerate(rows.split(SIZES)):
+        first.write(part, piece)
+    (first.partial / ".part-00001.arrow.abcd").touch()  # by a process that was killed
+    stored = first.finish({})
+    assert torch.equal(second.finish({})[:], stored[:])
+    with second.claim(2) as theirs:
+        assert not theirs
+    assert {each.name for each in tmp_path.iterdir()} == {"rows"}
+    assert {each.name for each in stored.folder.iterdir()} == {
+        MANIFEST,
+        *(f"part-{part:05d}.arrow" for part in range(4)),
+    }
