@@ -54,7 +54,7 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
     source = _source(spec)
     _check_size(spec, len(source))
     key = _key(spec, source)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         if not (folder / MANIFEST).is_file():
             raise UserError(f"{folder} exists already and is no store of images; name another folder")
         return Rows(folder, key)

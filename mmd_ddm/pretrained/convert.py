@@ -56,7 +56,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     raise UserError(f"{path} is of no known format ({', '.join(FORMATS)}); its first tensor is {next(iter(tensors))}")
 
 
-def write_converted(converted: Converted, folder: Path, record: Mapping[str, Any]) -> Path:
+def write_converted(converted: Converted, folder: Path, record: Mapping[str, object]) -> Path:
     """Write a converted checkpoint as a DDPM pipeline.
 
     Args:
