@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from mmd_ddm.data.crop import Crop, UnfitImageError
+from mmd_ddm.data.crop import UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
 from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
@@ -85,11 +85,9 @@ def store_folder(spec: DatasetSpec) -> Path:
 class _Work:
     """What a process has to know to make a part."""
 
+    spec: DatasetSpec
     source: Source
     writer: RowWriter
-    crop: Crop
-    channels: int
-    resolution: int
     labelled: bool
     part_rows: int
     skip_corrupt: bool
@@ -111,7 +109,7 @@ class _Work:
             with closing(self.source.read(start, stop)) as items:
                 for row, (content, label) in enumerate(items, start):
                     try:
-                        pixels = decode(content, self.channels, self.crop, self.resolution)
+                        pixels = decode(content, self.spec.channels, self.spec.crop, self.spec.resolution)
                     except CorruptImageError:
                         if not self.skip_corrupt:
                             raise
@@ -146,8 +144,7 @@ def _prepare(
             f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}; go on with "
             "--skip-corrupt, or delete that folder"
         )
-    labelled = spec.labelled and source.labelled
-    work = _Work(source, writer, spec.crop, *shape[:2], labelled, part_rows, skip_corrupt)
+    work = _Work(spec, source, writer, spec.labelled and source.labelled, part_rows, skip_corrupt)
     missing = writer.missing()
     if len(missing) < parts:
         _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
