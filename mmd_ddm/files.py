@@ -1,14 +1,19 @@
-"""Where what was computed once is kept between runs, and locks so that one process computes it while others wait."""
+"""Where results are kept between runs, and how processes share them: written whole or not at all, locked while made."""
 
 from __future__ import annotations
 
-import fcntl
+import json
+import logging
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 HOME = "MMD_DDM_HOME"
+_log = logging.getLogger(__name__)
 
 
 def cache_home() -> Path:
@@ -16,49 +21,81 @@ def cache_home() -> Path:
     return Path(os.environ.get(HOME) or "~/.cache/mmd-ddm").expanduser().absolute()
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file or a folder so that its name never stands for half of it.
+
+    Args:
+        path: Its final name; what stands there is replaced.
+
+    Yields:
+        A free name beside it to write to, which becomes `path` at the end of the block. After an error nothing is left
+        of it, and `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # workers on several machines may have equal pids
+    try:
+        yield half
+        if half.is_dir() and path.exists():  # a folder can't be renamed onto another
+            former = former_of(path)
+            remove(former)
+            path.rename(former)
+            half.rename(path)
+            remove(former)
+        else:
+            half.replace(path)
+    finally:
+        remove(half)
+
+
+def former_of(folder: Path) -> Path:
+    """Return where the former content of a folder stands while it is replaced: whole, if a crash left nothing else."""
+    return folder.with_name(f"{folder.name}.former")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with its content, if there is one."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # a folder that others fill, or nothing
+        path.unlink()
+
+
 def write_whole(file: Path, text: str) -> None:
-    """Write a file so that its name never stands for half of it."""
-    half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_text(text)
-    half.replace(file)
+    """Write a text file, complete or not at all."""
+    with replacing(file) as half:
+        half.write_text(text)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, complete or not at all."""
+    write_whole(path, json.dumps(content, indent=1))
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of a file, waiting for it as long as another process has it.
+def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock, which one process or thread has at a time, and which ends with its process, however that ends.
 
-    A lock ends with its process, however that ends, so what was killed blocks nobody.
-
-    Args:
-        file: made if it is not there; its content means nothing.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-class Claims:
-    """Numbered pieces of work that processes take from one another's view, one process a piece; freed at its end.
+    The file stays when the lock is released: whoever waits for it would hold the removed one, and the next a new one.
+    It may be removed by a holder after whom nobody does anything any more.
 
     Args:
-        file: The same for all processes; its content means nothing.
-    """
+        file: Made if it is not there; its content means nothing.
+        wait: Whether to wait for as long as another process has the lock.
 
-    def __init__(self, file: Path) -> None:
+    Yields:
+        Whether the lock is held: not if another process has it, nor if one moves the file's folder away.
+    """
+    with suppress(FileExistsError):  # it is moved away at this moment
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = file.open("a")
-
-    def __enter__(self) -> Claims:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handle.close()
-
-    def take(self, number: int) -> bool:
-        """Take a piece of work, if no other process has it."""
+    lock = FileLock(file)
+    with suppress(FileNotFoundError):  # the same
         try:
-            fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-        except (BlockingIOError, PermissionError):  # either may say that it is locked
-            return False
-        return True
+            lock.acquire(timeout=0)
+        except Timeout:
+            if wait:
+                _log.info("waiting for another process, which holds %s", file)
+                lock.acquire()
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from mmd_ddm.cli.image_options import add_image_options, image_options
 from mmd_ddm.errors import UserError
@@ -41,7 +42,7 @@ def execute(options: argparse.Namespace) -> None:
     skipped = rows.record["skipped"]
     print(f"store: {folder}")
     print(f"images: {len(rows)}, {rows.shape[0]} x {rows.shape[1]} x {rows.shape[2]}, skipped {skipped}")
-    for name in rows.record["skipped names"]:
+    for name in cast("list[str]", rows.record["skipped names"]):
         print(f"skipped: {name}")
     print(f"fingerprint: {rows.fingerprint}")
     print(f"size on disk: {size / 1e6:.1f} MB")

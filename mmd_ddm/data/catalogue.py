@@ -11,7 +11,7 @@ from mmd_ddm.data.digits import read_digits
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.prepare import prepare, store_folder
 from mmd_ddm.data.readers.hub import PREFIX
-from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows
@@ -168,7 +168,7 @@ def load_dataset(spec: DatasetSpec) -> ImageSet:
             raise ValueError(f"The images of {spec.name!r} have shape {tuple(images.shape)}, not {expected}.")
         return ImageSet(spec.name, images, labels, spec.mirrored)
     folder = is_prepared(spec)
-    rows = Rows.open(folder) if folder else prepare(spec, store_folder(spec))
+    rows = Rows(folder) if folder else prepare(spec, store_folder(spec))
     _check(spec, rows)
     return ImageSet(spec.name, rows, rows.labels, spec.mirrored)
 
@@ -188,7 +188,7 @@ def _own(data: str | None, resolution: int | None) -> DatasetSpec:
         missing = "--data PATH" if data is None else "--resolution R"
         raise UserError(f"the data set {OWN!r} is made of images of yours: name {missing} too")
     found = _at(data)
-    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(data)
+    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(found)
     return DatasetSpec(
         name=OWN,
         source=data,
@@ -205,8 +205,7 @@ def _own(data: str | None, resolution: int | None) -> DatasetSpec:
     )
 
 
-def _all_grey(data: str) -> bool:
-    source = open_source(data)
+def _all_grey(source: Source) -> bool:
     grey = []
     for content, _ in source.read(0, min(_HEADERS, len(source))):
         try:
@@ -218,7 +217,7 @@ def _all_grey(data: str) -> bool:
 
 def _at(data: str) -> Rows | Source:
     store = _store_at(data)
-    return open_source(data) if store is None else Rows.open(store)
+    return known_source(data) if store is None else Rows(store)
 
 
 def _absolute(data: str) -> str:
@@ -236,6 +235,7 @@ def _check(spec: DatasetSpec, rows: Rows) -> None:
     if tuple(rows.shape) != wanted:
         has, asked = (f"{shape[0]} channels of {shape[1]} x {shape[2]}" for shape in (rows.shape, wanted))
         raise UserError(f"{rows.folder} holds images with {has}, not {asked}; prepare the data set as you want it")
-    size = len(rows) + int(rows.record.get("skipped", 0))
+    skipped = rows.record.get("skipped")
+    size = len(rows) + (skipped if isinstance(skipped, int) else 0)
     if not spec.given and size != spec.size:
         raise UserError(f"{rows.folder} holds {size} images, but {spec.name} has {spec.size}; delete it")

@@ -79,7 +79,7 @@ def is_grey(content: bytes | NDArray[np.uint8]) -> bool:
 
 
 def _open(content: bytes) -> Image.Image:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not content:
         raise CorruptImageError("is empty")
@@ -89,7 +89,7 @@ def _open(content: bytes) -> Image.Image:
         raise CorruptImageError(
             f"has more than {MOST_PIXELS} pixels, which is taken for a decompression bomb"
         ) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise CorruptImageError("is no image of a known format") from None
     except Exception as error:  # formats' plugins raise whatever a wrong byte leads to
         raise CorruptImageError(f"is damaged ({error})") from None

@@ -56,7 +56,8 @@ class ImageSet:
 
     def pieces(self, size: int) -> Iterator[Tensor]:
         """All images in order, uint8, at most `size` at a time; not to be written to."""
-        yield from self.images.pieces(size) if isinstance(self.images, Rows) else self.images.split(size)
+        for start in range(0, len(self), size):
+            yield self.images[start : start + size]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,21 +7,19 @@ what was killed goes on where it stopped, and gives the same store as if it had 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mmd_ddm.data.crop import Crop, UnfitImageError
+from mmd_ddm.data.crop import UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
-from mmd_ddm.data.readers.open import open_source
+from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
@@ -56,21 +54,20 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
     source = _source(spec)
     _check_size(spec, len(source))
     key = _key(spec, source)
-    with _turn(folder):
-        if (folder / MANIFEST).is_file():
-            return _opened(folder, key)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if not (folder / MANIFEST).is_file():
             raise UserError(f"{folder} exists already and is no store of images; name another folder")
-        try:
-            return _prepare(spec, source, folder, key, processes, skip_corrupt)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            needed = len(source) * spec.channels * spec.resolution**2 / 1e9
-            raise UserError(
-                f"no space is left for {folder}, which needs {needed:.2g} GB in all; make room and run it again, which "
-                "goes on where it stopped"
-            ) from None
+        return Rows(folder, key)
+    try:
+        return _prepare(spec, source, folder, key, processes, skip_corrupt)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        needed = len(source) * spec.channels * spec.resolution**2 / 1e9
+        raise UserError(
+            f"no space is left for {folder}, which needs {needed:.2g} GB in all; make room and run it again, which "
+            "goes on where it stopped"
+        ) from None
 
 
 def store_folder(spec: DatasetSpec) -> Path:
@@ -88,17 +85,19 @@ def store_folder(spec: DatasetSpec) -> Path:
 class _Work:
     """What a process has to know to make a part."""
 
+    spec: DatasetSpec
     source: Source
     writer: RowWriter
-    crop: Crop
-    channels: int
-    resolution: int
     labelled: bool
     part_rows: int
     skip_corrupt: bool
 
     def __call__(self, part: int) -> int:
-        """Make one part; returns the number of its images."""
+        """Make one part, unless another process does; returns the number of its images."""
+        with self.writer.claim(part) as mine:
+            return self._make(part) if mine else 0
+
+    def _make(self, part: int) -> int:
         start = part * self.part_rows
         stop = min(start + self.part_rows, len(self.source))
         rows = torch.empty((stop - start, *self.writer.shape), dtype=torch.uint8)
@@ -110,7 +109,7 @@ class _Work:
             with closing(self.source.read(start, stop)) as items:
                 for row, (content, label) in enumerate(items, start):
                     try:
-                        pixels = decode(content, self.channels, self.crop, self.resolution)
+                        pixels = decode(content, self.spec.channels, self.spec.crop, self.spec.resolution)
                     except CorruptImageError:
                         if not self.skip_corrupt:
                             raise
@@ -124,60 +123,39 @@ class _Work:
         except UnfitImageError as error:
             raise UserError(f"{self.source.name(row)} {error}") from None
         classes = torch.tensor(labels, dtype=torch.int64) if self.labelled else None
-        note = {"skipped": len(skipped), "names": [self.source.name(row) for row in skipped[:NAMED]]}
-        self.writer.write(part, rows[: len(labels)], classes, note)
+        self.writer.write(part, rows[: len(labels)], classes, [self.source.name(row) for row in skipped])
         return len(labels)
 
 
 def _prepare(
-    spec: DatasetSpec, source: Source, folder: Path, key: Mapping[str, Any], processes: int | None, skip_corrupt: bool
+    spec: DatasetSpec,
+    source: Source,
+    folder: Path,
+    key: Mapping[str, object],
+    processes: int | None,
+    skip_corrupt: bool,
 ) -> Rows:
     shape = (spec.channels, spec.resolution, spec.resolution)
     part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (spec.channels * spec.resolution**2)))
     parts = -(-len(source) // part_rows)
     writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=parts, key=key)
-    if not skip_corrupt and (earlier := _skipped(writer)[0]):
+    if not skip_corrupt and (earlier := len(writer.notes())):
         raise UserError(
             f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}; go on with "
             "--skip-corrupt, or delete that folder"
         )
-    labelled = spec.labelled and source.labelled
-    work = _Work(source, writer, spec.crop, *shape[:2], labelled, part_rows, skip_corrupt)
+    work = _Work(spec, source, writer, spec.labelled and source.labelled, part_rows, skip_corrupt)
     missing = writer.missing()
     if len(missing) < parts:
         _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
     run_parts(work, missing, f"preparing {spec.name}", processes)
-    skipped, names = _skipped(writer)
-    images = len(source) - skipped
+    skipped = writer.notes()
+    images = len(source) - len(skipped)
     if images < FEWEST:
         raise UserError(f"{images} of the {len(source)} images could be decoded; a data set has at least {FEWEST}")
-    record = {"data set": spec.name, "key": dict(key), "images": images, "skipped": skipped, "skipped names": names}
-    return writer.finish(record)
-
-
-def _skipped(writer: RowWriter) -> tuple[int, list[str]]:
-    notes = writer.notes()
-    return sum(note["skipped"] for note in notes), [name for note in notes for name in note["names"]][:NAMED]
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """The right to prepare a folder: one process has it, and the others wait and then find the folder done."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.prepare").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("another process prepares %s; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _opened(folder: Path, key: Mapping[str, Any]) -> Rows:
-    rows = Rows.open(folder)
-    if rows.record.get("key") != json.loads(json.dumps(key)):
-        raise UserError(f"{folder} holds other images, or the same prepared otherwise; name another folder")
-    return rows
+    return writer.finish({
+        "data set": spec.name, "images": images, "skipped": len(skipped), "skipped names": skipped[:NAMED]
+    })  # fmt: skip
 
 
 def _source(spec: DatasetSpec) -> Source:
@@ -185,7 +163,7 @@ def _source(spec: DatasetSpec) -> Source:
         raise UserError(f"{spec.name} comes with the package; there is nothing to prepare")
     if (Path(spec.origin).expanduser() / MANIFEST).is_file():
         raise UserError(f"{spec.origin} is prepared already; use it as it is")
-    return open_source(spec.origin)
+    return known_source(spec.origin)
 
 
 def _check_size(spec: DatasetSpec, size: int) -> None:
@@ -198,7 +176,7 @@ def _check_size(spec: DatasetSpec, size: int) -> None:
         )
 
 
-def _key(spec: DatasetSpec, source: Source) -> dict[str, Any]:
+def _key(spec: DatasetSpec, source: Source) -> dict[str, object]:
     return {
         "source": source.identity, "crop": asdict(spec.crop), "channels": spec.channels,
         "resolution": spec.resolution, "labelled": spec.labelled, "version": VERSION,

@@ -1,130 +1,112 @@
 """Rows of one type and shape, images or features, in a folder of memory-mapped Arrow files.
 
-A folder holds parts, `part-00012.arrow`, each one record batch of a fixed-size list a row, and `rows.json`, which is
-written last. While it is being made it has another name, so that a folder under its final name is whole.
+A folder holds parts, `part-00012.arrow`, each one record batch of a fixed-size list a row, and `rows.json`. While it is
+being made it has another name, so that a folder under its final name is whole.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
-import shutil
-import warnings
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import locked, write_whole
+from mmd_ddm.files import locked, remove, replacing, write_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MANIFEST = "rows.json"
-PARTIAL = ".partial"
-_KEY = "key.json"
-_OPEN_PARTS = 4096  # maps of one process
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32}
 
 
 class Rows:
-    """M rows, opened for reading; opening reads a manifest, and pages come from disk as they are touched.
+    """M rows that `RowWriter` wrote; opening reads a manifest, and pages come from disk as they are touched.
+
+    A part that was touched since it was written is read again and compared with its checksum.
 
     Args:
-        folder: Its folder.
-        manifest: Content of its manifest.
+        folder: Of the rows.
+        key: What they must have been made of, as given to `RowWriter`; None: of anything.
+
+    Raises:
+        UserError: If the folder is half-written, damaged, changed since, or made of something else.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.dtype = _DTYPES[manifest["dtype"]]
-        self.shape: tuple[int, ...] = tuple(manifest["shape"])
-        self.record: dict[str, Any] = {**manifest["record"], "fingerprint": manifest["fingerprint"]}
-        self.fingerprint: str = manifest["fingerprint"]
-        self._parts = [each for each in manifest["parts"] if each["rows"]]
-        self._ends = list(accumulate(each["rows"] for each in self._parts))
-        self._labelled = all(each["labelled"] for each in self._parts)
-
-    @classmethod
-    def open(cls, folder: Path) -> Rows:
-        """Open a folder that `RowWriter.finish` completed.
-
-        A part that was touched since it was written is read again and compared with its checksum.
-
-        Raises:
-            UserError: If the folder is half-written, damaged, or changed since.
-        """
+    def __init__(self, folder: Path, key: Mapping[str, object] | None = None) -> None:
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
-            rows = cls(folder, manifest)
+            self.dtype, self.shape = _DTYPES[manifest["dtype"]], tuple[int, ...](manifest["shape"])
+            self.fingerprint: str = manifest["fingerprint"]
+            self.record: dict[str, object] = {**manifest["record"], "fingerprint": self.fingerprint}
+            parts = [each for each in manifest["parts"] if each["rows"]]
+            self._bounds: list[int] = [0, *accumulate(each["rows"] for each in parts)]  # where parts begin and end
         except FileNotFoundError:
-            half = any(folder.glob("part-*")) or folder.with_name(folder.name + PARTIAL).exists()
+            half = any(folder.glob("part-*")) or _partials(folder)
             state = "is only half-written; make it again, which goes on where it stopped" if half else "is not there"
             raise UserError(f"{folder} {state}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / MANIFEST} is damaged ({error}); delete the folder and make it again") from None
-        _check_parts(folder, manifest)
-        return rows
+        touched = [_is_touched(folder, each) for each in manifest["parts"]]
+        if any(touched):
+            with suppress(OSError):  # a folder that may only be read
+                write_json(folder / MANIFEST, manifest)
+        if key is not None and self.record.get("key") != json.loads(json.dumps(key)):
+            raise UserError(
+                f"{folder} holds other images, or the same made otherwise; delete it, or name another folder"
+            )
+        self.folder, self._files = folder, [folder / each["file"] for each in parts]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Rows.open, (self.folder,)
+    def __reduce__(self) -> tuple[object, ...]:
+        return Rows, (self.folder,)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._bounds[-1]
 
     def __getitem__(self, indices: slice | Tensor) -> Tensor:
         """Rows (n, *shape). A slice within one part is a view of the file, not to be written to."""
+        none = torch.empty((0, *self.shape), dtype=self.dtype)
         if isinstance(indices, slice):
             start, stop, step = indices.indices(len(self))
-            return self._range(start, max(start, stop)) if step == 1 else self[torch.arange(start, stop, step)]
-        chosen = torch.as_tensor(indices).cpu().long()
+            if step != 1:
+                return self[torch.arange(start, stop, step)]
+            spans = zip(self._parts, pairwise(self._bounds), strict=True)
+            found = [rows[max(start - a, 0) : stop - a] for rows, (a, b) in spans if a < stop and start < b]
+            return found[0] if len(found) == 1 else torch.cat([none, *found])
+        chosen = indices.cpu().long()
         if len(chosen) and not (-len(self) <= int(chosen.min()) and int(chosen.max()) < len(self)):
             raise IndexError(f"indices must lie within the {len(self)} rows")
-        chosen = torch.where(chosen < 0, chosen + len(self), chosen)
-        result = torch.empty((len(chosen), *self.shape), dtype=self.dtype)
-        order = torch.argsort(chosen)  # one part after the other, in the order of the disk
-        ends = torch.tensor(self._ends)
-        for part in torch.unique(torch.bucketize(chosen, ends, right=True)).tolist():
-            first = self._ends[part - 1] if part else 0
-            low, high = torch.searchsorted(chosen[order], torch.tensor([first, self._ends[part]])).tolist()
-            where = order[low:high]
-            result[where] = self._part(part)[chosen[where] - first]
+        # one part after the other, in the order of the disk
+        chosen, order = torch.where(chosen < 0, chosen + len(self), chosen).sort()
+        cuts = pairwise(torch.searchsorted(chosen, torch.tensor(self._bounds)).tolist())
+        result = none.new_empty((len(chosen), *self.shape))
+        for rows, first, (low, high) in zip(self._parts, self._bounds, cuts, strict=False):
+            if low < high:
+                result[order[low:high]] = rows[chosen[low:high] - first]
         return result
-
-    def pieces(self, size: int) -> Iterator[Tensor]:
-        """All rows in order, at most `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
 
     @cached_property
     def labels(self) -> Tensor | None:
         """Class numbers (M,), int64; None where the rows have none."""
-        if not self._labelled or not self._parts:
-            return None
-        columns = [_read_batch(self._file(i)).column("label").to_numpy() for i in range(len(self._parts))]
-        return torch.cat([torch.from_numpy(column.copy()) for column in columns])
+        batches = [_read_batch(file) for file in self._files]
+        labelled = batches and all("label" in batch.schema.names for batch in batches)
+        return torch.cat([from_dlpack(batch.column("label")) for batch in batches]) if labelled else None
 
-    def _range(self, start: int, stop: int) -> Tensor:
-        found, at = [], start
-        while at < stop:
-            part = bisect_right(self._ends, at)
-            first = self._ends[part - 1] if part else 0
-            until = min(stop, self._ends[part])
-            found.append(self._part(part)[at - first : until - first])
-            at = until
-        if not found:
-            return torch.empty((0, *self.shape), dtype=self.dtype)
-        return found[0] if len(found) == 1 else torch.cat(found)
-
-    def _part(self, number: int) -> Tensor:
-        return _map_part(self._file(number), self.shape)
-
-    def _file(self, number: int) -> Path:
-        return self.folder / self._parts[number]["file"]
+    @cached_property
+    def _parts(self) -> list[Tensor]:
+        columns = (_read_batch(file).column("row") for file in self._files)
+        return [from_dlpack(column.flatten()).view(-1, *self.shape) for column in columns]
 
 
 class RowWriter:
@@ -139,40 +121,53 @@ class RowWriter:
     """
 
     def __init__(
-        self, folder: Path, *, dtype: torch.dtype, shape: tuple[int, ...], parts: int, key: Mapping[str, Any]
+        self, folder: Path, *, dtype: torch.dtype, shape: tuple[int, ...], parts: int, key: Mapping[str, object]
     ) -> None:
-        self.folder, self.partial = folder, folder.with_name(folder.name + PARTIAL)
-        self.dtype, self.shape, self.parts = dtype, tuple(shape), parts
+        self.folder, self.dtype, self.shape, self.key = folder, dtype, tuple(shape), key
         self._name = str(dtype).removeprefix("torch.")
-        self._key = json.dumps({**key, "dtype": self._name, "shape": shape, "parts": parts}, sort_keys=True)
-        with locked(self._lock):
-            if self.partial.is_dir() and _text(self.partial / _KEY) != self._key:
-                shutil.rmtree(self.partial)
-            self.partial.mkdir(parents=True, exist_ok=True)
-            write_whole(self.partial / _KEY, self._key)
+        made_of = json.dumps({**key, "dtype": self._name, "shape": shape, "parts": parts}, sort_keys=True)
+        self.partial = folder.with_name(f"{folder.name}.{hashlib.sha256(made_of.encode()).hexdigest()[:8]}.partial")
+        self.files = [self.partial / f"part-{part:05d}.arrow" for part in range(parts)]
+        for other in _partials(folder):
+            if other != self.partial:
+                remove(other)
 
-    @property
-    def _lock(self) -> Path:
-        return self.folder.with_name(f".{self.folder.name}.lock")
-
-    def file(self, part: int) -> Path:
-        """Where a part lies until the folder is finished."""
-        return self.partial / f"part-{part:05d}.arrow"
+    def is_missing(self, part: int) -> bool:
+        """Whether a part is not written yet."""
+        return not self.files[part].is_file() and not self._is_finished()
 
     def missing(self) -> list[int]:
         """Numbers of the parts that are not written yet."""
-        return [part for part in range(self.parts) if not self.file(part).is_file()]
+        return [part for part in range(len(self.files)) if self.is_missing(part)]
 
-    def write(
-        self, part: int, rows: Tensor, labels: Tensor | None = None, note: Mapping[str, Any] | None = None
-    ) -> None:
+    @contextmanager
+    def claim(self, part: int, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes from making a part; a claim ends with its process, however that ends.
+
+        Args:
+            part: Its number.
+            wait: Whether to wait for another process that makes it now.
+
+        Yields:
+            Whether the caller shall make it: it is missing, and no other process makes it.
+        """
+        if not self.is_missing(part):
+            yield False
+            return
+        lock = self.files[part].with_suffix(".lock")
+        with locked(lock, wait=wait) as mine:
+            yield mine and self.is_missing(part)
+            if mine and not self.is_missing(part):
+                lock.unlink(missing_ok=True)  # whoever gets the lock from now on finds the part
+
+    def write(self, part: int, rows: Tensor, labels: Tensor | None = None, notes: Sequence[str] = ()) -> None:
         """Write a part whole, or nothing of it.
 
         Args:
             part: Its number.
             rows: (n, *shape), any n.
             labels: (n,) int64, for all parts or for none.
-            note: What `notes` shall return for it, as JSON can hold it.
+            notes: What `notes` shall return of it.
         """
         import pyarrow as pa
 
@@ -180,118 +175,95 @@ class RowWriter:
             raise ValueError(f"rows are {rows.dtype} {tuple(rows.shape[1:])}, not {self.dtype} {self.shape}")
         flat = pa.array(rows.contiguous().flatten().numpy())
         columns = {"row": pa.FixedSizeListArray.from_arrays(flat, math.prod(self.shape))}
-        digest = hashlib.sha256(rows.contiguous().numpy().tobytes())
         if labels is not None:
             columns["label"] = pa.array(labels.numpy())
-            digest.update(labels.numpy().tobytes())
         batch = pa.record_batch(columns)
-        about = {
-            "rows": len(rows), "sha256": digest.hexdigest(), "labelled": labels is not None, "note": dict(note or {}),
-        }  # fmt: skip
-        schema = batch.schema.with_metadata({"part": json.dumps(about)})
-        half = self.file(part).with_suffix(".tmp")
-        try:
-            with pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
-            half.replace(self.file(part))
-        finally:
-            half.unlink(missing_ok=True)
+        batch = batch.replace_schema_metadata({"sha256": _digest(batch), "notes": json.dumps(notes)})
+        with replacing(self.files[part]) as half, pa.ipc.new_file(half, batch.schema) as writer:
+            writer.write_batch(batch)
 
-    def notes(self) -> list[dict[str, Any]]:
-        """The notes of all parts that are written, in their order."""
-        written = [part for part in range(self.parts) if self.file(part).is_file()]
-        return [_about(self.file(part))["note"] for part in written]
+    def notes(self) -> list[str]:
+        """The notes of all parts that are written, in their order; none once the folder is finished."""
+        with suppress(FileNotFoundError):  # another process may finish it meanwhile
+            batches = [_read_batch(file) for file in self.files if file.is_file()]
+            return [note for batch in batches for note in json.loads(batch.schema.metadata[b"notes"])]
+        return []
 
-    def finish(self, record: Mapping[str, Any]) -> Rows:
+    def finish(self, record: Mapping[str, object]) -> Rows:
         """Give the folder its final name, once every part is there; the first of several processes does it.
 
         Args:
-            record: What `Rows.record` shall hold, as JSON can hold it.
+            record: What `Rows.record` shall hold beside the key, as JSON can hold it.
         """
-        with locked(self._lock):
-            if self._is_finished():  # another process was first
-                shutil.rmtree(self.partial, ignore_errors=True)
-                return Rows.open(self.folder)
-            if missing := self.missing():
-                raise RuntimeError(f"{len(missing)} of {self.parts} parts of {self.folder} are not written yet")
-            manifest = self._manifest(record)
-            write_whole(self.partial / MANIFEST, json.dumps(manifest, indent=1))
-            if (self.folder / MANIFEST).is_file():
-                shutil.rmtree(self.folder)
-            self.partial.rename(self.folder)
-        return Rows.open(self.folder)
+        lock = self.partial / "finish.lock"
+        with locked(lock) as mine:
+            if mine and not self._is_finished():
+                if missing := self.missing():
+                    raise RuntimeError(
+                        f"{len(missing)} of {len(self.files)} parts of {self.folder} are not written yet"
+                    )
+                for left in set(self.partial.iterdir()) - {*self.files, lock}:  # by processes that were killed
+                    left.unlink(missing_ok=True)
+                write_json(self.partial / MANIFEST, self._manifest({"key": self.key, **record}))
+                self.partial.rename(self.folder)
+                for left in self.folder.glob("*.lock"):  # this one, and those of processes that came late
+                    left.unlink(missing_ok=True)
+        remove(self.partial)  # made anew by a process that came late
+        return Rows(self.folder, self.key)
 
     def _is_finished(self) -> bool:
-        return (self.folder / MANIFEST).is_file() and _text(self.folder / _KEY) == self._key
+        return (self.folder / MANIFEST).is_file()
 
-    def _manifest(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        parts = []
-        for part in range(self.parts):
-            about = _about(self.file(part))
-            about.pop("note")
-            parts.append({"file": self.file(part).name, **about, **_touched(self.file(part))})
-        contents = [self._name, list(self.shape), [each["sha256"] for each in parts]]
-        fingerprint = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    def _manifest(self, record: Mapping[str, object]) -> dict[str, object]:
+        batches = [_read_batch(file) for file in self.files]
+        digests = [batch.schema.metadata[b"sha256"].decode() for batch in batches]
+        contents = json.dumps([self._name, list(self.shape), digests])
+        parts = [
+            {"file": file.name, "rows": batch.num_rows, "sha256": digest, **_stamp(file)}
+            for file, batch, digest in zip(self.files, batches, digests, strict=True)
+        ]
         return {
-            "dtype": self._name, "shape": self.shape, "record": dict(record), "fingerprint": fingerprint,
-            "parts": parts,
+            "dtype": self._name, "shape": self.shape, "record": record,
+            "fingerprint": hashlib.sha256(contents.encode()).hexdigest(), "parts": parts,
         }  # fmt: skip
 
 
-def _check_parts(folder: Path, manifest: Mapping[str, Any]) -> None:
-    moved = False
-    for each in manifest["parts"]:
-        file = folder / each["file"]
-        if not file.is_file():
-            raise UserError(f"{file} is missing; delete {folder} and make it again")
-        if _touched(file) == {"bytes": each["bytes"], "modified": each["modified"]}:
-            continue
-        if file.stat().st_size != each["bytes"] or _digest(file) != each["sha256"]:
-            raise UserError(f"{file} has changed since it was written; delete {folder} and make it again")
-        each.update(_touched(file))
-        moved = True
-    if moved:  # copied, with other dates: compared once, not at every opening
-        try:
-            write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
-        except OSError:
-            return  # a folder that may only be read
+def _partials(folder: Path) -> list[Path]:
+    return list(folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"))
 
 
-def _touched(file: Path) -> dict[str, int]:
+def _stamp(file: Path) -> dict[str, int]:
     status = file.stat()
     return {"bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
-def _digest(file: Path) -> str:
+def _is_touched(folder: Path, part: dict[str, object]) -> bool:
+    """Whether a part has another time than the manifest says, though the same content; the time is corrected."""
+    file = folder / str(part["file"])
+    if not file.is_file():
+        raise UserError(f"{file} is missing; delete {folder} and make it again")
+    stamp = _stamp(file)
+    if stamp.items() <= part.items():
+        return False
     try:
-        batch = _read_batch(file)
+        same = stamp["bytes"] == part["bytes"] and _digest(_read_batch(file)) == part["sha256"]
     except (OSError, ValueError):
-        return ""
-    digest = hashlib.sha256(batch.column("row").flatten().to_numpy().tobytes())
+        same = False
+    if not same:
+        raise UserError(f"{file} has changed since it was written; delete {folder} and make it again")
+    part.update(stamp)
+    return True
+
+
+def _digest(batch: pa.RecordBatch) -> str:
+    digest = hashlib.sha256(batch.column("row").flatten().to_numpy())
     if "label" in batch.schema.names:
-        digest.update(batch.column("label").to_numpy().tobytes())
+        digest.update(batch.column("label").to_numpy())
     return digest.hexdigest()
 
 
-def _about(file: Path) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(_read_batch(file).schema.metadata[b"part"])
-    return about
-
-
-def _read_batch(file: Path) -> Any:
+def _read_batch(file: Path) -> pa.RecordBatch:
     import pyarrow as pa
 
     with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
         return reader.get_batch(0)
-
-
-@lru_cache(maxsize=_OPEN_PARTS)
-def _map_part(file: Path, shape: tuple[int, ...]) -> Tensor:
-    values = _read_batch(file).column("row").flatten().to_numpy(zero_copy_only=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(values).view(-1, *shape)
-
-
-def _text(file: Path) -> str | None:
-    return file.read_text() if file.is_file() else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import block_count, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import replacing
 
 _log = logging.getLogger(__name__)
 PIECE = 4096  # rows that are copied to a device at a time
@@ -55,7 +55,7 @@ class Bank:
             space: images to features.
             collective: the workers.
         """
-        batches = images.split(EMBED_BATCH)
+        batches = torch.split(images, EMBED_BATCH)
         mine = share(len(batches), collective)
         with torch.no_grad():
             found = [space(piece) for piece in batches[mine.start : mine.stop]]
@@ -103,7 +103,8 @@ class Bank:
         if self.memory is None or not self._file(name).is_file():
             return None
         try:
-            return load_file(self._file(name))
+            found: dict[str, Tensor] = load_file(self._file(name))
+            return found
         except (OSError, SafetensorError):
             return None
 
@@ -114,12 +115,10 @@ class Bank:
 
         if self.memory is None:
             return
-        half = self._file(name).with_suffix(f".{os.getpid()}")
         try:
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, half)
-            half.replace(self._file(name))
+            with replacing(self._file(name)) as half:
+                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, half)
         except (OSError, SafetensorError) as error:
-            half.unlink(missing_ok=True)
             _log.warning("%s can't be kept and will be computed again (%s)", self._file(name), error)
 
     def _file(self, name: str) -> Path:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,13 +16,12 @@ from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import Claims, cache_home
+from mmd_ddm.files import cache_home
 from mmd_ddm.progress import progress
 
 PART = 4096  # images of a part: what a kill loses at most, a process
 EMBED_BATCH = 128  # images at a time: activations of Inception or a ViT for them fit beside a small GPU's other work
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
-_WAIT = 0.2  # seconds between looks at what the others have finished
 _VERSION = 1
 
 
@@ -74,7 +72,7 @@ def bank_folder(images: ImageSet, space: Space, *, dtype: str, mirrored: bool) -
     return cache_home() / "banks" / f"{name}{'-mirrored' if mirrored else ''}-{digest[:16]}"
 
 
-def _key(images: ImageSet, space: Space, dtype: str, mirrored: bool) -> dict[str, Any]:
+def _key(images: ImageSet, space: Space, dtype: str, mirrored: bool) -> dict[str, object]:
     return {
         "images": images.fingerprint, "space": space.identity, "mirrored": mirrored, "dtype": dtype,
         "version": _VERSION,
@@ -90,15 +88,12 @@ def _side(
             _compute(folder, key, images, space, DTYPES[dtype], mirrored, device, collective)
     except OSError as error:
         raise UserError(f"the bank of {images.name} in {space.name} can't be written to {folder}: {error}") from None
-    rows = Rows.open(folder)
-    if rows.record["key"] != key or len(rows) != len(images):
-        raise UserError(f"the bank {folder} was made of other images or another network; delete it to make it again")
-    return rows
+    return Rows(folder, key)
 
 
 def _compute(
     folder: Path,
-    key: dict[str, Any],
+    key: dict[str, object],
     images: ImageSet,
     space: Space,
     dtype: torch.dtype,
@@ -110,24 +105,20 @@ def _compute(
     writer = RowWriter(folder, dtype=dtype, shape=(space.dim,), parts=count, key=key)
     first = count * collective.rank // collective.world
     stage = f"features of {images.name} in {space.name}{', mirrored' if mirrored else ''}"
-    with progress(stage, count) as advance, Claims(folder.with_name(f".{folder.name}.claims")) as claims:
-        seen = 0
-        while not (folder / MANIFEST).is_file():
-            missing = writer.missing()
-            if (folder / MANIFEST).is_file():  # between the two looks another process finished it
-                break
-            for _ in range(count - len(missing) - seen):  # others' parts count too
-                advance("")
-            seen = count - len(missing)
-            if not missing:
-                break
-            part = next((p for p in sorted(missing, key=lambda p: (p - first) % count) if claims.take(p)), None)
-            if part is None:
-                time.sleep(_WAIT)
-            elif part in writer.missing() and not (folder / MANIFEST).is_file():  # its owner may have just finished it
-                chosen = slice(part * PART, min((part + 1) * PART, len(images)))
-                writer.write(part, _embed(images, chosen, space, mirrored, device).to(dtype))
-        writer.finish({"key": key, "images": images.name, "space": space.name})
+    busy = [(first + i) % count for i in range(count)]
+    with progress(stage, count) as advance:
+        for wait in (False, True):  # what is free first, then what others are at: they may be killed
+            parts, busy = busy, []
+            for part in parts:
+                with writer.claim(part, wait=wait) as mine:
+                    if mine:
+                        chosen = slice(part * PART, min((part + 1) * PART, len(images)))
+                        writer.write(part, _embed(images, chosen, space, mirrored, device).to(dtype))
+                if writer.is_missing(part):
+                    busy.append(part)
+                else:  # others' parts count too
+                    advance("")
+    writer.finish({"images": images.name, "space": space.name})
 
 
 @torch.no_grad()

@@ -21,18 +21,9 @@ from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import (
-    BASELINE,
-    CHECKPOINT,
-    CONFIG,
-    MODEL,
-    Row,
-    Scoring,
-    append_row,
-    truncate_rows,
-    write_json,
-)
+from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, Row, Scoring, append_row, truncate_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
+from mmd_ddm.files import write_json
 from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA

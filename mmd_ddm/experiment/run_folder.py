@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
-from mmd_ddm.files import write_whole
-from mmd_ddm.finetuning.checkpoint import former_of
+from mmd_ddm.files import former_of, write_whole
 
 CONFIG = "config.json"
 BASELINE = "baseline.json"
@@ -54,11 +53,6 @@ def truncate_rows(folder: Path, update: int) -> None:
     rows, _ = read_rows(folder / METRICS)
     kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
     write_whole(folder / METRICS, "".join(kept))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON, complete or not at all."""
-    write_whole(path, json.dumps(content, indent=1))
 
 
 def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import remove, replacing, write_json
 from mmd_ddm.finetuning.ema import EMA, copy_weights
 from mmd_ddm.finetuning.memory import Route
 
@@ -47,25 +46,13 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
         folder: its final name; replaced if it exists.
         config: of the run, kept to recognise a checkpoint of another one.
     """
-    half = folder.with_name(f".{folder.name}.{os.getpid()}")
     for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed; only one writes at a time
-        shutil.rmtree(left, ignore_errors=True)
-    half.mkdir(parents=True)
-    save_file(_tensors(state), half / "state.safetensors")
-    record = {"update": state.update, "route": state.route, "config": config}
-    (half / "state.json").write_text(json.dumps(record, indent=1))
-    former = former_of(folder)
-    if folder.exists():
-        shutil.rmtree(former, ignore_errors=True)
-        folder.rename(former)
-    half.rename(folder)
-    shutil.rmtree(former, ignore_errors=True)
+        remove(left)
+    with replacing(folder) as half:
+        half.mkdir()
+        save_file(_tensors(state), half / "state.safetensors")
+        write_json(half / "state.json", {"update": state.update, "route": state.route, "config": config})
     return folder
-
-
-def former_of(folder: Path) -> Path:
-    """Where the checkpoint before the latest stands while it is replaced: whole, if a crash left no other."""
-    return folder.with_name(f"{folder.name}.former")
 
 
 def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mmd_ddm.files import replacing, write_json
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -25,10 +26,7 @@ def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[s
     """
     from mmd_ddm.pretrained import multi_head_unet
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(half, ignore_errors=True)
-    try:
+    with replacing(folder) as half:
         pipeline.save_pretrained(half)
         if isinstance(pipeline.unet, multi_head_unet.MultiHeadUNet2DModel):
             source = Path(multi_head_unet.__file__)
@@ -37,9 +35,5 @@ def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[s
             index["unet"] = [source.stem, multi_head_unet.MultiHeadUNet2DModel.__name__]
             (half / _INDEX).write_text(json.dumps(index, indent=2))
         for name, record in records.items():
-            (half / name).write_text(json.dumps(record, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        half.rename(folder)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+            write_json(half / name, record)
     return folder

@@ -5,9 +5,7 @@ The model that `digits` ships with is made by `pretrain` with its default argume
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.training import seeded, train
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def pretrain(
         UserError: If a setting is out of its range.
         DivergenceError: If the loss stops being finite.
     """
+    from diffusers import DDPMPipeline
+
     settings = {
         "updates": updates, "batch": batch, "learning_rate": learning_rate, "ema": ema, "dropout": dropout,
         "channels": list(channels), "layers": layers, "seed": seed,
@@ -89,7 +90,7 @@ def pretrain(
             ema=ema,
         )
     record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, "loss": loss}
-    _save(network.cpu().eval(), scheduler, record, Path(folder))
+    write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), Path(folder), {"pretraining.json": record})
     return loss
 
 
@@ -178,14 +179,3 @@ def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: P
         )
     if Path(folder).is_dir() and any(Path(folder).iterdir()) and not (Path(folder) / _INDEX).exists():
         raise UserError(f"The folder {folder} holds something other than a pipeline; name another one.")
-
-
-def _save(network: UNet2DModel, scheduler: DDPMScheduler, record: Mapping[str, object], folder: Path) -> None:
-    from diffusers import DDPMPipeline
-
-    half_done = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(half_done, ignore_errors=True)
-    DDPMPipeline(unet=network, scheduler=scheduler).save_pretrained(half_done, safe_serialization=True)
-    (half_done / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    half_done.rename(folder)

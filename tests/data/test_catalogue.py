@@ -1,4 +1,7 @@
+import os
+import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,3 +173,60 @@ def test_half_written_store_is_not_taken(file: Path) -> None:
     RowWriter(store, dtype=torch.uint8, shape=(3, 32, 32), parts=1, key={"other": 1})
     assert is_prepared(found) is None
     assert len(load_dataset(found)) == NUMBER
+
+
+def walks_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The walks over a folder, one entry each, by whatever looks at what is in it."""
+    walks: list[Path] = []
+    true = os.scandir
+
+    def counted(path: Any = ".") -> Any:
+        if Path(path) == root:
+            walks.append(root)
+        return true(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    return walks
+
+
+def settle(root: Path) -> None:
+    """Make folders that have just changed older than the time in which a further change could go unseen."""
+    for each in (root, *root.rglob("*")):
+        if each.is_dir() and time.time() - each.stat().st_mtime < 5:
+            os.utime(each, ns=(0, time.time_ns() - 10**10))
+
+
+def test_a_folder_of_images_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder(tmp_path / "mine", pictures(NUMBER, side=40))
+    settle(root)
+    walks = walks_of(root, monkeypatch)
+    found = dataset_spec(OWN, str(root), 20)
+    assert is_prepared(found) is None
+    rows = prepare.prepare(found, prepare.store_folder(found), processes=1)
+    assert is_prepared(dataset_spec(OWN, str(root), 20)) == rows.folder
+    assert load_dataset(found).fingerprint == rows.fingerprint
+    assert len(walks) == 1
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_folder_that_changed_is_walked_again(settled: bool, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "mine", pictures(NUMBER))
+    deep = root / "class1" / "deep"
+
+    def store() -> Path:
+        if settled:
+            settle(root)
+        return prepare.store_folder(dataset_spec(OWN, str(root), 20))
+
+    before = store()
+    for change in (
+        lambda: (deep / "more.png").write_bytes(png(pictures(1)[0])),
+        lambda: (deep / "more.png").rename(deep / "other.png"),
+        lambda: (deep / "other.png").unlink(),
+        lambda: deep.rename(deep.with_name("deeper")),
+        lambda: shutil.rmtree(root / "class1"),
+    ):
+        change()
+        after = store()
+        assert after != before
+        before = after

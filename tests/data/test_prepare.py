@@ -58,7 +58,10 @@ def test_store_holds_every_image_and_class_in_order(processes: int, file: Path, 
     assert rows.labels is not None
     assert rows.labels.tolist() == classes(NUMBER)
     assert (rows.record["images"], rows.record["skipped"]) == (NUMBER, 0)
-    assert not list(tmp_path.glob("*.partial"))
+    assert {each.name for each in tmp_path.iterdir()} == {"data", "store"}  # neither a lock nor half a part
+    assert {each.name for each in (tmp_path / "store").iterdir()} == {
+        "rows.json", *(f"part-{part:05d}.arrow" for part in range(6))
+    }  # fmt: skip
 
 
 def test_prepared_once(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +236,7 @@ from mmd_ddm.data.readers.open import open_source
 from tests.data.sources import Gated
 file, store, gate = map(Path, sys.argv[1:])
 module._PART_ROWS = 100
-module.open_source = lambda spec: Gated(open_source(spec), 1000, gate)
+module.known_source = lambda spec: Gated(open_source(spec), 1000, gate)
 module.prepare(dataset_spec("cifar10", str(file)), store, processes=2)
 """  # without a guard: the processes must not run it again
 
@@ -257,7 +260,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
 ) -> None:
     contents = [png(each) for each in pictures(300)] * 10
     file = write_parquet(tmp_path / "data" / "a.parquet", contents, group=100)
-    store, parts, gate = tmp_path / "store", tmp_path / "store.partial", tmp_path / "gate"
+    store, gate = tmp_path / "store", tmp_path / "gate"
     (tmp_path / "script.py").write_text(SCRIPT)
     with (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(
@@ -284,7 +287,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
         time.sleep(0.01)
     assert not in_session(process.pid)
     assert not store.exists()
-    kept = {part.name: part.stat().st_mtime_ns for part in parts.glob("part-*.arrow")}
+    kept = {part.name: part.stat().st_mtime_ns for part in tmp_path.glob("store.*.partial/part-*.arrow")}
     begun = {f"part-{int(file.name.removeprefix('waiting-')) // 100:05d}.arrow" for file in waiting}
     assert len(begun) == 2
     assert (begun <= set(kept)) == (sent == signal.SIGINT)  # after Ctrl-C, what is begun is finished

@@ -14,9 +14,10 @@ from pathlib import Path
 from mmd_ddm.evaluation.measure import KINDS, OWN_SPACE
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import MODEL, write_json
+from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, ScoredModel
 from mmd_ddm.experiment.tracking.store import first_line
+from mmd_ddm.files import write_json
 from tune.ablation.grid import Cell, Grid
 from tune.scoring.final_scores import make_parts, open_exported
 from tune.study.folder import BASES, Outcome, Study, base_key

@@ -13,8 +13,8 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measure import spaces_of
 from mmd_ddm.experiment.build import check, dataset_of
 from mmd_ddm.experiment.config import Config, SamplerConfig
-from mmd_ddm.experiment.run_folder import write_json
 from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.files import write_json
 from tune.space.space import settle
 
 GRIDS = "grids"

@@ -25,8 +25,9 @@ from typing import Generic, TypeVar
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import Scoring, read_scorings, write_json
+from mmd_ddm.experiment.run_folder import Scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.files import write_json
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
 BASES = "bases"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import write_json
+from mmd_ddm.files import write_json
 from tune.space.parse import parse_space
 from tune.space.space import Space
 

@@ -15,8 +15,7 @@ from typing import TypedDict
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import Job, fit
-from mmd_ddm.experiment.run_folder import write_json
-from mmd_ddm.files import locked
+from mmd_ddm.files import locked, write_json
 from tune.study.folder import AnyStudy, open_any
 
 FAILURE = "failure.txt"

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +48,10 @@ class Cifar10:
         for file in files:
             if not file.is_file():
                 raise UserError(f"{printable(file)} is missing; CIFAR-10 has {BATCHES} batches of training images")
-        self.identity: dict[str, Any] = {"kind": "cifar-10", **stamp((file.name, file.stat()) for file in files)}
+        self.identity: dict[str, object] = {"kind": "cifar-10", **stamp((file.name, file.stat()) for file in files)}
         self._last: tuple[int, _Batch] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_last": None}
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ def _parse_python(content: bytes, where: str) -> _Batch:
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles numpy arrays and Python's own containers; a pickle could name any function otherwise."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}:
             return np.empty(0).__reduce__()[0]  # the same function, whose module numpy has renamed
         if module == "numpy" and name in ("ndarray", "dtype"):

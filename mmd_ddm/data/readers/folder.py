@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from mmd_ddm.data.decode import readable_formats
 from mmd_ddm.data.readers.source import Item, printable, stamp
 from mmd_ddm.errors import UserError
+
+_SETTLED = 2 * 10**9  # ns after which another change of a folder has another time, on any file system
 
 
 @lru_cache(maxsize=1)
@@ -23,23 +26,65 @@ def image_extensions() -> frozenset[str]:
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in formats)
 
 
+class Walk(NamedTuple):
+    """What lies in a folder and below it; hidden files and folders are left out.
+
+    Args:
+        started: When it was walked, in nanoseconds since the epoch.
+        images: Names of image files, relative to the folder, with their status.
+        tables: Parquet files.
+        folders: All folders by device and inode, with their time of modification.
+    """
+
+    started: int
+    images: list[tuple[str, os.stat_result]]
+    tables: list[Path]
+    folders: dict[tuple[int, int], tuple[Path, int]]
+
+
+def walk(root: Path) -> Walk:
+    """Walk over a folder.
+
+    Raises:
+        UserError: If something in it cannot be read.
+    """
+    found = Walk(time.time_ns(), [], [], {})
+    _scan(root, "", found)
+    found.images.sort()
+    found.tables.sort()
+    return found
+
+
 class ImageFolder:
-    """The image files below a folder, sorted by path; hidden files and folders are left out.
+    """The image files below a folder, sorted by path.
 
     Args:
         root: The folder.
+        found: What lies in it.
 
     Raises:
-        UserError: If it holds no image, or cannot be read.
+        UserError: If it holds no image.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, found: Walk) -> None:
         self.root = root
-        found = sorted(_scan(root, "", set()))
-        if not found:
+        if not found.images:
             raise UserError(f"{printable(root)} holds no image; name a folder of images, Parquet files or an LMDB")
-        self._files = tuple(name for name, _ in found)
-        self.identity: dict[str, Any] = {"kind": "images", **stamp(found)}
+        self._files = tuple(name for name, _ in found.images)
+        self._walked, self._folders = found.started, found.folders
+        self.identity: dict[str, object] = {"kind": "images", **stamp(found.images)}
+
+    def is_current(self) -> bool:
+        """Whether no file was added, removed or renamed since the walk; that one was overwritten is not noticed."""
+        try:
+            now = {inode: path.stat() for inode, (path, _) in self._folders.items()}
+        except OSError:
+            return False
+        return all(
+            (now[inode].st_dev, now[inode].st_ino) == inode
+            and now[inode].st_mtime_ns == modified < self._walked - _SETTLED
+            for inode, (_, modified) in self._folders.items()
+        )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -70,20 +115,23 @@ class ImageFolder:
             yield content, self._classes.get(name.split("/", 1)[0])
 
 
-def _scan(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
+def _scan(folder: Path, prefix: str, found: Walk) -> None:
     here = folder
     try:
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:  # links may lead in circles
+        inode = status.st_dev, status.st_ino
+        if inode in found.folders:  # links may lead in circles
             return
-        seen.add((status.st_dev, status.st_ino))
+        found.folders[inode] = folder, status.st_mtime_ns
         with os.scandir(folder) as entries:
             visible = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
         for each in visible:
             here = folder / each.name
             if each.is_dir():
-                yield from _scan(here, f"{prefix}{each.name}/", seen)
+                _scan(here, f"{prefix}{each.name}/", found)
+            elif here.suffix == ".parquet" and here.is_file():
+                found.tables.append(here)
             elif here.suffix.lower() in image_extensions() and stat.S_ISREG((status := each.stat()).st_mode):
-                yield prefix + each.name, status
+                found.images.append((prefix + each.name, status))
     except OSError as error:
         raise UserError(f"{printable(here)} cannot be read: {error.strerror}") from None

@@ -6,7 +6,6 @@ import re
 from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.data.readers.parquet import ParquetImages
 from mmd_ddm.data.readers.source import Item
@@ -32,7 +31,7 @@ class HubImages:
             raise UserError(f"{spec!r} is no data set of the hub; write hub:OWNER/NAME@REVISION:FOLDER/*.parquet")
         self.spec = spec
         self._repository, self._revision, self._pattern = found.group("repository", "revision", "files")
-        self.identity: dict[str, Any] = {"kind": "hub", "spec": spec}
+        self.identity: dict[str, object] = {"kind": "hub", "spec": spec}
 
     @cached_property
     def _images(self) -> ParquetImages:

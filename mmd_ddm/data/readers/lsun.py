@@ -6,10 +6,13 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmd_ddm.data.readers.source import Item, printable, stamp
 from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    import lmdb
 
 DATA = "data.mdb"
 _STRIDE = 256  # rows between the keys that are remembered
@@ -29,7 +32,7 @@ class Lmdb:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.identity: dict[str, Any] = {"kind": "lmdb", **stamp([(DATA, (root / DATA).stat())])}
+        self.identity: dict[str, object] = {"kind": "lmdb", **stamp([(DATA, (root / DATA).stat())])}
         with self._transaction() as transaction:
             self._size = transaction.stat()["entries"]
         if not self._size:
@@ -43,32 +46,32 @@ class Lmdb:
         """Every 256th key: where reading from a row begins."""
         with self._transaction() as transaction:
             keys = transaction.cursor().iternext(keys=True, values=False)
-            return tuple(key for i, key in enumerate(keys) if i % _STRIDE == 0)
+            return tuple(bytes(key) for i, key in enumerate(keys) if i % _STRIDE == 0)
 
     def name(self, row: int) -> str:
         """File, and the number and key of an image."""
-        with self._from(row) as (_, items):
+        with self._from(row) as items:
             key, _ = next(items)
         return f"{printable(self.root / DATA)}, image {row} (key {key.decode(errors='replace')})"
 
     def read(self, start: int, stop: int) -> Generator[Item, None, None]:
         """Images `start` to `stop - 1`."""
-        with self._from(start) as (_, items):
+        with self._from(start) as items:
             for _ in range(start, stop):
                 yield next(items)[1], None
 
     @contextmanager
-    def _from(self, row: int) -> Iterator[tuple[Any, Iterator[tuple[bytes, bytes]]]]:
+    def _from(self, row: int) -> Iterator[Iterator[tuple[bytes, bytes]]]:
         first = self._keys[row // _STRIDE]
         with self._transaction() as transaction:
             cursor = transaction.cursor()
             cursor.set_key(first)
             for _ in range(row % _STRIDE):
                 cursor.next()
-            yield cursor, cursor.iternext(keys=True, values=True)
+            yield ((bytes(key), bytes(value)) for key, value in cursor.iternext(keys=True, values=True))
 
     @contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def _transaction(self) -> Iterator[lmdb.Transaction]:
         try:
             import lmdb
         except ImportError:

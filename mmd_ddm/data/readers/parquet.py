@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmd_ddm.data.readers.source import Item, printable, stamp
 from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -37,7 +41,7 @@ class ParquetImages:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._files = tuple(files)
         names = [file.relative_to(root).as_posix() for file in files]
-        self.identity: dict[str, Any] = {
+        self.identity: dict[str, object] = {
             "kind": "parquet", **stamp((name, file.stat()) for name, file in zip(names, files, strict=True)),
         }  # fmt: skip
         schemas, groups = [], []
@@ -51,11 +55,11 @@ class ParquetImages:
         self._ends = tuple(accumulate(group.rows for group in groups))
         self._images = tuple(_image_column(schema, file) for schema, file in zip(schemas, files, strict=True))
         self._labels = _label_column(schemas)
-        self._last: tuple[_Group, Any] | None = None
+        self._last: tuple[_Group, pa.Table] | None = None
         if not groups:
             raise UserError(f"{printable(root)} holds Parquet files without a row")
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_last": None}
 
     def __len__(self) -> int:
@@ -91,23 +95,23 @@ class ParquetImages:
                 yield self._content(value.as_py(), row), label
                 row += 1
 
-    def _content(self, value: Any, row: int) -> bytes:
-        if isinstance(value, dict):
-            path, value = value.get("path"), value["bytes"]
-            if value is None and path:
-                raise UserError(
-                    f"{self.name(row)} holds only the path {path!r} and no image; "
-                    "save the data set with its images embedded, or name the folder of image files"
-                )
-        content: bytes = value or b""
-        return content
+    def _content(self, value: Mapping[str, object] | bytes | None, row: int) -> bytes:
+        if not isinstance(value, Mapping):
+            return value or b""
+        content, path = value["bytes"], value.get("path")
+        if content is None and path:
+            raise UserError(
+                f"{self.name(row)} holds only the path {path!r} and no image; "
+                "save the data set with its images embedded, or name the folder of image files"
+            )
+        return content if isinstance(content, bytes) else b""
 
     def _locate(self, row: int) -> tuple[_Group, int]:
         number = bisect_right(self._ends, row)
         group = self._groups[number]
         return group, row - (self._ends[number] - group.rows)
 
-    def _table(self, group: _Group) -> Any:
+    def _table(self, group: _Group) -> pa.Table:
         if self._last is None or self._last[0] != group:
             columns = [self._images[group.file], *([self._labels] if self._labels else [])]
             file = self._files[group.file]
@@ -119,13 +123,7 @@ class ParquetImages:
         return self._last[1]
 
 
-def parquet_files(root: Path) -> list[Path]:
-    """Parquet files in a folder, nested, sorted by path; hidden ones are left out."""
-    found = (file for file in root.rglob("*.parquet") if file.is_file())
-    return sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(root).parts))
-
-
-def _opened(file: Path) -> Any:
+def _opened(file: Path) -> parquet.ParquetFile:
     from pyarrow import parquet
 
     try:
@@ -134,11 +132,11 @@ def _opened(file: Path) -> Any:
         raise UserError(f"{printable(file)} is no Parquet file, or is damaged or incomplete ({error})") from None
 
 
-def _image_column(schema: Any, file: Path) -> str:
+def _image_column(schema: pa.Schema, file: Path) -> str:
     import pyarrow.types as kinds
 
-    def is_bytes(kind: Any) -> bool:
-        return kinds.is_binary(kind) or kinds.is_large_binary(kind)
+    def is_bytes(kind: pa.DataType) -> bool:
+        return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
 
     for name in IMAGE_COLUMNS:
         if name not in schema.names:
@@ -151,7 +149,7 @@ def _image_column(schema: Any, file: Path) -> str:
     raise UserError(f"{printable(file)} has no column {' or '.join(IMAGE_COLUMNS)} of images; its columns: {columns}")
 
 
-def _label_column(schemas: Sequence[Any]) -> str | None:
+def _label_column(schemas: Sequence[pa.Schema]) -> str | None:
     import pyarrow.types as kinds
 
     for name in LABEL_COLUMNS:

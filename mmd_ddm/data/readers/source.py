@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator, Iterable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Generator, Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class Source(Protocol):
     """M images in a fixed order; picklable, and cheap to open again in another process."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """What tells this source from others and from its own later states, as JSON can hold it."""
 
     @property
@@ -34,7 +34,7 @@ class Source(Protocol):
         """Images `start` to `stop - 1`, as they are stored."""
 
 
-def stamp(files: Iterable[tuple[str, os.stat_result]]) -> dict[str, Any]:
+def stamp(files: Iterable[tuple[str, os.stat_result]]) -> dict[str, object]:
     """Tell a set of files from another, and from itself after a change, without reading it.
 
     Args:

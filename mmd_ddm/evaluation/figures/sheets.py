@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mmd_ddm.evaluation.evaluator import to_uint8
+from mmd_ddm.files import replacing
 
 SMALLEST_SIDE = 48  # pixels on the sheet; smaller images are enlarged without smoothing
 
@@ -29,7 +29,7 @@ def enlarged(images: Tensor, smallest_side: int = SMALLEST_SIDE) -> tuple[Tensor
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), factor
 
 
-def save_sheet(images: Tensor, path: Path, columns: int = 8, gap: int = 2) -> Path:
+def save_sheet(images: Tensor, path: str | Path, columns: int = 8, gap: int = 2) -> Path:
     """Write images in rows as PNG, complete or not at all.
 
     Args:
@@ -42,7 +42,6 @@ def save_sheet(images: Tensor, path: Path, columns: int = 8, gap: int = 2) -> Pa
     white = (0, gap, 0, gap, 0, 0, 0, -len(pixels) % columns)  # to the right, below, and whole images at the end
     tiles = pad(pixels, white, value=255).unflatten(0, (-1, columns))  # (rows, columns, 3, H, W)
     sheet = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(sheet.numpy()).save(half, format="PNG")
-    half.replace(path)
-    return path
+    with replacing(Path(path)) as half:
+        Image.fromarray(sheet.numpy()).save(half, format="PNG")
+    return Path(path)

@@ -5,13 +5,14 @@ Matplotlib takes a second to import, so that is done when the first figure is dr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, TypedDict
+
+from mmd_ddm.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,12 +70,8 @@ def figure(file: Path, width: float = WIDTH, height: float = 4.0, density: int =
     with style.context(_STYLE, after_reset=True):
         made = Figure(figsize=(width, height), dpi=density)
         yield made
-        half = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
+        with replacing(file) as half:
             made.savefig(half, format="png")
-            half.replace(file)
-        finally:
-            half.unlink(missing_ok=True)
 
 
 @contextmanager

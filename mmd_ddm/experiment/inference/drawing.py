@@ -106,7 +106,7 @@ def _measure(drawing: Drawing, about: Mapping[str, object]) -> tuple[list[Neighb
     """Each model's nearest real images of what is drawn, its distances to the nearest, and the real images' own."""
     from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
     from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
-    from mmd_ddm.experiment.run_folder import write_json
+    from mmd_ddm.files import write_json
 
     parts, kept = drawing.parts, drawing.kept
     ((space, real),) = parts.real.items()

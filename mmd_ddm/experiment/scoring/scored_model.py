@@ -10,7 +10,7 @@ from typing import Any
 
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig
-from mmd_ddm.experiment.run_folder import write_json
+from mmd_ddm.files import write_json
 
 FINETUNED, BASE = "finetuned", "base"
 REAL = "real images"

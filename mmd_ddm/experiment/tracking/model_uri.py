@@ -8,7 +8,6 @@ where they lie; others are downloaded once into the cache, under the path that t
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -152,15 +151,13 @@ def _local(files: str, source: str, store: str) -> Path:
 def _download(files: str, target: Path, source: str, store: str) -> None:
     from mlflow.artifacts import download_artifacts
 
-    half = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        got = Path(download_artifacts(artifact_uri=files, dst_path=str(half), tracking_uri=store))
-        if not any(half.rglob("*")):
-            raise UserError(f"the files of {source} are not there: MLflow's store {store} has nothing at {files}")
-        got.rename(target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as half:
+            got = Path(download_artifacts(artifact_uri=files, dst_path=half, tracking_uri=store))
+            if not any(Path(half).rglob("*")):
+                raise UserError(f"the files of {source} are not there: MLflow's store {store} has nothing at {files}")
+            got.rename(target)
     except UserError:
         raise
     except Exception as error:  # of the network, of the artifact store, of the disk
         raise UserError(f"the files of {source} can't be had from {files}: {first_line(error)}") from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mmd_ddm.experiment.run_folder import write_json
+from mmd_ddm.files import write_json
 
 FILE = "mlflow.json"
 

@@ -14,6 +14,7 @@ from mmd_ddm.features.published.weights import weights_folder
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.features.trained.classifier import classifier_network
 from mmd_ddm.features.trained.contrastive import contrastive_network
+from mmd_ddm.files import replacing
 
 NETWORKS: dict[str, Callable[[tuple[int, int, int], int, int], nn.Sequential]] = {
     "classifier": classifier_network,
@@ -60,10 +61,8 @@ def save_trained(space: FeatureSpace, width: int, record: Mapping[str, object], 
     shape = {"name": space.name, "image_shape": space.image_shape, "width": width, "dim": space.dim}
     # one key: safetensors writes several in random order, and equal spaces would be unequal files
     metadata = {"space": json.dumps({**shape, "record": dict(record)})}
-    half_done = file.with_name(file.name + ".tmp")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(space.state_dict(), half_done, metadata=metadata)
-    half_done.replace(file)
+    with replacing(file) as half:
+        save_file(space.state_dict(), half, metadata=metadata)
 
 
 def load_trained(file: Path) -> FeatureSpace:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run_folder import write_json
+from mmd_ddm.files import write_json
 from tune.ablation.cell_scores import identity, missing_scores, scores_file, trial_numbers
 from tune.ablation.comparison import compare
 from tune.ablation.figure import draw_grid

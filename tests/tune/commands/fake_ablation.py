@@ -43,7 +43,7 @@ def run_trial(settings):
 
 def score_cell(task, config, images, measures, threads):
     """Write scores: the base model's KID is 1, a finetuned one's grows with its learning rate and a little its seed."""
-    from mmd_ddm.experiment.run_folder import write_json
+    from mmd_ddm.files import write_json
 
     kid = 1.0
     if task.exported is not None:
