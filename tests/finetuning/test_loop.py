@@ -12,7 +12,8 @@ from torch import Tensor
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.finetuning.checkpoint import TrainingState, former_of, load_checkpoint, save_checkpoint
+from mmd_ddm.files import former_of
+from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import Route
