@@ -85,10 +85,8 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
     Yields:
         Whether the lock is held: not if another process has it, nor if one moves the file's folder away.
     """
-    with suppress(FileExistsError):  # it is moved away at this moment
-        file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
-    with suppress(FileNotFoundError):  # the same
+    with suppress(FileNotFoundError, FileExistsError):  # its folder, which filelock makes, is moved away meanwhile
         try:
             lock.acquire(timeout=0)
         except Timeout:
