@@ -65,6 +65,11 @@ _AGAINST = {
 }
 
 
+def score_text(score: Estimate) -> str:
+    """Return a score with its standard error."""
+    return plus_minus(score.mean, score.errors[0])
+
+
 def sureness(trials: Sequence[Trial], baseline: Metrics, finals: Mapping[int, Estimate], best: int) -> list[str]:
     """Say how sure the ranking is, a sentence each; nothing without two complete trials and the base model's scores.
 
@@ -91,19 +96,12 @@ def sureness(trials: Sequence[Trial], baseline: Metrics, finals: Mapping[int, Es
     )
     if best in finals and len(finals) > 1:
         said.append(_final_sentence(finals, best))
-    return [*said, _CAVEAT]
-
-
-_CAVEAT = (
-    "The errors are those of the generated and real images, taken as independent. All trials share their noise and "
-    "their real images, so differences are known better than this says. Another training seed may change more than "
-    "these errors; python tune/ablate.py with several seeds tells."
-)
+    return said
 
 
 def _final_sentence(finals: Mapping[int, Estimate], best: int) -> str:
     others = sorted((number for number in finals if number != best), key=lambda number: finals[number].mean)
-    scores = ", ".join(f"{n:03d} {plus_minus(finals[n].mean, finals[n].errors[0])}" for n in (best, *others))
+    scores = ", ".join(f"{n:03d} {score_text(finals[n])}" for n in (best, *others))
     first, *further = [(_name(n), percent(probability_better(finals[best], finals[n]))) for n in others]
     parts = [f"{first[0]} with a probability of {first[1]}", *(f"than {name} with {sure}" for name, sure in further)]
     same = [number for number in others if tied(finals[best], finals[number])]
