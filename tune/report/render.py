@@ -14,7 +14,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
-_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#]|(?<!\w)_|_(?!\w)|^[-+=](?![\d.])")
+_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#]|(?<![^\W_])_|_(?![^\W_])|^[-+=](?![\d.])")
 _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _HTML = MarkdownIt("commonmark", {"html": False}).enable("table")
 
