@@ -9,7 +9,7 @@ import pytest
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
-from tune.ablation.comparison import Comparison
+from tune.ablation.comparison import PAPER_METRICS, Comparison
 from tune.ablation.grid import check_grid, read_grids, save_grid
 from tune.ablation.make_grid import key_grid, table_grid
 from tune.ablation.paper_tables import DATASETS, NUMBERS, TABLES
@@ -24,6 +24,7 @@ METRICS = {
     "precision_inception": "precision",
     "recall_inception": "recall",
 }
+COLUMNS = {column.name: column for column in PAPER_METRICS}
 
 
 def grid_of(name, dataset=None, steps=None, seeds=1, which="paper"):
@@ -69,7 +70,7 @@ def row(grid, label):
 )
 def test_the_papers_number_stands_beside_its_cell(table, label, metric, steps, value):
     grid = grid_of(table)
-    assert Comparison(grid, {}, {}).paper(metric, row(grid, label), steps) == value
+    assert Comparison(grid, {}, {}).paper(COLUMNS[metric], row(grid, label), steps) == value
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -83,7 +84,7 @@ def test_each_number_of_a_table_stands_beside_one_cell_or_in_the_list_of_what_is
         for number, each in enumerate(compared.grid.rows)
         for ours, metric in METRICS.items()
         for steps in table.steps
-        if (each.paper.get("method"), metric) in there and (value := compared.paper(ours, number, steps))
+        if (each.paper.get("method"), metric) in there and (value := compared.paper(COLUMNS[ours], number, steps))
     ]
     apart = [(each.metric, each.steps, each.value) for each in _left_out(compared)]
     printed = [
