@@ -82,7 +82,7 @@ def test_text_shows_as_itself_wherever_it_stands(tmp_path, text):
 
 
 def test_a_fence_is_longer_than_any_in_it(tmp_path):
-    text = "a '```\n# b\n````' <i>"
+    text = "a '\n````\n# b\n```\n' <i>"
     read = Reader(page("t", code(text, "sh"), tmp_path))
     assert read.texts("code") == [text]
     assert not {"h1", "i"} & read.tags
