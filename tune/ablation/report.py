@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tune.ablation.comparison import PAPER_METRICS, Column, Comparison
 from tune.ablation.figure import draw_grid
 from tune.ablation.paper_tables import Number, not_run, numbers_of
-from tune.report.render import Markdown, Table, markdown, plural, write_both
+from tune.report.render import Markdown, Table, joined, markdown, plural, write_both
 from tune.scoring.estimate import BEST, TIE
 from tune.study.format import plus_minus
 
@@ -75,29 +75,31 @@ def caption(compared: Comparison) -> str:
 
 
 class Lead(NamedTuple):
-    """What has the best KID in a feature space at a budget, and a half sentence on what is tied with it."""
+    """What has the best KID in a feature space, and half a sentence on what is tied with it."""
 
     best: str
     space: str
-    steps: int
     others: str
 
 
-def _leads(compared: Comparison) -> list[Lead]:
-    found = []
+def _leads(compared: Comparison) -> dict[Lead, str]:
+    """Return with each lead the budgets at which it is so."""
+    found: dict[Lead, list[str]] = {}
     for space in compared.grid.spaces:
         for steps in compared.grid.steps:
             said = list(zip(compared.grid.rows, compared.verdicts(Column("kid", space), steps), strict=True))
-            tied = " and ".join(row.label for row, verdict in said if verdict == TIE)
-            others = f"tied with {tied}" if tied else "no other is tied with it"
-            found += [Lead(row.label, space, steps, others) for row, verdict in said if verdict == BEST]
-    return found
+            tied = [row.label for row, verdict in said if verdict == TIE]
+            others = f"tied with {joined(tied)}" if tied else "no other is tied with it"
+            for row, verdict in said:
+                if verdict == BEST:
+                    found.setdefault(Lead(row.label, space, others), []).append(str(steps))
+    return {lead: joined(steps) for lead, steps in found.items()}
 
 
 def headline(compared: Comparison) -> list[str]:
-    """Say for each feature space and budget, a line each, which row has the best KID and which are tied with it."""
-    lines = [f"Best KID in {space} with {steps} evaluations: {best}; {others}."
-             for best, space, steps, others in _leads(compared)]  # fmt: skip
+    """Say for each feature space and its budgets which row has the best KID and which are tied with it."""
+    leads = _leads(compared).items()
+    lines = [f"Best KID in {lead.space} with {steps} evaluations: {lead.best}; {lead.others}." for lead, steps in leads]
     return lines or ["Nothing was scored."]
 
 

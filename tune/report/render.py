@@ -64,6 +64,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def joined(words: Iterable[str]) -> str:
+    """Return words as a list in a sentence: a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def show(value: object) -> Markdown:
     """Return a value of a template as Markdown: a table, what is Markdown already, or else text as it is."""
     if not isinstance(value, Table):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from mmd_ddm.evaluation.metrics import Metrics, kids
 from mmd_ddm.evaluation.verdict import CERTAIN, Change, Score, change, verdict
 from mmd_ddm.experiment.scoring.scored_model import Scored
+from tune.report.render import joined
 from tune.scoring.estimate import Estimate, tied
 from tune.scoring.final_scores import plain_base
 from tune.scoring.ranking import complete, percent, probability_better, tied_with_best, trial_estimate
@@ -45,8 +46,8 @@ def _space_line(space: str, trained: bool, finetuned: Scored, same: Scored, larg
     )
     budgets: dict[Change, list[str]] = {}
     for row in larger:
-        budgets.setdefault(change(_kids(row)[space], found), []).append(f"with {row.nfe}")
-    words = [f"{_AGAINST[result]} the base model {' and '.join(with_)}" for result, with_ in budgets.items()]
+        budgets.setdefault(change(_kids(row)[space], found), []).append(str(row.nfe))
+    words = [f"{_AGAINST[result]} the base model with {joined(larger)}" for result, larger in budgets.items()]
     text += ", and ".join(words) if words else "no larger budget was measured"
     error = found.standard_error or 0
     if found.value < -CERTAIN * error:
@@ -117,5 +118,4 @@ def _name(number: int) -> str:
 
 
 def _names(numbers: Sequence[int]) -> str:
-    *most, last = [f"{number:03d}" for number in numbers]
-    return f"trials {', '.join(most)} and {last}" if most else f"trial {last}"
+    return f"trial{'' if len(numbers) == 1 else 's'} {joined(f'{number:03d}' for number in numbers)}"
