@@ -14,11 +14,11 @@ from mmd_ddm.evaluation.metrics import flat
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_ablation
 from tune.ablation.cell_scores import read_cell_scores, score_cells, scores_file, trial_numbers
-from tune.ablation.comparison import Comparison, compare
-from tune.ablation.figure import draw_grid
+from tune.ablation.comparison import compare
 from tune.ablation.grid import Grid, save_grid
-from tune.ablation.report import caption, headline, write_csv, write_markdown
+from tune.ablation.report import caption, headline, write_report
 from tune.commands.session import Session, elapsed, session
+from tune.report.render import escape
 from tune.study.folder import Outcome, Study
 from tune.study.settings import FILE, AblationSettings
 from tune.trials.tuner import fitting, run_given_trials
@@ -107,10 +107,10 @@ def _numbers(study: Study[AblationSettings], grids: Sequence[Grid]) -> list[int]
 def _conclude(current: Session[AblationSettings], grids: Sequence[Grid]) -> int:
     began, study, console = time.monotonic(), current.study, current.console
     compared = [compare(study, grid) for grid in grids]
-    files = [file for each in compared for file in _write(study.folder, each)]
+    files = [file for each in compared for file in write_report(study.folder, each)]
     _close_cells(current, grids)
     trials = [study.trial(number) for number in _numbers(study, grids)]
-    note = "\n\n".join(text for each in compared for text in (caption(each), *headline(each)))
+    note = "\n\n".join(text for each in compared for text in map(escape, (caption(each), *headline(each))))
     complete = current.finish(trials, note, files)
     for trial in trials:
         if trial.outcome is Outcome.FAILED:
@@ -121,11 +121,6 @@ def _conclude(current: Session[AblationSettings], grids: Sequence[Grid]) -> int:
         for line in headline(each):
             console.say(line)
     return current.farewell(complete, "cell")
-
-
-def _write(folder: Path, compared: Comparison) -> list[Path]:
-    files = [write_markdown(folder, compared), write_csv(folder, compared), draw_grid(folder, compared)]
-    return [file for file in files if file is not None]
 
 
 def _close_cells(current: Session[AblationSettings], grids: Sequence[Grid]) -> None:

@@ -33,6 +33,12 @@ class Importance:
     trials: int
     shares: dict[str, float]
 
+    @property
+    def bars(self) -> list[tuple[str, str, str]]:
+        """Of each setting its name, its share and a bar as long as that, the largest of 12 characters."""
+        largest = max(self.shares.values())
+        return [(name, f"{100 * v:.0f} %", "█" * round(12 * v / largest)) for name, v in self.shares.items()]
+
 
 def importance(file: Path) -> Importance:
     """Measure how much each setting decided whether a trial's score was among the best third.

@@ -11,7 +11,7 @@ from rich.table import Table as ConsoleTable
 
 from mmd_ddm.evaluation.metrics import WORDS, Metric, Metrics, find, flat
 from mmd_ddm.experiment.setting import Scalar
-from tune.report.blocks import Table
+from tune.report.render import Table
 from tune.scoring.ranking import ranked
 from tune.study.folder import Study, Trial
 from tune.study.format import point_text, short, with_error
@@ -108,7 +108,7 @@ def trial_table(trials: Sequence[Trial], baseline: Metrics, against: Mapping[int
     if baseline:
         measured = (with_error(find(baseline, each.kind, each.space)) for each in columns)
         rows.append(("", "base", "", "1", "", *("" for _ in points), *measured, "0", ""))
-    return Table(head, tuple(rows), ("outcome", "against the best", *settings))
+    return Table(head, rows, ("outcome", "against the best", *settings))
 
 
 def _title(metric: Metric) -> str:

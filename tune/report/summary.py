@@ -50,11 +50,6 @@ class StudySummary:
         return self.study.settings.space.searches_budgets
 
     @property
-    def steps(self) -> int:
-        """The winner's network evaluations; 0 without a winner."""
-        return 0 if self.best is None else self.best.steps
-
-    @property
     def first_steps(self) -> int:
         """Network evaluations of the first trial, to which all scores are relative."""
         return self.study.settings.first.sampler.steps

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from mmd_ddm.evaluation.metrics import Metrics, kids
 from mmd_ddm.evaluation.verdict import CERTAIN, Change, Score, change, verdict
 from mmd_ddm.experiment.scoring.scored_model import Scored
+from tune.report.render import joined
 from tune.scoring.estimate import Estimate, tied
 from tune.scoring.final_scores import plain_base
 from tune.scoring.ranking import complete, percent, probability_better, tied_with_best, trial_estimate
@@ -45,8 +46,8 @@ def _space_line(space: str, trained: bool, finetuned: Scored, same: Scored, larg
     )
     budgets: dict[Change, list[str]] = {}
     for row in larger:
-        budgets.setdefault(change(_kids(row)[space], found), []).append(f"with {row.nfe}")
-    words = [f"{_AGAINST[result]} the base model {' and '.join(with_)}" for result, with_ in budgets.items()]
+        budgets.setdefault(change(_kids(row)[space], found), []).append(str(row.nfe))
+    words = [f"{_AGAINST[result]} the base model with {joined(larger)}" for result, larger in budgets.items()]
     text += ", and ".join(words) if words else "no larger budget was measured"
     error = found.standard_error or 0
     if found.value < -CERTAIN * error:
@@ -63,6 +64,11 @@ _AGAINST = {
     Change.WORSE: "worse than",
     Change.UNDECIDED: "within two standard errors of",
 }
+
+
+def score_text(score: Estimate) -> str:
+    """Return a score with its standard error."""
+    return plus_minus(score.mean, score.errors[0])
 
 
 def sureness(trials: Sequence[Trial], baseline: Metrics, finals: Mapping[int, Estimate], best: int) -> list[str]:
@@ -91,19 +97,12 @@ def sureness(trials: Sequence[Trial], baseline: Metrics, finals: Mapping[int, Es
     )
     if best in finals and len(finals) > 1:
         said.append(_final_sentence(finals, best))
-    return [*said, _CAVEAT]
-
-
-_CAVEAT = (
-    "The errors are those of the generated and real images, taken as independent. All trials share their noise and "
-    "their real images, so differences are known better than this says. Another training seed may change more than "
-    "these errors; python tune/ablate.py with several seeds tells."
-)
+    return said
 
 
 def _final_sentence(finals: Mapping[int, Estimate], best: int) -> str:
     others = sorted((number for number in finals if number != best), key=lambda number: finals[number].mean)
-    scores = ", ".join(f"{n:03d} {plus_minus(finals[n].mean, finals[n].errors[0])}" for n in (best, *others))
+    scores = ", ".join(f"{n:03d} {score_text(finals[n])}" for n in (best, *others))
     first, *further = [(_name(n), percent(probability_better(finals[best], finals[n]))) for n in others]
     parts = [f"{first[0]} with a probability of {first[1]}", *(f"than {name} with {sure}" for name, sure in further)]
     same = [number for number in others if tied(finals[best], finals[number])]
@@ -119,5 +118,4 @@ def _name(number: int) -> str:
 
 
 def _names(numbers: Sequence[int]) -> str:
-    *most, last = [f"{number:03d}" for number in numbers]
-    return f"trials {', '.join(most)} and {last}" if most else f"trial {last}"
+    return f"trial{'' if len(numbers) == 1 else 's'} {joined(f'{number:03d}' for number in numbers)}"

@@ -75,9 +75,10 @@ def faster(found: EquivalentBudget, steps: int, largest: int) -> str:
             f"was measured: at least {_times(largest, steps)} times fewer evaluations for the same score{least}."
         )
     span = f"{_bound(found.low, largest)} to {_bound(found.high, largest)}"
+    fewer = f"{_times(found.steps, steps)} times fewer evaluations for the same score"
     return (
         f"With {steps} evaluations it scores as the base model does with about {found.steps:.0f} (interpolated; "
-        f"{span} by the errors): {_times(found.steps, steps)} times fewer evaluations for the same score."
+        f"{span} by the errors): {fewer if found.steps > steps else 'finetuning made it no faster'}."
     )
 
 

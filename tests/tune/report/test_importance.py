@@ -36,6 +36,8 @@ def test_the_setting_that_decides_comes_first(tmp_path, budgets):
     assert found.shares["decisive"] > 2 * found.shares["idle"]
     assert sum(found.shares.values()) == pytest.approx(1)
     assert "conditional" in found.shares
+    name, share, bar = found.bars[0]
+    assert (name, share, len(bar)) == ("decisive", f"{100 * found.shares['decisive']:.0f} %", 12)
 
 
 def test_few_trials_say_nothing(tmp_path):

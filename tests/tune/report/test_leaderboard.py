@@ -4,32 +4,34 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tune.report.blocks import table
+from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.run_folder import Scoring
+from mmd_ddm.experiment.scoring.scored_model import BASE, Scored, ScoredModel
+from tests.tune.made_study import BEST, PAPER, kids
 from tune.report.curves import draw_curves
 from tune.report.leaderboard import trial_table, write_table
-from tune.scoring.final_scores import BASE, Row, Subject
-from tune.study.console import plus_minus
-from tune.study.folder import COMPLETED, FAILED, STOPPED, Study, TrialRecord
+from tune.report.render import show
+from tune.space.space import default_space
+from tune.study.folder import Outcome, Study, Trial
+from tune.study.format import plus_minus
+from tune.study.settings import Machines, SearchSettings
 
 POINT = {"features": "contrastive", "kernel": "rational_quadratic", "learning_rate": 4.7e-05, "schedule": "quadratic"}
 
 
 def trial(number, outcome, *scores):
-    curve = [
-        {
-            "update": 30 * (i + 1),
-            "score": score,
-            **{
-                f"kid_{s}{e}": v for s in ("classifier", "contrastive") for e, v in (("", score / 9), ("_stderr", 0.01))
-            },
-        }
-        for i, score in enumerate(scores)
-    ]
-    reason = "update 9 has loss nan: the run diverged" if outcome == FAILED else ""
-    return TrialRecord(number, Path(), POINT, outcome, reason, 12.3, curve)
+    curve = [Scoring(30 * i, score, read_metrics(kids(score / 9, 0.01))) for i, score in enumerate(scores, 1)]
+    reason = "update 9 has loss nan: the run diverged" if outcome is Outcome.FAILED else ""
+    return Trial(number, Path(), BEST.replace(**POINT), POINT, outcome, reason, 12.3, curve)
 
 
-TRIALS = [trial(0, COMPLETED, 0.8, 0.5), trial(1, STOPPED, 0.9), trial(2, COMPLETED, 0.2, -0.01), trial(3, FAILED)]
+TRIALS = [
+    trial(0, Outcome.COMPLETED, 0.8, 0.5),
+    trial(1, Outcome.STOPPED, 0.9),
+    trial(2, Outcome.COMPLETED, 0.2, -0.01),
+    trial(3, Outcome.FAILED),
+]
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -47,8 +49,9 @@ def test_the_table_fits_the_terminal_and_loses_nothing(width):
 
 
 def test_the_markdown_table_has_as_many_cells_in_every_row():
-    shown = trial_table(TRIALS, {"kid_classifier": 0.1, "kid_classifier_stderr": 0.01}, {2: "best", 0: "tie"})
-    lines = table(shown).splitlines()
+    baseline = read_metrics({"kid_classifier": 0.1, "kid_classifier_stderr": 0.01})
+    shown = trial_table(TRIALS, baseline, {2: "best", 0: "tie"})
+    lines = show(shown).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + len(TRIALS) + 1
     place = shown.head.index("against the best")
@@ -65,11 +68,9 @@ def test_numbers_have_two_digits_of_their_error(value, error, text):
 
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:2], TRIALS[3:]])
 def test_the_figure_survives_negative_estimates_and_trials_without_any(tmp_path, trials):
-    class Settings:
-        first = {"steps": 5}  # noqa: RUF012
-
-    base = {"kid_classifier": 0.1, "kid_contrastive": 0.2}
-    rows = [Row(Subject(BASE, steps), 10, base) for steps in (5, 20, 50)]
-    file = draw_curves(Study(tmp_path, Settings()), trials, base, rows)
+    settings = SearchSettings(BEST, PAPER, default_space(BEST), 9, 0, 10, Machines(0, 0.0, 1))
+    base = read_metrics({"kid_classifier": 0.1, "kid_contrastive": 0.2})
+    rows = [Scored(ScoredModel(BASE, SamplerConfig(steps=steps)), base, 10, steps) for steps in (5, 20, 50)]
+    file = draw_curves(Study(tmp_path, settings), trials, base, rows)
     assert (file is None) == (len(trials) == 1)
     assert file is None or file.stat().st_size > 10_000

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from mmd_ddm.cli.main import build_parser
-from mmd_ddm.experiment.config import leaves
+from mmd_ddm.experiment.config import settings
 from mmd_ddm.experiment.presets import PRESETS, preset
 from tune.report.reproduce import FOLDED, command_line, loading_code
 
@@ -21,30 +21,32 @@ from tune.report.reproduce import FOLDED, command_line, loading_code
 )
 def test_the_command_line_repeats_a_configuration_exactly(start, changes):
     config = preset(start, "digits").replace(**changes)
-    words = shlex.split(command_line(config.flat(), "runs/my best"))
+    words = shlex.split(command_line(config, "runs/my best"))
     assert words[0] == "mmd-ddm"
     options = build_parser().parse_args(words[1:])
-    given = {leaf.name: getattr(options, leaf.name) for leaf in leaves() if hasattr(options, leaf.name)}
+    given = {item.name: getattr(options, item.name) for item in settings() if hasattr(options, item.name)}
     assert preset(options.preset, given["dataset"]).replace(**given) == config
     assert str(options.output) == "runs/my best"
 
 
 def test_a_folded_line_is_the_same_to_a_shell():
-    config = preset("best", "digits").replace(steps=7, schedule="quadratic", base_model="a folder/of'mine").flat()
+    config = preset("best", "digits").replace(steps=7, schedule="quadratic", base_model="a folder/of'mine")
     script = f"set -- {command_line(config, 'my best', FOLDED)}; printf '%s\\n' \"$@\""
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == shlex.split(command_line(config, "my best"))
 
 
 def test_a_preset_needs_no_flags():
-    assert command_line(preset("paper", "digits").flat(), "x") == (
+    assert command_line(preset("paper", "digits"), "x") == (
         "mmd-ddm finetune --preset paper --dataset digits --output x"
     )
 
 
 @pytest.mark.parametrize(("sampler", "call"), [("ddim", "steps=5, eta=0.5"), ("ddpm", "steps=5")])
 def test_loading_code_names_the_pipeline_and_the_budget(tmp_path, sampler, call):
-    (tmp_path / "mmd_ddm.json").write_text(json.dumps({"sampler": sampler, "steps": 5, "eta": 0.5}))
+    (tmp_path / "mmd_ddm.json").write_text(
+        json.dumps({"sampler": sampler, "steps": 5, "eta": 0.5, "variance": "model"})
+    )
     code = loading_code(tmp_path)
     compile(code, "report", "exec")
     assert f"{sampler.upper()}Pipeline" in code

@@ -1,24 +1,37 @@
+from pathlib import Path
+
 import pytest
 
+from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.run_folder import Scoring
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart
+from tests.tune.made_study import BEST
 from tune.report.verdicts import sureness, verdicts
-from tune.scoring.final_scores import BASE, FINETUNED, REAL, Row, Subject, alike, subjects
+from tune.scoring.final_scores import wanted_models
 from tune.scoring.finalists import final_metrics
-from tune.scoring.ranking import estimate
-from tune.study.folder import COMPLETED, STOPPED, TrialRecord
+from tune.scoring.ranking import relative_estimate
+from tune.study.folder import Outcome, Trial
 
 
 def scores(**kids):
-    """KIDs with a standard error of 3 or 4, so that of a difference is 5 between unlike spaces' rows."""
-    return {
-        key: value
-        for name, (kid, error) in kids.items()
-        for key, value in ((f"kid_{name}", kid), (f"kid_{name}_stderr", error))
-    }
+    """KIDs with their standard errors."""
+    return read_metrics(
+        {
+            key: value
+            for name, (kid, error) in kids.items()
+            for key, value in ((f"kid_{name}", kid), (f"kid_{name}_stderr", error))
+        }
+    )
+
+
+def row(role, steps, metrics, trial=None):
+    return Scored(ScoredModel(role, SamplerConfig(steps=steps), trial), metrics, 100, steps)
 
 
 def rows(finetuned, base, larger=None):
-    found = [Row(Subject(FINETUNED, 5, trial=1), 100, finetuned), Row(Subject(BASE, 5), 100, base)]
-    return found + ([Row(Subject(BASE, 20), 100, larger)] if larger else [])
+    found = [row(FINETUNED, 5, finetuned, 1), row(BASE, 5, base)]
+    return found + ([row(BASE, 20, larger)] if larger else [])
 
 
 @pytest.mark.parametrize(
@@ -60,9 +73,8 @@ def test_a_trained_space_that_was_not_measured_is_said():
     assert said[0].startswith("No trained space was measured")
 
 
-def trial(number, score, outcome=COMPLETED):
-    curve = [{"update": 1, "score": score, "kid_a": score, "kid_a_stderr": 0.03}]
-    return TrialRecord(number, None, {}, outcome, "", 1.0, curve)
+def trial(number, score, outcome=Outcome.COMPLETED):
+    return Trial(number, Path(), BEST, {}, outcome, "", 1.0, [Scoring(1, score, scores(a=(score, 0.03)))])
 
 
 BASELINE = scores(a=(1, 0.1))
@@ -77,50 +89,50 @@ def test_how_sure_the_first_place_is():
     clear = sureness([trial(0, 0.50), trial(3, 0.62)], BASELINE, {}, 0)
     assert "probability of 99.8 %" in clear[0]  # Phi(2.83)
     assert "No other complete trial is tied" in clear[1]
-    assert sureness([trial(0, 0.50), trial(3, 0.50, STOPPED)], BASELINE, {}, 0) == []
+    assert sureness([trial(0, 0.50), trial(3, 0.50, Outcome.STOPPED)], BASELINE, {}, 0) == []
 
 
 def test_the_winner_on_fresh_noise_is_said_with_its_chances():
-    finals = {n: estimate(scores(a=(kid, 0.03)), BASELINE) for n, kid in ((0, 0.55), (3, 0.50), (4, 0.9))}
+    finals = {n: relative_estimate(scores(a=(kid, 0.03)), BASELINE) for n, kid in ((0, 0.55), (3, 0.50), (4, 0.9))}
     said = sureness([trial(0, 0.50), trial(3, 0.51), trial(4, 0.52)], BASELINE, finals, 3)
     assert "003 0.500 ± 0.030, 000 0.550 ± 0.030, 004 0.900 ± 0.030: trial 003 wins" in said[2]
     assert "better than trial 000 with a probability of 88 % and than trial 004 with over 99.9 %;" in said[2]
     assert "; trial 000 is tied with it" in said[2]
 
 
-CONFIG = {"steps": 5, "sampler": "ddim", "schedule": "quadratic", "eta": 0.0, "variance": "model"}
-
-
-FIRST = {**CONFIG, "steps": 5, "schedule": "linear", "variance": "model"}
-LINEAR = {**CONFIG, "schedule": "linear", "variance": "model"}
+FIRST = SamplerConfig(steps=5)
+QUADRATIC = SamplerConfig(steps=5, schedule="quadratic")
 
 
 @pytest.mark.parametrize(
     ("steps", "length", "budgets"), [(5, 1000, [50, 20, 5]), (20, 1000, [50, 20]), (50, 1000, [50]), (5, 30, [20, 5])]
 )
 def test_the_base_model_is_scored_at_larger_budgets_that_it_has(steps, length, budgets):
-    first = {**FIRST, "steps": steps}
-    found = subjects(first, {3: {**LINEAR, "steps": steps}, 4: {**LINEAR, "steps": steps}}, length)
-    assert [each.steps for each in found if each.model == BASE] == budgets
-    others = [(each.model, each.trial) for each in found[len(budgets) :]]
-    assert others == [(FINETUNED, 3), (FINETUNED, 4), (REAL, None)]
+    how = SamplerConfig(steps=steps)
+    found = wanted_models(how, {3: how, 4: how}, length)
+    assert found == [
+        *(ScoredModel(BASE, SamplerConfig(steps=each)) for each in budgets),
+        ScoredModel(FINETUNED, how, 3),
+        ScoredModel(FINETUNED, how, 4),
+        None,
+    ]
 
 
 def test_every_budget_of_the_finalists_and_the_first_trials_is_scored_on_the_base_model():
-    found = subjects(FIRST, {3: {**LINEAR, "steps": 3}, 7: {**LINEAR, "steps": 10}}, 1000)
-    assert [each.steps for each in found if each.model == BASE] == [50, 20, 10, 3, 5]
+    found = wanted_models(FIRST, {3: SamplerConfig(steps=3), 7: SamplerConfig(steps=10)}, 1000)
+    assert [each.sampler.steps for each in found if each and each.role == BASE] == [50, 20, 10, 3, 5]
 
 
 def test_other_timesteps_are_scored_on_the_base_model_too():
-    names = [each.name for each in subjects(FIRST, {3: CONFIG}, 1000)]
+    names = ["real" if each is None else each.name for each in wanted_models(FIRST, {3: QUADRATIC}, 1000)]
     assert names == ["base_50", "base_20", "base_5", "finetuned_003", "real"]
-    assert alike(CONFIG).name == "base_alike"
-    assert alike(LINEAR).name == "base_5"  # which is there already
+    assert base_counterpart(QUADRATIC).name == "base_counterpart"
+    assert base_counterpart(FIRST).name == "base_5"  # which is there already
 
 
 def test_metrics_of_a_study_have_the_budget_as_their_step():
     found = rows(scores(a=(1, 0.5)), scores(a=(9, 0.5)), scores(a=(3, 0.5)))
-    found.append(Row(Subject(FINETUNED, 10, trial=2), 100, scores(a=(2, 0.5))))
+    found.append(row(FINETUNED, 10, scores(a=(2, 0.5)), 2))
     kids = [m for m in final_metrics(found, trial(1, 0.5)) if not m[0].endswith("stderr")]
     own = [("finetuned_kid_a", 1, 5), ("base_kid_a", 9, 5)]
     assert kids == [*own, ("finetuned_002_kid_a", 2, 10), ("base_kid_a", 3, 20)]
