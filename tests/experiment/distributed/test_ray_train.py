@@ -90,7 +90,6 @@ def kill_a_worker(group):
             return
 
 
-@pytest.mark.slow
 def test_two_workers_do_what_one_process_does(tmp_path, monkeypatch):
     from mmd_ddm.discrepancy.collective import SingleCollective
 
