@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,18 @@ def test_commands_are_named() -> None:
 def test_linked_files_exist() -> None:
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (Path(__file__).parents[1] / target).exists(), target
+
+
+def test_the_python_interface_runs_as_written(tmp_path: Path) -> None:
+    """In a process of its own, which then knows whether Ray or MLflow were imported."""
+    (code,) = re.findall(r"```python\n(import mmd_ddm\n.*?)```", README, re.DOTALL)
+    code = code.replace("updates=20, score_images=500", "updates=2, score_images=40").replace("images=500", "images=40")
+    code += '\nassert images.shape == (16, 1, 8, 8)\nassert before[0].kind == "kid"\n'
+    code += 'assert (outcome.model / "unet").is_dir()\n'
+    code += 'import sys\nassert not {"ray", "mlflow", "optuna"} & set(sys.modules)\n'
+    root = str(Path(__file__).parents[1])
+    command, variables = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": root}
+    ended = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "| finetuned | ddim    | 5   |" in ended.stdout
+    assert (tmp_path / "digits.png").is_file()
