@@ -11,11 +11,7 @@ from mmd_ddm.features.published.preprocessing import Preprocessing
 
 
 def of_open_clip(model: nn.Module, name: str) -> Preprocessing:
-    """Return the evaluation transform that an open_clip model brings.
-
-    Args:
-        model: What `open_clip.create_model` made, or its image tower.
-        name: What to call it in errors.
+    """Return the evaluation transform of an open_clip model or its image tower, called `name` in errors.
 
     Raises:
         UserError: If it pads images or takes none that are square.
@@ -32,11 +28,7 @@ def of_open_clip(model: nn.Module, name: str) -> Preprocessing:
 
 
 def of_timm(model: nn.Module, name: str) -> Preprocessing:
-    """Return the evaluation transform that a timm model brings.
-
-    Args:
-        model: What `timm.create_model` made.
-        name: What to call it in errors.
+    """Return the evaluation transform of a timm model, called `name` in errors.
 
     Raises:
         UserError: If it pads images or takes none that are square.

@@ -1,4 +1,4 @@
-"""Weights that others published: where they are looked for, how they are had, and that they are the right ones.
+"""Weights that others published: where they are looked for, how they are downloaded and checked.
 
 They are looked for in the folder that MMD_DDM_WEIGHTS names, by their published file name (`ViT-B-32.pt`) or as
 `<model>[.<tag>].safetensors|.pt|.pth` (`ViT-B-16.laion2b_s34b_b88k.safetensors`, `resnet50.a1_in1k.pth`), then where
@@ -45,14 +45,7 @@ class PublishedWeights:
 
 
 class WeightsReport(NamedTuple):
-    """Where the weights of a feature space are.
-
-    Args:
-        file: The file, or None if it would have to be downloaded or made.
-        present: Whether there is one.
-        source: Where it comes from, for people.
-        bytes: Its size; None where that isn't known before it is here.
-    """
+    """Where the weights of a feature space are, if they are present, where they come from, and how large they are."""
 
     file: Path | None
     present: bool
@@ -105,14 +98,13 @@ def weights_folder() -> Path | None:
 
 def find(weights: PublishedWeights) -> Path | None:
     """Return where a file of weights is on this machine, or None; nothing is downloaded."""
-    folder = weights_folder()
-    if folder is not None:
+    if folder := weights_folder():
         for name in weights.files:
             if (folder / name).is_file():
                 return folder / name
-    if weights.url is not None and _torch_cache(weights.url).is_file():
-        return _torch_cache(weights.url)
-    if weights.repo is not None:
+    if weights.url and (file := _torch_cache(weights.url)).is_file():
+        return file
+    if weights.repo:
         from huggingface_hub import try_to_load_from_cache
 
         for name in weights.hub_files:
@@ -123,30 +115,14 @@ def find(weights: PublishedWeights) -> Path | None:
 
 
 def obtain(weights: PublishedWeights, name: str) -> Path:
-    """Find or download a file of weights, and check that its contents are those published.
-
-    Args:
-        weights: Which file.
-        name: Feature space that needs it, for errors.
-
-    Returns:
-        The file.
+    """Find or download the weights of the feature space `name`, and check that the file's contents are those published.
 
     Raises:
         UserError: If it is nowhere and can't be downloaded, or has other contents.
     """
-    file = find(weights)
-    if file is None:
-        file = _download(weights, name)
+    file = find(weights) or _download(weights, name)
     _verify(file, weights, name)
     return file
-
-
-def report(weights: PublishedWeights) -> WeightsReport:
-    """Say where a file of weights is, without downloading or reading it."""
-    file = find(weights)
-    size = weights.bytes if file is None else file.stat().st_size
-    return WeightsReport(file, file is not None, weights.source, size)
 
 
 def _torch_cache(url: str) -> Path:
