@@ -48,7 +48,6 @@ class FeatureMixture(nn.Module):
         self.dims = tuple(space.dim for space in spaces)
         self.spaces = nn.ModuleList(spaces)
         self._passes = _passes(spaces)
-        self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> FeatureMixture:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from mmd_ddm.features.published.preprocessing import Prepared
 
 DIMS = {"pool": 2048, "spatial": 17 * 17 * 7, "logits": 1008}
-_SPATIAL_CHANNELS = 7
 _TO_SPATIAL = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2",
     "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d",
@@ -40,7 +39,7 @@ class InceptionLayers(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the layers side by side, N x D in the order of `layers`, for N x 3 x 299 x 299 preprocessed images."""
         hidden = self._through(_TO_SPATIAL, images)
-        found = {"spatial": hidden[:, :_SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)}
+        found = {"spatial": hidden[:, :7].permute(0, 2, 3, 1).flatten(1)}
         if set(self.layers) != {"spatial"}:
             found["pool"] = self._through(_TO_POOL, hidden).flatten(1)
         if "logits" in self.layers:

@@ -23,24 +23,14 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One file of weights, by any of the names it goes by.
+    """One file of weights, by any of the names it goes by."""
 
-    Args:
-        files: Names that are looked for in the folder of weights, the publisher's first.
-        source: Where it comes from, for people.
-        digests: SHA-256, or how it begins, of those of the files whose contents are known.
-        url: Where it is downloaded from; None if the hub has it.
-        repo: Its repository on the Hugging Face hub, or None.
-        hub_files: Its names there, the preferred one first.
-        bytes: Its size, or None where that isn't known.
-    """
-
-    files: tuple[str, ...]
-    source: str
-    digests: Mapping[str, str] = field(default_factory=dict)
-    url: str | None = None
-    repo: str | None = None
-    hub_files: tuple[str, ...] = ()
+    files: tuple[str, ...]  # names that are looked for in the folder of weights, the publisher's first
+    source: str  # where it comes from, for people
+    digests: Mapping[str, str] = field(default_factory=dict)  # by file: its SHA-256, or how that begins, if known
+    url: str | None = None  # where it is downloaded from; None if the hub has it
+    repo: str | None = None  # its repository on the Hugging Face hub
+    hub_files: tuple[str, ...] = ()  # its names there, the preferred one first
     bytes: int | None = None
 
 
@@ -151,7 +141,8 @@ def _download(weights: PublishedWeights, name: str) -> Path:
     try:
         return _from_hub(weights) if weights.url is None else _from_address(weights.url, weights)
     except Exception as error:  # what the libraries under the hub's client raise has no common base
-        raise UserError(f"{missing}, as they can't be downloaded ({_first_line(error)}).") from error
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise UserError(f"{missing}, as they can't be downloaded ({reason}).") from error
 
 
 def _from_address(url: str, weights: PublishedWeights) -> Path:
@@ -196,7 +187,3 @@ def _hub_digest(file: Path) -> str | None:
     blob = file.resolve()
     known = file.is_symlink() and blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
     return blob.name if known else None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
