@@ -25,11 +25,7 @@ _CLOCK = 1000  # the time that the network is given ends here, whatever T
 
 
 def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Converted:
-    """Convert a checkpoint.
-
-    Args:
-        tensors: state dict in the names of the format.
-        untold: what it does not tell.
+    """Convert a state dict in the names of the format.
 
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
@@ -100,9 +96,11 @@ def _architecture(ledger: Ledger) -> Architecture:
 
 def _carry_over(ledger: Ledger, found: Architecture, heads: int) -> None:
     last = len(found.widths) - 1
-    for old, new in (("time_embed.0", "time_embedding.linear_1"), ("time_embed.2", "time_embedding.linear_2")):
-        ledger.move(old, new)
-    for old, new in (("input_blocks.0.0", "conv_in"), ("out.0", "conv_norm_out"), ("out.2", "conv_out")):
+    outside = {
+        "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
+        "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out",
+    }  # fmt: skip
+    for old, new in outside.items():
         ledger.move(old, new)
     number = 1
     for i, attention in enumerate(found.attention):
