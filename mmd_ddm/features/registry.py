@@ -45,8 +45,8 @@ def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation
             or "published" as in the paper's code. Networks that the project trains need none.
 
     Returns:
-        The feature space, on the processor. Spaces of one published network share its
-        weights in memory, so that what is done to one (a move to a device) is done to all; copy before changing.
+        The feature space, on the processor. Spaces of one published network share its weights in memory, so that what
+        is done to one (a move to a device) is done to all; copy before changing.
 
     Raises:
         UserError: If no feature space of that name fits the data set, its weights are missing or damaged, or it has

@@ -57,11 +57,7 @@ def _recognise(tensors: Mapping[str, Tensor], path: Path) -> ModuleType:
 
 
 def converted_folder(path: Path) -> Path:
-    """The folder of a checkpoint file that is named directly as a model: converted on first use, then kept.
-
-    Raises:
-        UserError: as `convert_file`.
-    """
+    """The folder of a checkpoint file named as a model: converted on first use, as by `convert_file`, then kept."""
     stat = path.stat()
     return _converted(path.absolute(), stat.st_size, stat.st_mtime_ns)
 

@@ -40,8 +40,8 @@ def pretrain(
 ) -> float:
     """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
 
-    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same
-    weights on the same machine with the same number of threads.
+    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same weights on the
+    same machine with the same number of threads.
 
     Args:
         dataset: Real images.
@@ -51,8 +51,7 @@ def pretrain(
         learning_rate: Adam's, at the start; falls to zero along half a cosine.
         ema: Decay of the moving average of the weights, in [0, 1); the average is what is saved.
         dropout: Probability that a unit of a residual block is dropped in training, in [0, 1).
-        channels: Width at each resolution, from the image's downwards, each resolution half of the one
-            before; multiples of 8.
+        channels: Width at each resolution, from the image's downwards, each half of the one before; multiples of 8.
         layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
@@ -79,7 +78,7 @@ def pretrain(
     scheduler = build_scheduler()
     alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
-        network = build_network(dataset.image_shape, channels, layers, dropout).to(device).train()
+        network = _network(dataset.image_shape, channels, layers, dropout).to(device).train()
 
         def batch_loss() -> Tensor:
             images = dataset.floats(torch.randint(len(dataset), (batch,)))
@@ -94,9 +93,7 @@ def pretrain(
     return loss
 
 
-def build_network(
-    image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float
-) -> UNet2DModel:
+def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float) -> UNet2DModel:
     """Build an untrained U-Net for square images, with self-attention at its lowest resolution only."""
     from diffusers import UNet2DModel
 

@@ -20,7 +20,7 @@ _networks: WeakValueDictionary[tuple[str, str, int, int], nn.Module] = WeakValue
 
 
 def load_published(name: str, way: str = EVALUATION) -> FeatureSpace:
-    """Load a published network as a feature space, on the processor, or where a space of the same network is.
+    """Load a published network as a feature space, on the CPU, or where a space of the same network is.
 
     Spaces of one network share it in memory: moving one to a device moves all.
 

@@ -64,8 +64,7 @@ def train_feature_space(
         device: Torch device to train on.
 
     Returns:
-        Figures: "loss" (running mean at the end) and, for "classifier", "accuracy" on the fifth of the
-        images that was not trained on.
+        "loss" (running mean at the end) and, for "classifier", "accuracy" on the fifth that was not trained on.
 
     Raises:
         UserError: If the name is unknown, labels are missing, or a setting is out of its range.

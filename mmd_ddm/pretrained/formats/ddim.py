@@ -19,6 +19,10 @@ from mmd_ddm.pretrained.formats.ledger import Ledger
 NAME = "ddim"
 SIGN = "temb.dense.0.weight"  # no other format has a tensor of this name
 DEFAULTS = Untold()
+# of the U-Net: attention has one head, a halving pads on the right and below only
+SETTINGS: Mapping[str, object] = {
+    "attention_head_dim": None, "norm_eps": 1e-6, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
+}  # fmt: skip
 
 
 def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Converted:
@@ -31,14 +35,7 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
         raise UserError(f"heads is {untold.heads}; attention in format {NAME} has one")
     ledger = Ledger(tensors, NAME)
     found = _architecture(ledger)
-    config = {
-        **found.config(untold),
-        "attention_head_dim": None,  # one head
-        "norm_eps": 1e-6,
-        "downsample_padding": 0,  # on the right and below only
-        "flip_sin_to_cos": False,
-        "freq_shift": 1,
-    }
+    config = {**found.config(untold), **SETTINGS}
     _carry_over(ledger, found)
     return Converted(config, ledger.close(unet_shapes(config)), scheduler_config(found, untold))
 
