@@ -10,7 +10,7 @@ from mmd_ddm.errors import UserError
 
 
 class Ledger:
-    """The tensors of a checkpoint that have not been used yet, and what the others have become; the format's name."""
+    """The tensors of a checkpoint of some format that have not been used yet, and what the others have become."""
 
     def __init__(self, tensors: Mapping[str, Tensor], form: str) -> None:
         self._left, self._form = dict(tensors), form
