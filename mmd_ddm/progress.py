@@ -17,10 +17,6 @@ _log = logging.getLogger(__name__)
 def progress(stage: str, total: int) -> Iterator[Advance]:
     """Show how far a stage of `total` equal parts has come, and how long the rest will take.
 
-    Args:
-        stage: What is being done, a few words.
-        total: Number of parts.
-
     Yields:
         A function to be called after each part with the figures to show beside the bar.
     """

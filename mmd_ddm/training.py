@@ -17,12 +17,7 @@ _MEMORY = 0.99  # of the running mean of the loss
 
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """Draw from torch's global generators as `seed` says, and put them back as they were afterwards.
-
-    Args:
-        seed: Seed of the generators of the processor and of `device`.
-        device: Torch device that is trained on.
-    """
+    """Seed torch's global generators, of the processor and of `device`, and put them back as they were afterwards."""
     accelerators = [] if torch.device(device).type == "cpu" else [torch.device(device)]
     with torch.random.fork_rng(devices=accelerators):
         torch.manual_seed(seed)
@@ -30,13 +25,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 
 def train(
-    network: nn.Module,
-    loss: Callable[[], Tensor],
-    *,
-    stage: str,
-    updates: int,
-    learning_rate: float,
-    ema: float,
+    network: nn.Module, loss: Callable[[], Tensor], *, stage: str, updates: int, learning_rate: float, ema: float
 ) -> float:
     """Minimise a loss with Adam and leave the moving average of the weights in the network.
 
@@ -70,31 +59,18 @@ def train(
     with progress(stage, updates) as advance:
         for update in range(updates):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * update / updates)) / 2
-            value = _step(optimizer, loss)
-            if not math.isfinite(value):
+            batch_loss = loss()
+            optimizer.zero_grad()
+            batch_loss.backward()
+            optimizer.step()
+            if not math.isfinite(value := batch_loss.item()):
                 raise DivergenceError(f"The loss is {value} at update {update}; lower the learning rate.")
-            _follow(average, network, min(ema, (1 + update) / (10 + update)))
+            with torch.no_grad():
+                for mean, weight in zip(average, network.parameters(), strict=True):
+                    mean.lerp_(weight, 1 - min(ema, (1 + update) / (10 + update)))
             running = value if update == 0 else running + (1 - _MEMORY) * (value - running)
             advance(f"loss {running:.4f}")
-    _adopt(network, average)
+    with torch.no_grad():
+        for weight, mean in zip(network.parameters(), average, strict=True):
+            weight.copy_(mean)
     return running
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> float:
-    value = loss()
-    optimizer.zero_grad()
-    value.backward()
-    optimizer.step()
-    return value.item()
-
-
-@torch.no_grad()
-def _follow(average: list[Tensor], network: nn.Module, decay: float) -> None:
-    for mean, weight in zip(average, network.parameters(), strict=True):
-        mean.lerp_(weight, 1 - decay)
-
-
-@torch.no_grad()
-def _adopt(network: nn.Module, average: list[Tensor]) -> None:
-    for weight, mean in zip(network.parameters(), average, strict=True):
-        weight.copy_(mean)

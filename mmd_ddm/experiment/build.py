@@ -29,7 +29,7 @@ from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.mixture import FeatureMixture
-from mmd_ddm.features.published.preprocessing import check_preprocessing
+from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space, load_feature_space, weights_of
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
@@ -99,7 +99,7 @@ def check(config: Config) -> None:
     """
     scored_spaces(config)
     for name in config.objective.spaces:
-        check_preprocessing(name, config.objective.preprocessing)
+        preprocessing_of(name, config.objective.preprocessing)
     local = local_base_folder(config)
     if local is None:
         return

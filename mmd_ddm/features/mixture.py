@@ -21,7 +21,7 @@ def parse_features(text: str) -> tuple[tuple[float, str], ...]:
         text: Names joined by +, each with or without a positive weight before it: `inception+0.5*clip`.
 
     Returns:
-        (w_i, name_i) for each, w_i = 1 where none is written. The loss is sum_i w_i MMD^2 in space i.
+        (w_i, name_i) for each, w_i = 1 where none is written; the loss is sum_i w_i MMD^2 in space i.
 
     Raises:
         UserError: If a name or weight is missing, a weight isn't a positive number, or a name comes twice.
@@ -40,15 +40,7 @@ def parse_features(text: str) -> tuple[tuple[float, str], ...]:
 
 
 class FeatureMixture(nn.Module):
-    """Feature spaces side by side, in as few passes as possible: layers of one Inception network share one.
-
-    Args:
-        spaces: Feature spaces, at least one; their scales are kept.
-
-    Attributes:
-        names: Of the spaces, in order.
-        dims: Number of features of each.
-    """
+    """Feature spaces side by side, in as few passes as possible: layers of one Inception network share one."""
 
     def __init__(self, spaces: Sequence[FeatureSpace]) -> None:
         super().__init__()
@@ -56,7 +48,6 @@ class FeatureMixture(nn.Module):
         self.dims = tuple(space.dim for space in spaces)
         self.spaces = nn.ModuleList(spaces)
         self._passes = _passes(spaces)
-        self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> FeatureMixture:
@@ -64,14 +55,7 @@ class FeatureMixture(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features of images in all spaces.
-
-        Args:
-            images: N x C x H x W, in [-1, 1].
-
-        Returns:
-            N x sum(dims), space after space.
-        """
+        """Return the N x sum(dims) features of N x C x H x W images in [-1, 1], space after space."""
         parts: dict[int, Tensor] = {}
         for network, members in self._passes:
             found = network(images).split([self.dims[member] for member in members], dim=1)
@@ -87,18 +71,14 @@ class FeatureMixture(nn.Module):
 def _passes(spaces: Sequence[FeatureSpace]) -> list[tuple[nn.Module, list[int]]]:
     groups: list[list[int]] = []
     for index, space in enumerate(spaces):
-        for group in groups:
-            if in_one_pass([spaces[group[0]].network, space.network]) is not None:
-                group.append(index)
-                break
-        else:
+        fitting = (group for group in groups if in_one_pass([spaces[group[0]].network, space.network]))
+        if (group := next(fitting, None)) is None:
             groups.append([index])
-    passes: list[tuple[nn.Module, list[int]]] = []
-    for group in groups:
-        # the scales of published spaces are 1, so that their networks can be joined without them
-        joined = in_one_pass([spaces[index].network for index in group]) if len(group) > 1 else None
-        passes.append((joined or spaces[group[0]], group))
-    return passes
+        else:
+            group.append(index)
+    # a single network keeps its scale; those of published spaces, which alone can be joined, are 1
+    joined = (in_one_pass([spaces[index].network for index in group]) if len(group) > 1 else None for group in groups)
+    return [(network or spaces[group[0]], group) for network, group in zip(joined, groups, strict=True)]
 
 
 def _weight(written: str, text: str) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.published.listing import FORMS, PUBLISHED_NAMES, check_published, is_published, published_weights
 from mmd_ddm.features.published.load import load_published
-from mmd_ddm.features.published.preprocessing import EVALUATION, check_way
-from mmd_ddm.features.published.weights import FOLDER, WeightsReport, report
+from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, preprocessing_of
+from mmd_ddm.features.published.weights import FOLDER, WeightsReport, find
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.features.trained.load import NETWORKS, SHIPPED, find_trained, load_trained
 
@@ -14,36 +16,23 @@ from mmd_ddm.features.trained.load import NETWORKS, SHIPPED, find_trained, load_
 def available_feature_spaces(dataset: str) -> tuple[str, ...]:
     """Return the names of the feature spaces that can be used for a data set.
 
-    Args:
-        dataset: Name of a data set.
-
-    Returns:
-        Those that were trained on the data set, shipped or in the folder that MMD_DDM_WEIGHTS names, then the
-        published ones, whose weights may still have to be downloaded. Beside them there are open_clip's and timm's
-        models by name, `open_clip:MODEL/TAG` and `timm:MODEL`.
+    First those that were trained on the data set, shipped or in the folder that MMD_DDM_WEIGHTS names, then the
+    published ones, whose weights may still have to be downloaded. Beside them there are open_clip's and timm's models
+    by name, `open_clip:MODEL/TAG` and `timm:MODEL`.
     """
     return (*(name for name in sorted(NETWORKS) if find_trained(dataset, name)), *PUBLISHED_NAMES)
 
 
 def check_feature_space(name: str, dataset: str) -> None:
-    """Refuse a feature space that doesn't exist; no weights are read or downloaded.
-
-    Args:
-        name: Name of a feature space.
-        dataset: Name of the data set whose images it will be given.
+    """Refuse a feature space that doesn't exist for a data set; no weights are read or downloaded.
 
     Raises:
         UserError: If there is no feature space of that name for the data set.
     """
     if is_published(name):
         check_published(name)
-    elif find_trained(dataset, name) is None:
-        choices = ", ".join((*available_feature_spaces(dataset), *FORMS))
-        train = f", or train it with: mmd-ddm pretrain --dataset {dataset} --what {name} --output DIR, {FOLDER}=DIR"
-        raise UserError(
-            f"There is no feature space {name!r} for the data set {dataset!r}; choose one of: {choices}"
-            f"{train if name in NETWORKS else ''}."
-        )
+    else:
+        _trained_file(name, dataset)
 
 
 def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation") -> FeatureSpace:
@@ -56,8 +45,8 @@ def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation
             or "published" as in the paper's code. Networks that the project trains need none.
 
     Returns:
-        The feature space, frozen, in evaluation mode, on the processor. Spaces of one published network share its
-        weights in memory, so that what is done to one (a move to a device) is done to all; copy before changing.
+        The feature space, on the processor. Spaces of one published network share its weights in memory, so that what
+        is done to one (a move to a device) is done to all; copy before changing.
 
     Raises:
         UserError: If no feature space of that name fits the data set, its weights are missing or damaged, or it has
@@ -65,32 +54,35 @@ def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation
     """
     if is_published(name):
         return load_published(name, preprocessing)
-    check_feature_space(name, dataset)
-    check_way(preprocessing)
-    if preprocessing != EVALUATION:
+    file = _trained_file(name, dataset)
+    if preprocessing == PUBLISHED:
         raise UserError(f"{name!r} takes images as they are; use preprocessing {EVALUATION!r}.")
-    file = find_trained(dataset, name)
-    assert file is not None
+    preprocessing_of(name, preprocessing)  # refuses what is neither
     return load_trained(file)
 
 
 def weights_of(name: str, dataset: str) -> WeightsReport:
-    """Say where the weights of a feature space are; nothing is read or downloaded.
-
-    Args:
-        name: Name of a feature space.
-        dataset: Name of the data set whose images it will be given.
-
-    Returns:
-        The file, whether it is there, where it comes from and its size.
+    """Say where the weights of a feature space are, if they are there; nothing is read or downloaded.
 
     Raises:
         UserError: As `check_feature_space`.
     """
     check_feature_space(name, dataset)
     if is_published(name):
-        return report(published_weights(name))
-    file = find_trained(dataset, name)
-    assert file is not None
+        published = published_weights(name)
+        found = find(published)
+        return WeightsReport(found, bool(found), published.source, found.stat().st_size if found else published.bytes)
+    file = _trained_file(name, dataset)
     source = "shipped with mmd-ddm" if file.parent == SHIPPED else "mmd-ddm pretrain"
     return WeightsReport(file, True, source, file.stat().st_size)
+
+
+def _trained_file(name: str, dataset: str) -> Path:
+    if file := find_trained(dataset, name):
+        return file
+    choices = ", ".join((*available_feature_spaces(dataset), *FORMS))
+    train = f", or train it with: mmd-ddm pretrain --dataset {dataset} --what {name} --output DIR, {FOLDER}=DIR"
+    raise UserError(
+        f"There is no feature space {name!r} for the data set {dataset!r}; choose one of: {choices}"
+        f"{train if name in NETWORKS else ''}."
+    )

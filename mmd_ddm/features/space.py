@@ -31,11 +31,8 @@ class FeatureSpace(nn.Module):
         preprocessing: str = "none",
     ) -> None:
         super().__init__()
-        self.name = name
-        self.dim = len(scale)
-        self.image_shape = image_shape
-        self.preprocessing = preprocessing
-        self.network = network
+        self.name, self.network, self.dim = name, network, len(scale)
+        self.image_shape, self.preprocessing = image_shape, preprocessing
         self.register_buffer("scale", scale)
         self.requires_grad_(False)
         self.eval()
@@ -45,13 +42,7 @@ class FeatureSpace(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features of images.
-
-        Args:
-            images: N x C x H x W, in [-1, 1].
-
-        Returns:
-            N x D features.
+        """Return the N x D features of N x C x H x W images in [-1, 1].
 
         Raises:
             ValueError: If the images don't have the shape that the space was made for.
@@ -76,14 +67,5 @@ class FeatureSpace(nn.Module):
 
 @torch.no_grad()
 def features_of(space: FeatureSpace, images: Tensor, batch: int = 512) -> Tensor:
-    """Return the features of many images, computed `batch` at a time.
-
-    Args:
-        space: Feature space.
-        images: M x C x H x W, in [-1, 1].
-        batch: Images at a time.
-
-    Returns:
-        M x D features, on the images' device.
-    """
+    """Return the M x D features of M x C x H x W images in [-1, 1], computed `batch` at a time."""
     return torch.cat([space(part) for part in images.split(batch)])

@@ -23,7 +23,7 @@ FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, impro
 
 
 def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
-    """Convert a checkpoint file into a diffusers folder, written whole or not at all.
+    """Convert a checkpoint file into a DDPM pipeline folder, written whole or not at all.
 
     Args:
         path: of the checkpoint.
@@ -34,50 +34,30 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
     Raises:
         UserError: the file cannot be read, or is of another format or architecture.
     """
+    from diffusers import DDPMPipeline, DDPMScheduler
+
     tensors = read_checkpoint(path)
-    module = FORMATS[form or recognise(tensors, path)]
-    converted = module.convert(tensors, dataclasses.replace(module.DEFAULTS, **(told or {})))
+    module = FORMATS[form] if form else _recognise(tensors, path)
+    converted: Converted = module.convert(tensors, dataclasses.replace(module.DEFAULTS, **(told or {})))
+    with torch.device("meta"):  # the weights are at hand: none need be drawn
+        network = build_unet(converted.config)
+    network.load_state_dict(converted.weights, assign=True)
+    pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
     record = {"source": path.name, "sha256": _sha256(path), "format": module.NAME}
-    return write_converted(converted, folder, record)
+    return write_pipeline(pipeline, folder, {"imported.json": record})
 
 
-def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """The format of a checkpoint by the names of its tensors.
-
-    Raises:
-        UserError: it is of none.
-    """
-    for name, module in FORMATS.items():
+def _recognise(tensors: Mapping[str, Tensor], path: Path) -> ModuleType:
+    for module in FORMATS.values():
         if module.SIGN in tensors:
-            return name
+            return module
     if "time_embedding.linear_1.weight" in tensors:
         raise UserError(f"{path} holds the weights of a diffusers model alone; give the folder with its configs")
     raise UserError(f"{path} is of no known format ({', '.join(FORMATS)}); its first tensor is {next(iter(tensors))}")
 
 
-def write_converted(converted: Converted, folder: Path, record: Mapping[str, object]) -> Path:
-    """Write a converted checkpoint as a DDPM pipeline.
-
-    Args:
-        converted: network and scheduler.
-        folder: where it goes; replaced if it exists.
-        record: where it comes from, for `imported.json`.
-    """
-    from diffusers import DDPMPipeline, DDPMScheduler
-
-    with torch.device("meta"):  # the weights are at hand: none need be drawn
-        network = build_unet(converted.config)
-    network.load_state_dict(converted.weights, assign=True)
-    pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
-    return write_pipeline(pipeline, folder, {"imported.json": record})
-
-
 def converted_folder(path: Path) -> Path:
-    """The folder of a checkpoint file that is named directly as a model: converted on first use, then kept.
-
-    Raises:
-        UserError: as `convert_file`.
-    """
+    """The folder of a checkpoint file named as a model: converted on first use, as by `convert_file`, then kept."""
     stat = path.stat()
     return _converted(path.absolute(), stat.st_size, stat.st_mtime_ns)
 

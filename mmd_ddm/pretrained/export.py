@@ -1,4 +1,4 @@
-"""A finetuned model as an ordinary diffusers pipeline, its timesteps in the scheduler config.
+"""A finetuned model as an ordinary diffusers pipeline, its timesteps in the scheduler config, and how it is sampled.
 
 diffusers' DDIM and DDPM schedulers can express the timesteps 0, T // S, 2 (T // S) ... alone. Any other choice
 tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): the process of length S whose
@@ -11,21 +11,24 @@ the variance, only the half of its output that is epsilon goes along.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.samplers import ddpm_variance
+from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import write_pipeline
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 RECORD = "mmd_ddm.json"
+_SAMPLING = {"sampler": str, "steps": int, "eta": float, "variance": str}
 
 
 def save_pipeline(
@@ -49,32 +52,53 @@ def save_pipeline(
         timesteps: S of the T timesteps, in any order.
         eta: of DDIM, for the record: a call's argument in diffusers.
         variance: of DDPM, as `make_chain` has it.
-        record: what else to keep in `mmd_ddm.json`, readable as JSON.
+        record: what else to keep in `mmd_ddm.json`.
     """
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
+    network: UNet2DModel = denoiser.network
     ordered = tuple(sorted(timesteps))
     common = _process(denoiser, base_scheduler, ordered)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if common["num_train_timesteps"] != denoiser.schedule.length:
         changes |= {"time_embedding_type": "learned", "num_train_timesteps": len(ordered)}
-        weights["time_proj.weight"] = _embedding(denoiser.network, ordered)
+        weights["time_proj.weight"] = network.time_proj(torch.tensor(ordered, device=network.device)).detach()
     channels = denoiser.image_shape[0]
     if sampler == "ddpm":
         variance = ddpm_variance(denoiser.schedule, variance)
     own = denoiser.schedule.variance_type
     if own == "learned_range" and (sampler == "ddim" or variance != own):
         changes["out_channels"] = channels
-        head = denoiser.network.get_submodule("conv_out")
+        head = network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
-    unet = _changed(denoiser.network, changes, weights) if changes else denoiser.network
+    unet = _changed(network, changes, weights) if changes else network
     if sampler == "ddim":
         pipeline = DDIMPipeline(unet, DDIMScheduler(**common, set_alpha_to_one=True))
     else:
         pipeline = DDPMPipeline(unet, DDPMScheduler(**common, variance_type=variance))
     how = {"sampler": sampler, "steps": len(ordered), "eta": eta, "variance": variance, "timesteps": ordered}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
+
+
+def sampling_settings(folder: Path) -> dict[str, Any]:
+    """Return the sampler, steps, eta and variance of a pipeline folder, for `make_chain` with the linear schedule.
+
+    The exported process is either the original one, its timesteps evenly spread, or one that is respaced to just the
+    timesteps of the budget: the linear schedule gives the finetuned timesteps of both. A model that was not finetuned
+    has no `steps` and is sampled with deterministic DDIM, the paper's sampler.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {"sampler": "ddim", "eta": 0.0, "variance": "model"}
+    try:
+        record = json.loads(path.read_text())
+        return {key: read(record[key]) for key, read in _SAMPLING.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def is_leading(timesteps: tuple[int, ...], length: int) -> bool:
@@ -96,12 +120,6 @@ def _process(denoiser: Denoiser, base: Mapping[str, object], timesteps: tuple[in
     alpha_bar = denoiser.schedule.alpha_bar[list(timesteps)]
     betas = 1 - alpha_bar / torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
     return {"num_train_timesteps": len(timesteps), "trained_betas": betas.tolist(), **fixed}
-
-
-def _embedding(network: UNet2DModel, timesteps: tuple[int, ...]) -> Tensor:
-    """(S, width) the time embedding at the chosen timesteps."""
-    table: Tensor = network.time_proj(torch.tensor(timesteps, device=network.device))
-    return table.detach()
 
 
 def _changed(network: UNet2DModel, changes: Mapping[str, object], weights: Mapping[str, Tensor]) -> UNet2DModel:

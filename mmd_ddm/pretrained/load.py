@@ -35,8 +35,8 @@ def find_local(source: str, origin: str | None = None) -> Path | None:
         UserError: it is none of these and not in the form of a hub id, or the file cannot be converted.
     """
     path = Path(source).expanduser()
-    named = [SHIPPED / source, cache_home() / "models" / source] if path.name == source else []
-    for folder in (*named[:1], path, *named[1:]):
+    named = path.name == source
+    for folder in (SHIPPED / source, path, cache_home() / "models" / source) if named else (path,):
         if folder.is_dir():
             return folder
     if path.is_file():
@@ -44,32 +44,28 @@ def find_local(source: str, origin: str | None = None) -> Path | None:
     name, _, _ = source.partition("@")
     if name.count("/") == 1 and not source.startswith((".", "/", "~")):
         return None
-    if origin:
-        raise UserError(f"base model {source!r} is not on this machine: {origin}")
-    raise UserError(f"base model {source!r} is not a folder or file, and a hub id has the form owner/name")
+    reason = f"on this machine: {origin}" if origin else "a folder or file, and a hub id has the form owner/name"
+    raise UserError(f"base model {source!r} is not {reason}")
 
 
 def locate(source: str, origin: str | None = None) -> Path:
     """The folder of a base model: as `find_local` has it, or the snapshot of a hub id, downloaded if need be.
 
-    Args:
-        source: as `find_local` has it, or `owner/name` or `owner/name@revision` on the hub.
-        origin: as `find_local` has it.
+    The hub id is `owner/name` or `owner/name@revision`.
 
     Raises:
         UserError: there is none, or the hub cannot be reached.
     """
-    local = find_local(source, origin)
-    if local is not None:
+    if local := find_local(source, origin):
         return local
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
+    oldest = ["*.json", "diffusion_pytorch_model*.bin", "unet/diffusion_pytorch_model*.bin"]
     try:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]))
-        if not any(folder.rglob("*.safetensors")):  # the oldest repositories
-            patterns = ["*.json", "diffusion_pytorch_model*.bin", "unet/diffusion_pytorch_model*.bin"]
-            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=oldest))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         reason = str(error).splitlines()[0]
         raise UserError(f"base model {source!r} is neither a folder nor to be had from the hub: {reason}") from None
@@ -77,7 +73,7 @@ def locate(source: str, origin: str | None = None) -> Path:
 
 
 def scheduler_config(folder: Path) -> dict[str, object]:
-    """The content of a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
+    """Read a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
 
     Raises:
         UserError: there is none, or it is not JSON.
@@ -87,19 +83,12 @@ def scheduler_config(folder: Path) -> dict[str, object]:
 
 
 def unet_config(folder: Path) -> dict[str, object]:
-    """The content of a pipeline folder's `config.json` of the U-Net, as written.
-
-    Raises:
-        UserError: there is none, or it is not JSON.
-    """
+    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`."""
     return _read_json(_part(folder, "unet") / "config.json")
 
 
 def load_denoiser(folder: Path) -> Denoiser:
     """Load the network and noise schedule of a diffusers pipeline, in eval mode, float32, on the CPU.
-
-    Args:
-        folder: as `locate` gives it.
 
     Raises:
         UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
@@ -108,9 +97,9 @@ def load_denoiser(folder: Path) -> Denoiser:
     schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
     network = load_network(folder)
     size, channels = network.config.sample_size, network.config.in_channels
-    sizes = [size, size] if isinstance(size, int) else size
+    sides = [size, size] if isinstance(size, int) else size
     config = _part(folder, "unet") / "config.json"
-    if not (isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(isinstance(side, int) for side in sizes)):
+    if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
     expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
     if network.config.out_channels != expected:
@@ -118,8 +107,7 @@ def load_denoiser(folder: Path) -> Denoiser:
             f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
-    height, width = sizes
-    return Denoiser(network, schedule, (channels, height, width))
+    return Denoiser(network, schedule, (channels, *sides))
 
 
 def load_network(folder: Path) -> UNet2DModel:
@@ -153,18 +141,13 @@ def load_network(folder: Path) -> UNet2DModel:
 
 
 def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
-    """Refuse a base model of another image shape than the data set's.
-
-    Args:
-        unet: config of its U-Net.
-        spec: of the data set.
+    """Refuse a base model, of this config of its U-Net, whose channels or resolution differ from the data set's.
 
     Raises:
-        UserError: channels or resolution differ.
+        UserError: they differ.
     """
     size = unet.get("sample_size")
-    sides = size if isinstance(size, (list, tuple)) else [size, size]
-    shape = (unet.get("in_channels"), *sides)
+    shape = (unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size)))
     wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(

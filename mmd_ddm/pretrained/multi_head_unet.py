@@ -31,12 +31,8 @@ class MultiHeadUNet2DModel(UNet2DModel):  # type: ignore[misc]  # diffusers has 
                 module.scale = (module.inner_dim // num_attention_heads) ** -0.5
 
 
-def _signature() -> inspect.Signature:
-    own, inherited = inspect.signature(MultiHeadUNet2DModel.__init__), inspect.signature(UNet2DModel.__init__)
-    named = {**own.parameters, **inherited.parameters}
-    del named["config"]
-    return inspect.Signature([each.replace(kind=each.POSITIONAL_OR_KEYWORD) for each in named.values()])
-
-
 # diffusers reads a model's settings off the signature of its constructor
-MultiHeadUNet2DModel.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
+_own, _inherited = (inspect.signature(kind.__init__).parameters for kind in (MultiHeadUNet2DModel, UNet2DModel))
+MultiHeadUNet2DModel.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [each.replace(kind=each.POSITIONAL_OR_KEYWORD) for each in {**_own, **_inherited}.values() if each.name != "config"]
+)

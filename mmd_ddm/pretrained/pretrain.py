@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.folder import INDEX, write_pipeline
 from mmd_ddm.training import seeded, train
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LENGTH = 1000  # T, the length of the diffusion
 _GROUPS = 8  # of the group normalisation
-_INDEX = "model_index.json"  # what makes a folder a diffusers pipeline
 
 
 def pretrain(
@@ -41,8 +40,8 @@ def pretrain(
 ) -> float:
     """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
 
-    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same
-    weights on the same machine with the same number of threads.
+    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same weights on the
+    same machine with the same number of threads.
 
     Args:
         dataset: Real images.
@@ -52,8 +51,7 @@ def pretrain(
         learning_rate: Adam's, at the start; falls to zero along half a cosine.
         ema: Decay of the moving average of the weights, in [0, 1); the average is what is saved.
         dropout: Probability that a unit of a residual block is dropped in training, in [0, 1).
-        channels: Width at each resolution, from the image's downwards, each resolution half of the one
-            before; multiples of 8.
+        channels: Width at each resolution, from the image's downwards, each half of the one before; multiples of 8.
         layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
@@ -80,34 +78,23 @@ def pretrain(
     scheduler = build_scheduler()
     alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
-        network = build_network(dataset.image_shape, channels, layers, dropout).to(device).train()
-        loss = train(
-            network,
-            lambda: noise_loss(network, _draw(dataset, batch).to(device), alpha_bar),
-            stage=f"Pretraining on {dataset.name}",
-            updates=updates,
-            learning_rate=learning_rate,
-            ema=ema,
-        )
+        network = _network(dataset.image_shape, channels, layers, dropout).to(device).train()
+
+        def batch_loss() -> Tensor:
+            images = dataset.floats(torch.randint(len(dataset), (batch,)))
+            if dataset.mirrored:
+                images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
+            return noise_loss(network, images.to(device), alpha_bar)
+
+        stage = f"Pretraining on {dataset.name}"
+        loss = train(network, batch_loss, stage=stage, updates=updates, learning_rate=learning_rate, ema=ema)
     record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, "loss": loss}
     write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), Path(folder), {"pretraining.json": record})
     return loss
 
 
-def build_network(
-    image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float
-) -> UNet2DModel:
-    """Build an untrained U-Net with self-attention at its lowest resolution only.
-
-    Args:
-        image_shape: Channels, height and width of an image; height equals width.
-        channels: As in `pretrain`.
-        layers: As in `pretrain`.
-        dropout: As in `pretrain`.
-
-    Returns:
-        A `UNet2DModel` with fresh weights, drawn from torch's global generator.
-    """
+def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float) -> UNet2DModel:
+    """Build an untrained U-Net for square images, with self-attention at its lowest resolution only."""
     from diffusers import UNet2DModel
 
     return UNet2DModel(
@@ -128,29 +115,20 @@ def build_scheduler() -> DDPMScheduler:
     """Build the diffusion of every pretraining: T = 1000, beta linear in 1e-4..0.02, noise predicted."""
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler(
-        num_train_timesteps=LENGTH,
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear",
-        prediction_type="epsilon",
-        clip_sample=False,
-    )
+    betas = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+    return DDPMScheduler(num_train_timesteps=LENGTH, prediction_type="epsilon", clip_sample=False, **betas)
 
 
 def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor) -> Tensor:
     """Return the mean over images and pixels of (eps - eps_theta(x_t, t))^2 (arXiv 2301.07969, Eq. 5).
 
     The t are stratified: each is uniform on its own part of 0..T-1, so the mean is that of independent t
-    and its variance is smaller.
+    and its variance is smaller. Noise and t are drawn from torch's global generator.
 
     Args:
         network: Predicts noise: called as `network(x_t, t).sample`.
         images: N x C x H x W, in [-1, 1].
         alpha_bar: Cumulative products, T numbers.
-
-    Returns:
-        The loss, a scalar; noise and t are drawn from torch's global generator.
     """
     count, length = len(images), len(alpha_bar)
     strata = (torch.arange(count) + torch.rand(count)) / count
@@ -161,21 +139,13 @@ def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor) -> Tensor:
     return nn.functional.mse_loss(predicted, noise)
 
 
-def _draw(dataset: ImageSet, batch: int) -> Tensor:
-    images = dataset.floats(torch.randint(len(dataset), (batch,)))
-    if dataset.mirrored:
-        images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
-    return images
-
-
 def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: Path | str) -> None:
-    smallest_step = 2 ** (len(channels) - 1)
-    if not channels or any(width < 1 or width % _GROUPS for width in channels):
+    height, width = image_shape[1:]
+    if not channels or any(each < 1 or each % _GROUPS for each in channels):
         raise UserError(f"channels is {tuple(channels)}; give one or more multiples of {_GROUPS}.")
-    if image_shape[1] != image_shape[2] or image_shape[1] % smallest_step:
-        raise UserError(
-            f"Images of {image_shape[1]} x {image_shape[2]} can't be halved {len(channels) - 1} times; "
-            "give fewer channels, or square images."
-        )
-    if Path(folder).is_dir() and any(Path(folder).iterdir()) and not (Path(folder) / _INDEX).exists():
+    halvings = len(channels) - 1
+    if height != width or height % 2**halvings:
+        told = "give fewer channels, or square images"
+        raise UserError(f"Images of {height} x {width} can't be halved {halvings} times; {told}.")
+    if Path(folder).is_dir() and any(Path(folder).iterdir()) and not (Path(folder) / INDEX).exists():
         raise UserError(f"The folder {folder} holds something other than a pipeline; name another one.")

@@ -23,8 +23,8 @@ from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, Objective
+from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
-from mmd_ddm.pretrained.published import unet_config
 from tests.benchmarks.one_update import peak
 
 WEIGHTS, REAL = 113_673_219, 1000
@@ -49,7 +49,7 @@ def update(unet: Mapping[str, object], space: FeatureSpace, steps: int, batch: i
 
 
 def main(steps: str) -> None:
-    unet = unet_config("google/ddpm-church-256")
+    unet = known_unet_config("google/ddpm-church-256")
     assert unet is not None
     found = update(unet, load_feature_space("inception", "lsun_church"), int(steps), batch=2, real=REAL)
     assert found["weights"] == WEIGHTS

@@ -22,8 +22,8 @@ from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.objective import ValueAndGradient
+from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
-from mmd_ddm.pretrained.published import unet_config
 from tests.benchmarks.table import interleaved, ratio, show
 from tests.inception import random_inception
 
@@ -64,7 +64,7 @@ def test_attraction_to_the_whole_bank(tmp_path: Path, monkeypatch: pytest.Monkey
     random_inception(tmp_path)
     monkeypatch.setenv("MMD_DDM_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("MMD_DDM_UNVERIFIED_WEIGHTS", "1")
-    unet = unet_config("google/ddpm-cifar10-32")
+    unet = known_unet_config("google/ddpm-cifar10-32")
     assert unet is not None
     shares = shares_of_an_update(
         unet, load_feature_space("inception", "cifar10"),

@@ -22,8 +22,8 @@ from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import BankReference, Objective
+from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
-from mmd_ddm.pretrained.published import unet_config
 from tests.benchmarks.table import show
 
 WEIGHTS, REAL, DIM, UPDATES = 35_746_307, 50_000, 2048, 5
@@ -85,7 +85,7 @@ def update_seconds(
 @pytest.mark.gpu
 @pytest.mark.benchmark
 def test_update_of_the_papers_size() -> None:
-    unet, space = unet_config("google/ddpm-cifar10-32"), inception().to("cuda")
+    unet, space = known_unet_config("google/ddpm-cifar10-32"), inception().to("cuda")
     assert unet is not None
     rows = [["precision of the network", "gradient", "s/update", "peak GiB"]]
     for precision in PRECISIONS:

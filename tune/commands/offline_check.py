@@ -156,8 +156,8 @@ def _bank(config: Config, workers: int) -> Iterator[Line]:
 
 
 def _unet(config: Config) -> dict[str, Any] | None:
+    from mmd_ddm.pretrained.catalogue import known_unet_config as published
     from mmd_ddm.pretrained.load import unet_config as written
-    from mmd_ddm.pretrained.published import unet_config as published
 
     name = base_model(config)
     folder, _ = _model_folder(name, dataset_of(config))

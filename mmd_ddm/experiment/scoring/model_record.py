@@ -12,9 +12,8 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.tracking.model_uri import resolve
-from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.export import RECORD, sampling_settings
 from mmd_ddm.pretrained.load import locate
-from mmd_ddm.pretrained.record import sampling_settings
 
 DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
 NO_BASE = "none"

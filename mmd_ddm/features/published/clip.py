@@ -14,11 +14,7 @@ from torch import Tensor, nn
 
 
 class ImageTower(nn.Module):
-    """The image half of a model, up to and with the projection; not normalised to unit length.
-
-    Args:
-        visual: open_clip's image tower.
-    """
+    """The image half of an open_clip model, up to and with the projection; not normalised to unit length."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -39,22 +35,14 @@ def image_tower(model: str, tag: str, file: Path) -> ImageTower:
         tag: Which weights they are, as open_clip calls them; says whether they were trained with QuickGELU, which
             OpenAI's were. One that open_clip doesn't know says nothing.
         file: The weights: a state dict (safetensors or pickled tensors) or a TorchScript archive such as OpenAI's.
-
-    Returns:
-        The tower, which knows its evaluation transform (`preprocessing.of_open_clip`).
     """
     import open_clip
 
     known: dict[str, object] = open_clip.get_pretrained_cfg(model, tag) or {}
     transform = {key: known[key] for key in ("size", "mean", "std", "interpolation", "resize_mode") if key in known}
     with _quiet():
-        whole = open_clip.create_model(
-            model,
-            force_quick_gelu=bool(known.get("quick_gelu")),
-            force_preprocess_cfg=transform,
-            pretrained_image=False,
-            pretrained_text=False,
-        )
+        settings = {"force_quick_gelu": bool(known.get("quick_gelu")), "force_preprocess_cfg": transform}
+        whole = open_clip.create_model(model, pretrained_image=False, pretrained_text=False, **settings)
     if _is_torchscript(file):
         whole.visual.load_state_dict(_of_torchscript(file))
     else:

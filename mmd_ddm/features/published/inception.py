@@ -10,7 +10,7 @@ Its weights are TensorFlow's of 2015-12-05. The layers:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from mmd_ddm.features.published.preprocessing import Prepared
 
 DIMS = {"pool": 2048, "spatial": 17 * 17 * 7, "logits": 1008}
-_SPATIAL_CHANNELS = 7
 _TO_SPATIAL = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2",
     "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d",
@@ -28,31 +27,19 @@ _TO_POOL = ("Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool")
 
 
 class InceptionLayers(nn.Module):
-    """One pass through the network that gives some of its layers.
+    """One pass through torch-fidelity's network that gives some of its layers, named in `DIMS`.
 
-    torch-fidelity's own `forward` takes uint8 only; here its parts are called in its order.
-
-    Args:
-        backbone: torch-fidelity's network.
-        layers: Names in `DIMS`.
+    Its own `forward` takes uint8 only; here its parts are called in its order.
     """
 
     def __init__(self, backbone: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.layers = tuple(layers)
+        self.backbone, self.layers = backbone, tuple(layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the layers side by side.
-
-        Args:
-            images: N x 3 x 299 x 299, preprocessed.
-
-        Returns:
-            N x D, D the sum of the layers' dims, in the order of `layers`.
-        """
+        """Return the layers side by side, N x D in the order of `layers`, for N x 3 x 299 x 299 preprocessed images."""
         hidden = self._through(_TO_SPATIAL, images)
-        found = {"spatial": hidden[:, :_SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)}
+        found = {"spatial": hidden[:, :7].permute(0, 2, 3, 1).flatten(1)}
         if set(self.layers) != {"spatial"}:
             found["pool"] = self._through(_TO_POOL, hidden).flatten(1)
         if "logits" in self.layers:
@@ -66,14 +53,7 @@ class InceptionLayers(nn.Module):
 
 
 def inception_network(file: Path) -> nn.Module:
-    """Build torch-fidelity's network from its file of weights.
-
-    Args:
-        file: weights-inception-2015-12-05-6726825d.pth, or one with the same tensors.
-
-    Returns:
-        The network, frozen, in evaluation mode.
-    """
+    """Build torch-fidelity's network from weights-inception-2015-12-05-6726825d.pth, or from equal tensors."""
     import io
 
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -82,27 +62,15 @@ def inception_network(file: Path) -> nn.Module:
     safe = io.BytesIO()
     torch.save(torch.load(file, map_location="cpu", weights_only=True), safe)
     safe.seek(0)
-    network: nn.Module = FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048"], feature_extractor_weights_path=safe
-    )
-    return network
+    build: Callable[..., nn.Module] = FeatureExtractorInceptionV3
+    return build("inception-v3-compat", ["2048"], feature_extractor_weights_path=safe)
 
 
 def in_one_pass(networks: Sequence[nn.Module]) -> nn.Module | None:
-    """Join networks that are layers of one Inception network behind one preprocessing.
-
-    Args:
-        networks: Of feature spaces.
-
-    Returns:
-        A network that gives their features side by side in one pass; None if they can't be joined.
-    """
-    bodies, first = [], networks[0]
-    for network in networks:
-        if not (isinstance(network, Prepared) and isinstance(network.body, InceptionLayers)):
-            return None
-        bodies.append(network.body)
-    assert isinstance(first, Prepared)
-    if any(body.backbone is not bodies[0].backbone for body in bodies) or len({str(n.how) for n in networks}) > 1:
+    """Join networks that are layers of one Inception network behind one preprocessing; None if they are not."""
+    prepared = [network for network in networks if isinstance(network, Prepared)]
+    parts = [(each.how, each.body) for each in prepared if isinstance(each.body, InceptionLayers)]
+    if len(parts) < len(networks) or len({(how, body.backbone) for how, body in parts}) > 1:
         return None
-    return Prepared(first.how, InceptionLayers(bodies[0].backbone, [layer for body in bodies for layer in body.layers]))
+    how, first = parts[0]
+    return Prepared(how, InceptionLayers(first.backbone, [layer for _, body in parts for layer in body.layers]))

@@ -10,7 +10,8 @@ from mmd_ddm.features.published import weights
 from mmd_ddm.features.published.weights import SUFFIXES, PublishedWeights
 
 INCEPTION_LAYERS = {"inception": "pool", "inception_spatial": "spatial", "inception_logits": "logits"}
-PUBLISHED_NAMES = (*INCEPTION_LAYERS, "clip", "dinov2")
+_BY_NAME = {**dict.fromkeys(INCEPTION_LAYERS, weights.INCEPTION), "clip": weights.CLIP, "dinov2": weights.DINOV2}
+PUBLISHED_NAMES = tuple(_BY_NAME)
 OPEN_CLIP, TIMM = "open_clip:", "timm:"
 FORMS = (f"{OPEN_CLIP}MODEL/TAG", f"{TIMM}MODEL")
 
@@ -21,10 +22,7 @@ def is_published(name: str) -> bool:
 
 
 def check_published(name: str) -> None:
-    """Refuse a name that `open_clip` or `timm` doesn't know; loads no weights.
-
-    Args:
-        name: Such that `is_published(name)`.
+    """Refuse a published network's name that `open_clip` or `timm` doesn't know; loads no weights.
 
     Raises:
         UserError: If the library has no such model, or no such weights of it.
@@ -48,17 +46,9 @@ def check_published(name: str) -> None:
 
 
 def published_weights(name: str) -> PublishedWeights:
-    """Return which file of weights a published network needs.
-
-    Args:
-        name: Such that `check_published(name)` passes.
-    """
-    if name in INCEPTION_LAYERS:
-        return weights.INCEPTION
-    if name == "clip":
-        return weights.CLIP
-    if name == "dinov2":
-        return weights.DINOV2
+    """Return which file of weights a published network needs, its name being one that `check_published` accepts."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
     if name.startswith(OPEN_CLIP):
         return _open_clip_weights(*model_and_tag(name))
     return _timm_weights(name.removeprefix(TIMM))

@@ -10,25 +10,9 @@ import torch
 from torch import nn
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.features.published import weights
-from mmd_ddm.features.published.inception import DIMS, InceptionLayers, inception_network
-from mmd_ddm.features.published.listing import (
-    INCEPTION_LAYERS,
-    OPEN_CLIP,
-    PUBLISHED_NAMES,
-    TIMM,
-    check_published,
-    model_and_tag,
-    published_weights,
-)
-from mmd_ddm.features.published.preprocessing import (
-    EVALUATION,
-    Prepared,
-    Preprocessing,
-    check_way,
-    prepare,
-    preprocessing_of,
-)
+from mmd_ddm.features.published import clip, inception, listing, vision, weights
+from mmd_ddm.features.published.listing import INCEPTION_LAYERS, TIMM
+from mmd_ddm.features.published.preprocessing import EVALUATION, Prepared, Preprocessing, prepare, preprocessing_of
 from mmd_ddm.features.published.transforms import of_open_clip, of_timm
 from mmd_ddm.features.space import FeatureSpace
 
@@ -36,27 +20,17 @@ _networks: WeakValueDictionary[tuple[str, str, int, int], nn.Module] = WeakValue
 
 
 def load_published(name: str, way: str = EVALUATION) -> FeatureSpace:
-    """Load a published network as a feature space.
+    """Load a published network as a feature space, on the CPU, or where a space of the same network is.
 
     Spaces of one network share it in memory: moving one to a device moves all.
-
-    Args:
-        name: Such that `is_published(name)`.
-        way: "evaluation" or "published" preprocessing.
-
-    Returns:
-        The feature space, frozen, in evaluation mode, on the processor, or where a space of the same network is.
 
     Raises:
         UserError: If the name is unknown, the weights are missing or not the published ones, or there is no such
             preprocessing for it.
     """
-    check_way(way)
-    check_published(name)
-    how = None
-    if name in PUBLISHED_NAMES or way != EVALUATION:
-        how = preprocessing_of("inception" if name in INCEPTION_LAYERS else name, way)
-    body = _network(name, weights.obtain(published_weights(name), name))
+    listing.check_published(name)
+    how = preprocessing_of(name, way)
+    body = _network(name, weights.obtain(listing.published_weights(name), name))
     if how is None:
         how = of_timm(body, name) if name.startswith(TIMM) else of_open_clip(body, name)
     ones = torch.ones(_dim(name, body, how), device=next(body.parameters()).device)
@@ -65,20 +39,14 @@ def load_published(name: str, way: str = EVALUATION) -> FeatureSpace:
 
 def _network(name: str, file: Path) -> nn.Module:
     if name in INCEPTION_LAYERS:
-        backbone = _shared("inception", file, lambda: inception_network(file))
-        return InceptionLayers(backbone, [INCEPTION_LAYERS[name]])
+        backbone = _shared("inception", file, lambda: inception.inception_network(file))
+        return inception.InceptionLayers(backbone, [INCEPTION_LAYERS[name]])
     if name == "dinov2":
-        from mmd_ddm.features.published.vision import dinov2_network
-
-        return _shared(name, file, lambda: dinov2_network(file))
+        return _shared(name, file, lambda: vision.dinov2_network(file))
     if name.startswith(TIMM):
-        from mmd_ddm.features.published.vision import pooled_network
-
-        return _shared(name, file, lambda: pooled_network(name.removeprefix(TIMM), file))
-    from mmd_ddm.features.published.clip import image_tower
-
-    listed = f"{OPEN_CLIP}ViT-B-32/openai" if name == "clip" else name
-    return _shared(listed, file, lambda: image_tower(*model_and_tag(listed), file))
+        return _shared(name, file, lambda: vision.pooled_network(name.removeprefix(TIMM), file))
+    listed = f"{listing.OPEN_CLIP}ViT-B-32/openai" if name == "clip" else name
+    return _shared(listed, file, lambda: clip.image_tower(*listing.model_and_tag(listed), file))
 
 
 def _shared(network: str, file: Path, build: Callable[[], nn.Module]) -> nn.Module:
@@ -90,8 +58,6 @@ def _shared(network: str, file: Path, build: Callable[[], nn.Module]) -> nn.Modu
         try:
             with torch.random.fork_rng(devices=[]):  # fresh weights would be drawn from the caller's generator
                 found = build()
-        except UserError:
-            raise
         except Exception as error:  # damaged pickles, archives and state dicts raise what they like
             said = str(error).strip().split("\n")[0]
             raise UserError(f"{file} doesn't hold the weights of {network!r} ({said}); get it again.") from error
@@ -102,7 +68,7 @@ def _shared(network: str, file: Path, build: Callable[[], nn.Module]) -> nn.Modu
 @torch.no_grad()
 def _dim(name: str, body: nn.Module, how: Preprocessing) -> int:
     if name in INCEPTION_LAYERS:
-        return DIMS[INCEPTION_LAYERS[name]]
+        return inception.DIMS[INCEPTION_LAYERS[name]]
     weight = next(body.parameters())
     black = torch.zeros(1, 3, how.crop or how.size, how.crop or how.size, dtype=weight.dtype, device=weight.device)
     found = body(prepare(black, how))

@@ -61,61 +61,22 @@ standard deviation; images that aren't square are stretched.
 """
 
 
-def preprocessing_of(network: str, way: str) -> Preprocessing:
-    """Return what is done to images before a network of the table.
-
-    Args:
-        network: "inception", "clip" or "dinov2".
-        way: "evaluation" or "published".
-
-    Returns:
-        Its line of `TABLE`.
+def preprocessing_of(name: str, way: str) -> Preprocessing | None:
+    """Return the line of `TABLE` for a feature space; None if its network brings its own transform or needs none.
 
     Raises:
-        UserError: If there is no such line.
-    """
-    check_way(way)
-    if (network, way) not in TABLE:
-        raise UserError(f"The paper's code has no preprocessing for {network!r}; use preprocessing {EVALUATION!r}.")
-    return TABLE[network, way]
-
-
-def check_preprocessing(network: str, way: str) -> None:
-    """Refuse a way of preprocessing that there is not for a feature space.
-
-    Args:
-        network: Name of a feature space.
-        way: "evaluation" or "published".
-
-    Raises:
-        UserError: If there is none.
-    """
-    if way != EVALUATION:
-        preprocessing_of("inception" if network.startswith("inception") else network, way)
-
-
-def check_way(way: str) -> None:
-    """Refuse a way of preprocessing that doesn't exist.
-
-    Args:
-        way: "evaluation" or "published".
-
-    Raises:
-        UserError: If it is neither.
+        UserError: If there is no such way, or it is "published" for a network that the paper's code doesn't use.
     """
     if way not in PREPROCESSINGS:
         raise UserError(f"There is no preprocessing {way!r}; choose one of: {', '.join(PREPROCESSINGS)}.")
+    network = "inception" if name.startswith("inception") else name
+    if way == PUBLISHED and (network, way) not in TABLE:
+        raise UserError(f"The paper's code has no preprocessing for {network!r}; use preprocessing {EVALUATION!r}.")
+    return TABLE.get((network, way))
 
 
 def prepare(images: Tensor, how: Preprocessing) -> Tensor:
-    """Preprocess images.
-
-    Args:
-        images: N x C x H x W in [-1, 1], C = 1 (repeated to 3) or 3.
-        how: What to do.
-
-    Returns:
-        N x 3 x S x S, S the side that the network takes; of the images' dtype.
+    """Preprocess N x C x H x W images in [-1, 1], C = 1 (repeated to 3) or 3, to N x 3 x S x S of the same dtype.
 
     Raises:
         ValueError: If the images have another number of channels.
@@ -134,17 +95,11 @@ def prepare(images: Tensor, how: Preprocessing) -> Tensor:
 
 
 class Prepared(nn.Module):
-    """A published network with its preprocessing, in the weights' precision whatever the images' is.
-
-    Args:
-        how: What is done to images.
-        body: Maps preprocessed images to N x D features.
-    """
+    """A published network with its preprocessing, in the weights' precision whatever the images' is."""
 
     def __init__(self, how: Preprocessing, body: nn.Module) -> None:
         super().__init__()
-        self.how = how
-        self.body = body
+        self.how, self.body = how, body
 
     def forward(self, images: Tensor) -> Tensor:
         """Return N x D features of N x C x H x W images in [-1, 1]."""

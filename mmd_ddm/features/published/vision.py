@@ -18,20 +18,15 @@ _OFFSET = 0.1  # added to the number of patches by DINOv2's authors before they 
 
 
 def pooled_network(model: str, file: Path) -> nn.Module:
-    """Build a timm model without its classifier.
+    """Build a timm model without its classifier, from a file of its weights: safetensors or pickled tensors.
 
-    Args:
-        model: Name in timm's list, such as resnet50.a1_in1k.
-        file: Its weights, safetensors or pickled tensors.
-
-    Returns:
-        The network from preprocessed images to N x D pooled features, which knows its evaluation transform
-        (`preprocessing.of_timm`).
+    Its outputs are N x D pooled features; it knows its evaluation transform (`transforms.of_timm`).
     """
     import timm
 
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
-    whole = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": str(file), "custom_load": False})
+    overlay = {"file": str(file), "custom_load": False}
+    whole = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
     whole.reset_classifier(0)
     network: nn.Module = whole
     return network
@@ -41,21 +36,16 @@ def dinov2_network(file: Path) -> nn.Module:
     """Build DINOv2 ViT-B/14 for images of 224 x 224; its output is the normalised class token, 768 numbers.
 
     That is what the authors' model returns. The positions were learned for 37 x 37 patches; they are scaled to
-    16 x 16 as the authors' code does it (bicubic, not antialiased, by (16 + 0.1) / 37), and not as timm does.
-
-    Args:
-        file: The authors' dinov2_vitb14_pretrain.pth, or timm's safetensors.
-
-    Returns:
-        The network from preprocessed images to N x 768.
+    16 x 16 as the authors' code does it (bicubic, not antialiased, by (16 + 0.1) / 37), and not as timm does. The file
+    is the authors' dinov2_vitb14_pretrain.pth or timm's safetensors.
     """
-    network: VisionTransformer = pooled_network(DINOV2, file)
+    network = pooled_network(DINOV2, file)
     learned = network.get_parameter("pos_embed").detach().clone()
-    network.set_input_size(img_size=_DINOV2_SIZE)
+    transformer: VisionTransformer = network
+    transformer.set_input_size(img_size=_DINOV2_SIZE)
     with torch.no_grad():
         network.get_parameter("pos_embed").copy_(scaled_positions(learned, _DINOV2_SIZE // 14))
-    found: nn.Module = network
-    return found
+    return network
 
 
 def scaled_positions(learned: Tensor, patches: int) -> Tensor:

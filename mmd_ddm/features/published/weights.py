@@ -1,4 +1,4 @@
-"""Weights that others published: where they are looked for, how they are had, and that they are the right ones.
+"""Weights that others published: where they are looked for, how they are downloaded and checked.
 
 They are looked for in the folder that MMD_DDM_WEIGHTS names, by their published file name (`ViT-B-32.pt`) or as
 `<model>[.<tag>].safetensors|.pt|.pth` (`ViT-B-16.laion2b_s34b_b88k.safetensors`, `resnet50.a1_in1k.pth`), then where
@@ -23,36 +23,19 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One file of weights, by any of the names it goes by.
+    """One file of weights, by any of the names it goes by."""
 
-    Args:
-        files: Names that are looked for in the folder of weights, the publisher's first.
-        source: Where it comes from, for people.
-        digests: SHA-256, or how it begins, of those of the files whose contents are known.
-        url: Where it is downloaded from; None if the hub has it.
-        repo: Its repository on the Hugging Face hub, or None.
-        hub_files: Its names there, the preferred one first.
-        bytes: Its size, or None where that isn't known.
-    """
-
-    files: tuple[str, ...]
-    source: str
-    digests: Mapping[str, str] = field(default_factory=dict)
-    url: str | None = None
-    repo: str | None = None
-    hub_files: tuple[str, ...] = ()
+    files: tuple[str, ...]  # names that are looked for in the folder of weights, the publisher's first
+    source: str  # where it comes from, for people
+    digests: Mapping[str, str] = field(default_factory=dict)  # by file: its SHA-256, or how that begins, if known
+    url: str | None = None  # where it is downloaded from; None if the hub has it
+    repo: str | None = None  # its repository on the Hugging Face hub
+    hub_files: tuple[str, ...] = ()  # its names there, the preferred one first
     bytes: int | None = None
 
 
 class WeightsReport(NamedTuple):
-    """Where the weights of a feature space are.
-
-    Args:
-        file: The file, or None if it would have to be downloaded or made.
-        present: Whether there is one.
-        source: Where it comes from, for people.
-        bytes: Its size; None where that isn't known before it is here.
-    """
+    """Where the weights of a feature space are, if they are present, where they come from, and how large they are."""
 
     file: Path | None
     present: bool
@@ -105,14 +88,13 @@ def weights_folder() -> Path | None:
 
 def find(weights: PublishedWeights) -> Path | None:
     """Return where a file of weights is on this machine, or None; nothing is downloaded."""
-    folder = weights_folder()
-    if folder is not None:
+    if folder := weights_folder():
         for name in weights.files:
             if (folder / name).is_file():
                 return folder / name
-    if weights.url is not None and _torch_cache(weights.url).is_file():
-        return _torch_cache(weights.url)
-    if weights.repo is not None:
+    if weights.url and (file := _torch_cache(weights.url)).is_file():
+        return file
+    if weights.repo:
         from huggingface_hub import try_to_load_from_cache
 
         for name in weights.hub_files:
@@ -123,30 +105,14 @@ def find(weights: PublishedWeights) -> Path | None:
 
 
 def obtain(weights: PublishedWeights, name: str) -> Path:
-    """Find or download a file of weights, and check that its contents are those published.
-
-    Args:
-        weights: Which file.
-        name: Feature space that needs it, for errors.
-
-    Returns:
-        The file.
+    """Find or download the weights of the feature space `name`, and check that the file's contents are those published.
 
     Raises:
         UserError: If it is nowhere and can't be downloaded, or has other contents.
     """
-    file = find(weights)
-    if file is None:
-        file = _download(weights, name)
+    file = find(weights) or _download(weights, name)
     _verify(file, weights, name)
     return file
-
-
-def report(weights: PublishedWeights) -> WeightsReport:
-    """Say where a file of weights is, without downloading or reading it."""
-    file = find(weights)
-    size = weights.bytes if file is None else file.stat().st_size
-    return WeightsReport(file, file is not None, weights.source, size)
 
 
 def _torch_cache(url: str) -> Path:
@@ -175,7 +141,8 @@ def _download(weights: PublishedWeights, name: str) -> Path:
     try:
         return _from_hub(weights) if weights.url is None else _from_address(weights.url, weights)
     except Exception as error:  # what the libraries under the hub's client raise has no common base
-        raise UserError(f"{missing}, as they can't be downloaded ({_first_line(error)}).") from error
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise UserError(f"{missing}, as they can't be downloaded ({reason}).") from error
 
 
 def _from_address(url: str, weights: PublishedWeights) -> Path:
@@ -220,7 +187,3 @@ def _hub_digest(file: Path) -> str | None:
     blob = file.resolve()
     known = file.is_symlink() and blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
     return blob.name if known else None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -11,14 +11,8 @@ from torch import Tensor, nn
 def move(images: Tensor, pixels: float, degrees: float, stretch: float) -> Tensor:
     """Shift, rotate and scale each image at random; what comes in over the border repeats the border.
 
-    Args:
-        images: N x C x H x W.
-        pixels: Largest shift along each axis.
-        degrees: Largest angle.
-        stretch: Largest relative change of size, below 1.
-
-    Returns:
-        The moved images, bilinearly interpolated; each quantity is uniform on its range, both signs.
+    Each quantity is uniform on its range, both signs: `pixels` is the largest shift along each axis, `degrees` the
+    largest angle, `stretch` the largest relative change of size, below 1. Interpolation is bilinear.
     """
     count, size = len(images), images.shape[-1]
     angle = _uniform(count) * math.radians(degrees)
@@ -31,15 +25,9 @@ def move(images: Tensor, pixels: float, degrees: float, stretch: float) -> Tenso
 
 
 def recolour(images: Tensor, contrast: float, noise: float) -> Tensor:
-    """Multiply each image's distance to black by a random factor and add white noise.
+    """Multiply the distance to black of each image, in [-1, 1], by a random factor and add white noise; unclipped.
 
-    Args:
-        images: N x C x H x W, in [-1, 1].
-        contrast: Largest relative change of the factor.
-        noise: Largest standard deviation of the noise, drawn for each image.
-
-    Returns:
-        The changed images, not clipped.
+    Both are drawn for each image: the factor within 1 +- `contrast`, the noise's standard deviation up to `noise`.
     """
     factor = 1 + _uniform(len(images)).view(-1, 1, 1, 1) * contrast
     deviation = torch.rand(len(images), 1, 1, 1) * noise
@@ -48,16 +36,7 @@ def recolour(images: Tensor, contrast: float, noise: float) -> Tensor:
 
 
 def cut_out(images: Tensor, part: float, probability: float) -> Tensor:
-    """Blacken a square at a random place in some of the images.
-
-    Args:
-        images: N x C x H x W, in [-1, 1].
-        part: Side of the square, as a part of the image's.
-        probability: How likely an image is cut.
-
-    Returns:
-        The cut images.
-    """
+    """Blacken a square at a random place of each image in [-1, 1] with a probability; its side is `part` of theirs."""
     count, height, width = len(images), images.shape[-2], images.shape[-1]
     row, column = (torch.rand(count, 1, 1, 1) for _ in range(2))
     inside_rows = ((torch.arange(height) + 0.5).view(1, 1, -1, 1) / height - row).abs() < part / 2

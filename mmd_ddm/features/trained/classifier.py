@@ -8,12 +8,15 @@ from torch import Tensor, nn
 _GROUPS = 8
 
 
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
+class Residual(nn.Module):
+    """Layers in a row whose outcome is added to their input."""
+
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.body = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return x + body(x)."""
         changed: Tensor = images + self.body(images)
         return changed
 
@@ -27,44 +30,21 @@ def classifier_network(image_shape: tuple[int, int, int], width: int, dim: int) 
         dim: Number of features D.
 
     Returns:
-        A network from N x C x H x W images to N x D features; smooth, and without statistics of the batch.
+        A smooth network without statistics of the batch.
     """
     channels, resolution, _ = image_shape
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
     here = width
     while resolution > 2:
         wider = min(here + width, 4 * width)
-        layers += [nn.GroupNorm(_GROUPS, here), nn.SiLU()]
-        layers += [nn.Conv2d(here, wider, 3, stride=2, padding=1), _Residual(wider)]
+        layers += [nn.GroupNorm(_GROUPS, here), nn.SiLU(), nn.Conv2d(here, wider, 3, stride=2, padding=1)]
+        layers += [Residual(nn.GroupNorm(_GROUPS, wider), nn.SiLU(), nn.Conv2d(wider, wider, 3, padding=1))]
         here, resolution = wider, resolution // 2
     layers += [nn.GroupNorm(_GROUPS, here), nn.SiLU(), nn.Flatten(), nn.Linear(here * resolution**2, dim)]
     return nn.Sequential(*layers, nn.SiLU())
 
 
-def classifier_loss(features: Tensor, head: nn.Module, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the labels, the head being the last layer.
-
-    Args:
-        features: N x D.
-        head: Maps features to one logit for each class.
-        labels: N class numbers.
-
-    Returns:
-        The loss, a scalar.
-    """
-    return nn.functional.cross_entropy(head(features), labels)
-
-
 @torch.no_grad()
 def accuracy(features: Tensor, head: nn.Module, labels: Tensor) -> float:
-    """Return the fraction of images whose largest logit is that of their label.
-
-    Args:
-        features: N x D.
-        head: Maps features to one logit for each class.
-        labels: N class numbers.
-
-    Returns:
-        The accuracy, in [0, 1].
-    """
+    """Return the fraction of the N images whose largest logit, which the head gives, is that of their label."""
     return float((head(features).argmax(1) == labels).double().mean())

@@ -5,26 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmd_ddm.features.trained.classifier import Residual
+
 _DEPTH = 3
 _TEMPERATURE = 0.1
 
 
-class _Mix(nn.Module):
-    """A depthwise convolution over patches, then a two-layer network over channels, added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, groups=width),
-            nn.GroupNorm(1, width),
-            nn.Conv2d(width, 2 * width, 1),
-            nn.GELU(),
-            nn.Conv2d(2 * width, width, 1),
-        )
-
-    def forward(self, patches: Tensor) -> Tensor:
-        mixed: Tensor = patches + self.body(patches)
-        return mixed
+def _mix(width: int) -> Residual:
+    """Build a depthwise convolution over patches, then a two-layer network over channels, added to the input."""
+    over_patches = nn.Conv2d(width, width, 3, padding=1, groups=width)
+    over_channels = nn.Conv2d(width, 2 * width, 1), nn.GELU(), nn.Conv2d(2 * width, width, 1)
+    return Residual(over_patches, nn.GroupNorm(1, width), *over_channels)
 
 
 def contrastive_network(image_shape: tuple[int, int, int], width: int, dim: int) -> nn.Sequential:
@@ -37,18 +28,15 @@ def contrastive_network(image_shape: tuple[int, int, int], width: int, dim: int)
         dim: Number of features D.
 
     Returns:
-        A network from N x C x H x W images to N x D features; smooth, and without statistics of the batch.
+        A smooth network without statistics of the batch.
     """
     channels, resolution, _ = image_shape
     patch = max(2, resolution // 8)
     return nn.Sequential(
         nn.Conv2d(channels, width, patch, stride=patch),
-        *(_Mix(width) for _ in range(_DEPTH)),
-        nn.GroupNorm(1, width),
-        nn.Conv2d(width, dim, 1),
-        nn.GELU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
+        *(_mix(width) for _ in range(_DEPTH)),
+        *(nn.GroupNorm(1, width), nn.Conv2d(width, dim, 1), nn.GELU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     )
 
 
@@ -61,14 +49,11 @@ def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
     """Return the normalised temperature-scaled cross-entropy of two views (arXiv 2002.05709, Eq. 1).
 
     l_ij = -log( exp(cos(z_i, z_j) / tau) / sum over k != i of exp(cos(z_i, z_k) / tau) ), tau = 0.1, averaged
-    over both orders of each pair of views i, j of one image.
+    over both orders of each pair of views i, j of one image; log(2 N - 1) where all projections are equal.
 
     Args:
         first: N x P projections of one view of N images.
         second: N x P projections of another view of the same images.
-
-    Returns:
-        The loss, a scalar; log(2 N - 1) where all projections are equal.
     """
     count = len(first)
     views = nn.functional.normalize(torch.cat([first, second]), dim=1)

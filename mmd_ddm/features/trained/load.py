@@ -21,40 +21,28 @@ NETWORKS: dict[str, Callable[[tuple[int, int, int], int, int], nn.Sequential]] =
     "contrastive": contrastive_network,
 }
 SHIPPED = Path(__file__).parent / "weights"
-_SUFFIX = ".safetensors"
 
 
 def weights_file(folder: Path, dataset: str, name: str) -> Path:
     """Return where the weights of a feature space lie in a folder of weights."""
-    return folder / f"{dataset}_{name}{_SUFFIX}"
+    return folder / f"{dataset}_{name}.safetensors"
 
 
 def find_trained(dataset: str, name: str) -> Path | None:
     """Return the file of a feature space trained on a data set: a shipped one, or one in the folder of weights.
 
-    Args:
-        dataset: Name of the data set.
-        name: Any name.
-
-    Returns:
-        The file; None if there is none, or the name is none of `NETWORKS`.
+    None if there is none, or the name is none of `NETWORKS`.
     """
     if name not in NETWORKS:
         return None
-    own = weights_folder()
-    folders = [SHIPPED] if own is None else [SHIPPED, own]
-    files = (weights_file(folder, dataset, name) for folder in folders)
+    files = (weights_file(folder, dataset, name) for folder in (SHIPPED, weights_folder()) if folder)
     return next((file for file in files if file.is_file()), None)
 
 
 def save_trained(space: FeatureSpace, width: int, record: Mapping[str, object], file: Path) -> None:
-    """Write a feature space to a file, which appears when it is complete.
+    """Write one of `NETWORKS`, built with a width, to a file, which appears when it is complete.
 
-    Args:
-        space: Feature space whose name is one of `NETWORKS`.
-        width: What its network was built with.
-        record: How it was trained; anything JSON can hold.
-        file: Where it goes.
+    The record says how it was trained; it may be anything that JSON can hold.
     """
     from safetensors.torch import save_file
 
@@ -66,13 +54,7 @@ def save_trained(space: FeatureSpace, width: int, record: Mapping[str, object], 
 
 
 def load_trained(file: Path) -> FeatureSpace:
-    """Read a feature space that `save_trained` wrote.
-
-    Args:
-        file: Its file.
-
-    Returns:
-        The feature space, frozen, in evaluation mode, on the processor.
+    """Read a feature space that `save_trained` wrote, on the processor.
 
     Raises:
         UserError: If the file is not one, or is damaged.

@@ -13,7 +13,7 @@ from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
 from mmd_ddm.features.trained import augment
-from mmd_ddm.features.trained.classifier import accuracy, classifier_loss
+from mmd_ddm.features.trained.classifier import accuracy
 from mmd_ddm.features.trained.contrastive import contrastive_loss, projection_head
 from mmd_ddm.features.trained.load import NETWORKS, save_trained, weights_file
 from mmd_ddm.training import seeded, train
@@ -64,8 +64,7 @@ def train_feature_space(
         device: Torch device to train on.
 
     Returns:
-        Figures: "loss" (running mean at the end) and, for "classifier", "accuracy" on the fifth of the
-        images that was not trained on.
+        "loss" (running mean at the end) and, for "classifier", "accuracy" on the fifth that was not trained on.
 
     Raises:
         UserError: If the name is unknown, labels are missing, or a setting is out of its range.
@@ -80,14 +79,8 @@ def train_feature_space(
     with seeded(seed, device):
         network = NETWORKS[name](dataset.image_shape, width, dim).to(device)
         task = (_classify if name == "classifier" else _contrast)(network, dataset, batch, dim, device)
-        loss = train(
-            nn.ModuleList([network, task.head]),
-            task.loss,
-            stage=f"Training {name} on {dataset.name}",
-            updates=updates,
-            learning_rate=learning_rate,
-            ema=ema,
-        )
+        trained, stage = nn.ModuleList([network, task.head]), f"Training {name} on {dataset.name}"
+        loss = train(trained, task.loss, stage=stage, updates=updates, learning_rate=learning_rate, ema=ema)
     space = _with_unit_scale(name, network.cpu(), dim, dataset)
     figures = {"loss": loss, **task.figures()}
     record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, **figures}
@@ -111,8 +104,7 @@ def _classify(network: nn.Module, dataset: ImageSet, batch: int, dim: int, devic
     assert dataset.labels is not None
     labels = dataset.labels
     head = nn.Linear(dim, int(labels.max()) + 1).to(device)
-    shuffled = torch.randperm(len(dataset))
-    held_out, trained_on = shuffled.tensor_split([len(dataset) // _HELD_OUT])
+    held_out, trained_on = torch.randperm(len(dataset)).tensor_split([len(dataset) // _HELD_OUT])
 
     def loss() -> Tensor:
         chosen = trained_on[torch.randint(len(trained_on), (batch,))]
@@ -120,7 +112,7 @@ def _classify(network: nn.Module, dataset: ImageSet, batch: int, dim: int, devic
         if dataset.mirrored:
             images = augment.mirror(images)
         images = augment.recolour(images, contrast=0.2, noise=0.0)
-        return classifier_loss(network(images), head, labels[chosen].to(device))
+        return nn.functional.cross_entropy(head(network(images)), labels[chosen].to(device))
 
     def figures() -> dict[str, float]:
         with torch.no_grad():  # in parts, as the activations of all held-out images would not fit in memory

@@ -16,38 +16,25 @@ from mmd_ddm.errors import UserError
 # where training scripts keep the weights; averaged ones before raw ones
 _WRAPPERS = ("ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
 _EMA = 4  # place of the averaged weights in a DDIM training state: weights, optimizer, epoch, step, EMA
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, SafetensorError)
 _PARALLEL = "module."  # what torch's data parallel puts before every name
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the weights of one network: the averaged ones if the file has them.
+    """Read the weights of one network, the averaged ones if there are any, from safetensors or what `torch.save` wrote.
 
-    Args:
-        path: a `.safetensors` file, or one that `torch.save` wrote.
-
-    Returns:
-        Tensors by name, on the CPU, without the prefix of data parallel training.
+    The tensors are on the CPU, their names without the prefix of data parallel training.
 
     Raises:
         UserError: the file cannot be read without running code of it, or holds no weights.
     """
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except pickle.UnpicklingError:  # torch's own words advise to unpickle it all the same
-        raise UserError(
-            f"{path} cannot be read as a checkpoint: it is none, or one that would run code of its own"
-        ) from None
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        SafetensorError,
-    ) as error:
+        is_safe = path.suffix == ".safetensors"
+        content: object = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *_UNREADABLE) as error:
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to unpickle it all the same
+            reason = "it is none, or one that would run code of its own"
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from None
     weights = _unwrap(content)
     if weights is None:
@@ -55,10 +42,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if all(name.startswith(_PARALLEL) for name in weights):
         weights = {name.removeprefix(_PARALLEL): tensor for name, tensor in weights.items()}
     return weights
-
-
-def _unpickle(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrap(content: object) -> dict[str, Tensor] | None:

@@ -8,6 +8,7 @@ has one head and its layers are convolutions with a kernel of 1; level i of `up`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 from torch import Tensor
 
@@ -18,14 +19,14 @@ from mmd_ddm.pretrained.formats.ledger import Ledger
 NAME = "ddim"
 SIGN = "temb.dense.0.weight"  # no other format has a tensor of this name
 DEFAULTS = Untold()
+# of the U-Net: attention has one head, a halving pads on the right and below only
+SETTINGS: Mapping[str, object] = {
+    "attention_head_dim": None, "norm_eps": 1e-6, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
+}  # fmt: skip
 
 
 def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Converted:
-    """Convert a checkpoint.
-
-    Args:
-        tensors: state dict in the names of the format.
-        untold: what it does not tell; `heads` must be 1.
+    """Convert a state dict in the names of the format, of one head.
 
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
@@ -34,14 +35,7 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
         raise UserError(f"heads is {untold.heads}; attention in format {NAME} has one")
     ledger = Ledger(tensors, NAME)
     found = _architecture(ledger)
-    config = {
-        **found.config(untold),
-        "attention_head_dim": None,  # one head
-        "norm_eps": 1e-6,
-        "downsample_padding": 0,  # on the right and below only
-        "flip_sin_to_cos": False,
-        "freq_shift": 1,
-    }
+    config = {**found.config(untold), **SETTINGS}
     _carry_over(ledger, found)
     return Converted(config, ledger.close(unet_shapes(config)), scheduler_config(found, untold))
 
@@ -58,24 +52,18 @@ def _architecture(ledger: Ledger) -> Architecture:
 
 
 def _count(ledger: Ledger, pattern: str) -> int:
-    number = 0
-    while pattern.format(number) in ledger:
-        number += 1
-    return number
+    return next(number for number in count() if pattern.format(number) not in ledger)
 
 
 def _carry_over(ledger: Ledger, found: Architecture) -> None:
     last = len(found.widths) - 1
-    for old, new in (("temb.dense.0", "linear_1"), ("temb.dense.1", "linear_2")):
-        ledger.move(old, f"time_embedding.{new}")
+    for i in range(2):
+        ledger.move(f"temb.dense.{i}", f"time_embedding.linear_{i + 1}")
     for old, new in (("conv_in", "conv_in"), ("norm_out", "conv_norm_out"), ("conv_out", "conv_out")):
         ledger.move(old, new)
     for i, attention in enumerate(found.attention):
-        for way, new, blocks in (
-            ("down", f"down_blocks.{i}", found.blocks),
-            ("up", f"up_blocks.{last - i}", found.blocks + 1),
-        ):
-            for j in range(blocks):
+        for way, new, more in (("down", f"down_blocks.{i}", 0), ("up", f"up_blocks.{last - i}", 1)):
+            for j in range(found.blocks + more):
                 _residual(ledger, f"{way}.{i}.block.{j}", f"{new}.resnets.{j}")
                 if attention:
                     _attention(ledger, f"{way}.{i}.attn.{j}", f"{new}.attentions.{j}")

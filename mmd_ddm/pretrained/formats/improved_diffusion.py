@@ -10,6 +10,7 @@ schedule and T = 1000.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -25,11 +26,7 @@ _CLOCK = 1000  # the time that the network is given ends here, whatever T
 
 
 def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Converted:
-    """Convert a checkpoint.
-
-    Args:
-        tensors: state dict in the names of the format.
-        untold: what it does not tell.
+    """Convert a state dict in the names of the format.
 
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
@@ -55,7 +52,7 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
 
 
 def _heads(found: Architecture, heads: int) -> dict[str, object]:
-    widths = found.attention_widths()
+    widths = {found.widths[-1], *(width for width, has in zip(found.widths, found.attention, strict=True) if has)}
     if uneven := [width for width in widths if heads < 1 or width % heads]:
         raise UserError(f"heads is {heads}; it must divide the width of every attention layer, one is {uneven[0]}")
     if heads == 1:
@@ -75,57 +72,45 @@ def _embedding(length: int, width: int) -> Tensor:
 
 
 def _architecture(ledger: Ledger) -> Architecture:
-    blocks, widths, attention = 0, [], []
-    number, first = 1, True
-    while True:
-        if f"input_blocks.{number}.0.in_layers.2.weight" in ledger:
-            if first:
-                widths.append(ledger.shape(f"input_blocks.{number}.0.in_layers.2.weight")[0])
-                attention.append(f"input_blocks.{number}.1.qkv.weight" in ledger)
-            blocks += len(widths) == 1
-            first = False
-        elif f"input_blocks.{number}.0.op.weight" in ledger:
-            first = True
-        else:
-            break
-        number += 1
+    def has(number: int, layer: str) -> bool:
+        return f"input_blocks.{number}.0.{layer}.weight" in ledger
+
+    end = next(number for number in count(1) if not (has(number, "in_layers.2") or has(number, "op")))
+    firsts = [1, *(number + 1 for number in range(1, end) if has(number, "op"))]  # blocks of the levels
     return Architecture(
         in_channels=ledger.shape("input_blocks.0.0.weight")[1],
         out_channels=ledger.shape("out.2.weight")[0],
-        widths=tuple(widths) or ledger.shape("input_blocks.1.0.in_layers.2.weight")[:1],
-        blocks=blocks,
-        attention=tuple(attention),
+        widths=tuple(ledger.shape(f"input_blocks.{number}.0.in_layers.2.weight")[0] for number in firsts),
+        blocks=next(number for number in count(1) if not has(number, "in_layers.2")) - 1,
+        attention=tuple(f"input_blocks.{number}.1.qkv.weight" in ledger for number in firsts),
     )
 
 
 def _carry_over(ledger: Ledger, found: Architecture, heads: int) -> None:
-    last = len(found.widths) - 1
-    for old, new in (("time_embed.0", "time_embedding.linear_1"), ("time_embed.2", "time_embedding.linear_2")):
+    outside = {
+        "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
+        "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out",
+    }  # fmt: skip
+    for old, new in outside.items():
         ledger.move(old, new)
-    for old, new in (("input_blocks.0.0", "conv_in"), ("out.0", "conv_norm_out"), ("out.2", "conv_out")):
-        ledger.move(old, new)
-    number = 1
+    last, step = len(found.widths) - 1, found.blocks + 1  # numbers of a level: its blocks and, downwards, the halving
     for i, attention in enumerate(found.attention):
-        for j in range(found.blocks):
-            _residual(ledger, f"input_blocks.{number}.0", f"down_blocks.{i}.resnets.{j}")
-            if attention:
-                _attention(ledger, f"input_blocks.{number}.1", f"down_blocks.{i}.attentions.{j}", heads)
-            number += 1
+        for way, first, new, blocks in (
+            ("input_blocks", 1 + i * step, f"down_blocks.{i}", found.blocks),
+            ("output_blocks", (last - i) * step, f"up_blocks.{last - i}", found.blocks + 1),
+        ):
+            for j in range(blocks):
+                _residual(ledger, f"{way}.{first + j}.0", f"{new}.resnets.{j}")
+                if attention:
+                    _attention(ledger, f"{way}.{first + j}.1", f"{new}.attentions.{j}", heads)
         if i < last:
-            ledger.move(f"input_blocks.{number}.0.op", f"down_blocks.{i}.downsamplers.0.conv")
-            number += 1
+            ledger.move(f"input_blocks.{(i + 1) * step}.0.op", f"down_blocks.{i}.downsamplers.0.conv")
+        if i > 0:
+            doubling = f"output_blocks.{(last - i + 1) * step - 1}.{1 + attention}.conv"
+            ledger.move(doubling, f"up_blocks.{last - i}.upsamplers.0.conv")
     _residual(ledger, "middle_block.0", "mid_block.resnets.0")
     _attention(ledger, "middle_block.1", "mid_block.attentions.0", heads)
     _residual(ledger, "middle_block.2", "mid_block.resnets.1")
-    number = 0
-    for i, attention in enumerate(reversed(found.attention)):
-        for j in range(found.blocks + 1):
-            _residual(ledger, f"output_blocks.{number}.0", f"up_blocks.{i}.resnets.{j}")
-            if attention:
-                _attention(ledger, f"output_blocks.{number}.1", f"up_blocks.{i}.attentions.{j}", heads)
-            if i < last and j == found.blocks:
-                ledger.move(f"output_blocks.{number}.{1 + attention}.conv", f"up_blocks.{i}.upsamplers.0.conv")
-            number += 1
 
 
 def _residual(ledger: Ledger, old: str, new: str) -> None:
@@ -144,9 +129,8 @@ def _attention(ledger: Ledger, old: str, new: str, heads: int) -> None:
     for kind in ("weight", "bias"):
         joint = ledger.take(f"{old}.qkv.{kind}")
         if not joint.dim() or len(joint) % (3 * heads):
-            raise UserError(
-                f"{old}.qkv.{kind} has shape {tuple(joint.shape)}: not queries, keys, values of {heads} heads"
-            )
+            shape = tuple(joint.shape)
+            raise UserError(f"{old}.qkv.{kind} has shape {shape}: not queries, keys, values of {heads} heads")
         # (heads, 3, width of a head, ...): each head has its queries, keys and values together
         parts = joint.flatten(1 if kind == "weight" else 0).unflatten(0, (heads, 3, -1))
         for part, layer in enumerate(("to_q", "to_k", "to_v")):

@@ -10,46 +10,31 @@ from mmd_ddm.errors import UserError
 
 
 class Ledger:
-    """The tensors of a checkpoint that have not been used yet, and what the others have become.
-
-    Args:
-        tensors: of the checkpoint, by its own names.
-        form: name of the format, for messages.
-    """
+    """The tensors of a checkpoint of some format that have not been used yet, and what the others have become."""
 
     def __init__(self, tensors: Mapping[str, Tensor], form: str) -> None:
-        self._left = dict(tensors)
-        self._form = form
+        self._left, self._form = dict(tensors), form
+        self._weights: dict[str, Tensor] = {}
         self._origin: dict[str, str] = {}
-        self.weights: dict[str, Tensor] = {}
 
     def __contains__(self, name: str) -> bool:
         """Whether a tensor is there and not used yet."""
         return name in self._left
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor that is not used up.
-
-        Raises:
-            UserError: it is missing.
-        """
+        """The shape of a tensor that is not used up, or a `UserError` if it is missing."""
         if name not in self._left:
             raise UserError(f"this is no {self._form} checkpoint: it has no tensor {name}")
         return tuple(self._left[name].shape)
 
     def take(self, name: str) -> Tensor:
-        """Use a tensor up.
-
-        Raises:
-            UserError: it is missing.
-        """
+        """Use a tensor up, or raise a `UserError` if it is missing."""
         self.shape(name)
         return self._left.pop(name).float()
 
     def put(self, new: str, tensor: Tensor, old: str) -> None:
         """Write a tensor under its name in diffusers, with the one that it comes from."""
-        self.weights[new] = tensor
-        self._origin[new] = old
+        self._weights[new], self._origin[new] = tensor, old
 
     def move(self, old: str, new: str) -> None:
         """Carry a layer's weight and bias over as they are."""
@@ -60,32 +45,25 @@ class Ledger:
         """Carry a convolution with a kernel of 1 over as a linear layer."""
         weight = self.take(f"{old}.weight")
         if weight.dim() < 2 or any(side != 1 for side in weight.shape[2:]):
-            raise UserError(
-                f"this is no {self._form} checkpoint: {old}.weight has shape {tuple(weight.shape)}, not a kernel of 1"
-            )
+            why = f"{old}.weight has shape {tuple(weight.shape)}, not a kernel of 1"
+            raise UserError(f"this is no {self._form} checkpoint: {why}")
         self.put(f"{new}.weight", weight.flatten(1), f"{old}.weight")
         self.put(f"{new}.bias", self.take(f"{old}.bias"), f"{old}.bias")
 
     def close(self, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Check that nothing is left, missing or of another shape than the architecture says.
-
-        Args:
-            expected: shapes of the tensors of the network in diffusers.
-
-        Returns:
-            The weights in diffusers' names.
+        """Check that nothing is left or missing, that all have the expected shapes, and return the weights by new name.
 
         Raises:
             UserError: names the first tensor that is in the way.
         """
         if self._left:
             raise UserError(f"this is no {self._form} checkpoint: it has an unexpected tensor {next(iter(self._left))}")
-        for name, tensor in self.weights.items():
+        for name, tensor in self._weights.items():
             if expected.get(name) != tuple(tensor.shape):
                 raise UserError(
                     f"this is no {self._form} checkpoint that can be converted: its tensor {self._origin[name]} "
                     f"gives {name} of shape {tuple(tensor.shape)}, and the network has {expected.get(name, 'none')}"
                 )
-        if missing := [name for name in expected if name not in self.weights]:
+        if missing := [name for name in expected if name not in self._weights]:
             raise UserError(f"this is no {self._form} checkpoint: nothing in it gives {missing[0]}")
-        return self.weights
+        return self._weights
