@@ -15,7 +15,7 @@ class UnfitImageError(ValueError):
 
 @dataclass(frozen=True)
 class Crop:
-    """How an image is brought to a square of the wanted resolution.
+    """What is done with an image.
 
     Args:
         window: Left, upper, right and lower edge of what is cut out first, in pixels; None: the whole image.
@@ -39,12 +39,7 @@ CENTRE_BICUBIC = Crop(filter="bicubic")
 
 
 def fit(image: Image.Image, crop: Crop, resolution: int) -> Image.Image:
-    """Bring an image to a square.
-
-    Args:
-        image: Grey or colour, 8 bits.
-        crop: How.
-        resolution: Height and width of the square, in pixels.
+    """Bring a grey or colour image of 8 bits to a square of resolution x resolution pixels.
 
     Raises:
         UnfitImageError: If the image is too small, or has not the size that the crop is made for.

@@ -9,19 +9,16 @@ from torch import Tensor
 
 from mmd_ddm.data.crop import AS_IS, Crop
 
-Reader = Callable[[], tuple[Tensor, Tensor | None]]
-
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set.
+    """One data set of `size` images, channels (1: grey, 3: colour) x resolution x resolution pixels.
 
     Args:
         name: What users call it.
         source: Where the images come from, for people.
         licence: Terms of the images.
         size: Number of images.
-        channels: 1 (grey) or 3 (colour).
         resolution: Height and width of an image, in pixels.
         mirrored: Whether mirror images belong to the set.
         base_model: Pretrained diffusion model that is finetuned on it: the name of a folder shipped in
@@ -40,13 +37,13 @@ class DatasetSpec:
     source: str
     licence: str
     size: int
-    channels: int
     resolution: int
     mirrored: bool
     base_model: str | None
-    feature_spaces: tuple[str, ...]
+    channels: int = 3
+    feature_spaces: tuple[str, ...] = ("inception", "clip")
     base_model_origin: str | None = None
-    read: Reader | None = None
+    read: Callable[[], tuple[Tensor, Tensor | None]] | None = None
     origin: str | None = None
     given: bool = False
     crop: Crop = AS_IS
