@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -58,6 +59,11 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):  # a folder that others fill, or nothing
         path.unlink()
+
+
+def digest_of(content: object) -> str:
+    """Return 16 hexadecimal digits that tell some content, as JSON can hold it, from any other."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from mmd_ddm.data.store import Rows
 
 @dataclass(frozen=True)
 class ImageSet:
-    """M real images as stored (uint8), with what a reader has to know about them.
+    """M real images as they are stored.
 
     Args:
         name: Name in the catalogue.

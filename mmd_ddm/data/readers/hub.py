@@ -18,11 +18,7 @@ _SPEC = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[^:\s]+):(
 class HubImages:
     """Parquet files of a repository; nothing is downloaded before the first image, or their number, is asked for.
 
-    Args:
-        spec: hub:OWNER/NAME@REVISION:FILES, where FILES may have wildcards.
-
-    Raises:
-        UserError: If the spec is not of that form.
+    The spec is hub:OWNER/NAME@REVISION:FILES, where FILES may have wildcards; UserError if it is not.
     """
 
     def __init__(self, spec: str) -> None:
