@@ -15,18 +15,11 @@ class UnfitImageError(ValueError):
 
 @dataclass(frozen=True)
 class Crop:
-    """What is done with an image.
+    """Cut out a window, bring its short side to the resolution by one of Pillow's filters, cut out the centre."""
 
-    Args:
-        window: Left, upper, right and lower edge of what is cut out first, in pixels; None: the whole image.
-        whole: Width and height that an image must have for the window to mean anything.
-        filter: Pillow's filter with which the short side is brought to the resolution before the centre is cut out,
-            antialiased; None: the image must have the resolution already.
-    """
-
-    window: tuple[int, int, int, int] | None = None
-    whole: tuple[int, int] | None = None
-    filter: str | None = None
+    window: tuple[int, int, int, int] | None = None  # left, upper, right, lower in pixels; None: the whole image
+    whole: tuple[int, int] | None = None  # width and height that an image must have for the window to mean anything
+    filter: str | None = None  # antialiased; None: the image must have the resolution already
 
 
 AS_IS = Crop()

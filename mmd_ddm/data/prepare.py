@@ -146,7 +146,5 @@ def _source(spec: DatasetSpec) -> Source:
 
 
 def _key(spec: DatasetSpec, source: Source) -> dict[str, object]:
-    return {
-        "source": source.identity, "crop": asdict(spec.crop), "channels": spec.channels,
-        "resolution": spec.resolution, "labelled": spec.labelled, "version": VERSION,
-    }  # fmt: skip
+    form = {"channels": spec.channels, "resolution": spec.resolution, "labelled": spec.labelled}
+    return {"source": source.identity, "crop": asdict(spec.crop), "version": VERSION, **form}

@@ -108,12 +108,8 @@ class Rows:
 class RowWriter:
     """Makes a folder of rows, part by part, in any order, from any number of processes; goes on after a kill.
 
-    Args:
-        folder: Its final name; until `finish` all is under another.
-        dtype: uint8, float16 or float32.
-        shape: Of one row.
-        parts: How many parts there will be.
-        key: What the rows are made of, as JSON can hold it; parts made of something else are thrown away.
+    Until `finish` it has another name. Rows are uint8, float16 or float32, each of `shape`. The key says what they are
+    made of, as JSON can hold it; parts made of something else are thrown away.
     """
 
     def __init__(

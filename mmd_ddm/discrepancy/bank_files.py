@@ -45,11 +45,9 @@ def stored_bank(
     Every process that asks for it, of this run or another, computes parts that no other has taken, until all are there.
 
     Args:
-        images: M real images.
+        images: M real images; if `mirrored`, the bank holds the M mirror images too.
         space: On `device`.
         dtype: `float32` or `float16`, of the features on disk.
-        mirrored: Whether the bank holds the M mirror images too.
-        device: To compute on.
         collective: This process's place among the workers, so that they begin at different parts.
 
     Raises:

@@ -38,10 +38,9 @@ class HubImages:
                 self._repository, repo_type="dataset", revision=self._revision, allow_patterns=[self._pattern]
             )
         except Exception as error:  # no network, no such data set, not permitted: the library has a class for each
-            raise UserError(
-                f"{self.spec} cannot be downloaded ({type(error).__name__}); get {self._pattern} of the data set "
-                f"{self._repository} on a machine with a network, and name its folder with --data PATH"
-            ) from error
+            hint = f"get {self._pattern} of the data set {self._repository} on a machine with a network"
+            said = f"{self.spec} cannot be downloaded ({type(error).__name__}); {hint}"
+            raise UserError(f"{said}, and name its folder with --data PATH") from error
         files = sorted(Path(folder).glob(self._pattern))
         if not files:
             raise UserError(f"the data set {self._repository} has no file {self._pattern} at {self._revision}")
