@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -23,14 +24,10 @@ def cache_home() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file or a folder so that its name never stands for half of it.
+    """Write a file or a folder so that its name never stands for half of it; what stands there is replaced.
 
-    Args:
-        path: Its final name; what stands there is replaced.
-
-    Yields:
-        A free name beside it to write to, which becomes `path` at the end of the block. After an error nothing is left
-        of it, and `path` is as it was.
+    Yields a free name beside it to write to, which becomes `path` at the end of the block. After an error nothing is
+    left of it, and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # workers on several machines may have equal pids
@@ -60,6 +57,11 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def digest_of(content: object) -> str:
+    """Return 16 hexadecimal digits that tell some content, as JSON can hold it, from any other."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def write_whole(file: Path, text: str) -> None:
     """Write a text file, complete or not at all."""
     with replacing(file) as half:
@@ -78,12 +80,8 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
     The file stays when the lock is released: whoever waits for it would hold the removed one, and the next a new one.
     It may be removed by a holder after whom nobody does anything any more.
 
-    Args:
-        file: Made if it is not there; its content means nothing.
-        wait: Whether to wait for as long as another process has the lock.
-
-    Yields:
-        Whether the lock is held: not if another process has it, nor if one moves the file's folder away.
+    Yields whether the lock is held: not if another process has it, unless that is waited for, nor if one moves the
+    file's folder away.
     """
     lock = FileLock(file)
     with suppress(FileNotFoundError, FileExistsError):  # its folder, which filelock makes, is moved away meanwhile

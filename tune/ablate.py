@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from mmd_ddm.cli.image_options import add_weights_option
 from mmd_ddm.errors import UserError
 from tune.ablation.paper_tables import TABLES
-from tune.options import Parser, add_machine_options, positive, run
+from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
 _OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
                   "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
@@ -29,11 +29,7 @@ def parser() -> argparse.ArgumentParser:
     tables = "\n".join(
         f"  {table.name:<5} {table.title}; budgets {', '.join(map(str, table.steps))}" for table in TABLES.values()
     )
-    own = Parser(
-        prog="python tune/ablate.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"""the paper's tables (on digits, V to VIII take up to ten minutes on two CPU cores):
+    epilog = f"""the paper's tables (on digits, V to VIII take up to ten minutes on two CPU cores):
 {tables}
 
 examples:
@@ -45,38 +41,26 @@ examples:
 
 An --output that holds an ablation already gets one more grid; what was run for another is not run again. Runs are
 recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where RAY_ADDRESS names
-one; --output must then lie on storage that all of its machines share.""",
-    )
+one; --output must then lie on storage that all of its machines share."""
+    own = Parser("python tune/ablate.py", __doc__, epilog)
     grid = own.add_argument_group("the grid")
     grid.add_argument("--table", choices=TABLES, metavar="I..IX", help="a table of the paper, on any data set")
     grid.add_argument("--grid", nargs="+", metavar="KEY=A,B", help="instead: all combinations of some settings' values")
-    grid.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
-    grid.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
-    grid.add_argument("--resolution", type=positive, metavar="R", help="of one's own images, in pixels")
-    grid.add_argument("--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own")
-    grid.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="settings that the grid doesn't name: paper, published or best (default: best on digits, else paper)",
-    )
+    add_data_options(grid)
+    grid.add_argument("--preset", metavar="NAME",
+                      help="settings that the grid doesn't name: paper, published or best (default: best on digits, "
+                      "else paper)")  # fmt: skip
     grid.add_argument("--steps", type=_budgets, metavar="S,..", help="budgets (default: the table's; on digits up to "
                       "10 for VI, VII and VIII)")  # fmt: skip
-    grid.add_argument(
-        "--updates", type=positive, metavar="U", help="optimizer updates of a run (default: the preset's)"
-    )
+    grid.add_argument("--updates", type=positive, metavar="U",
+                      help="optimizer updates of a run (default: the preset's)")  # fmt: skip
     grid.add_argument("--seeds", type=positive, metavar="N", help="runs of each cell (default: 3 on digits, else 1)")
-    grid.add_argument(
-        "--final-images",
-        type=positive,
-        metavar="N",
-        help="generated images of each final score (default: 50000 on the paper's data sets, else 5000)",
-    )
-    grid.add_argument(
-        "--score-features",
-        metavar="NAME+...",
-        help="feature spaces to score in; the first stands for the paper's Inception, the last for its CLIP "
-        "(default: the data set's)",
-    )
+    grid.add_argument("--final-images", type=positive, metavar="N",
+                      help="generated images of each final score (default: 50000 on the paper's data sets, else "
+                      "5000)")  # fmt: skip
+    grid.add_argument("--score-features", metavar="NAME+...",
+                      help="feature spaces to score in; the first stands for the paper's Inception, the last for its "
+                      "CLIP (default: the data set's)")  # fmt: skip
     add_weights_option(grid)
     folder = own.add_argument_group("where it is kept")
     folder.add_argument("--output", type=Path, metavar="DIR", help="default: ablations/<dataset>-<grid>-<time>")

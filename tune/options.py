@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """One that says what is wrong in one sentence, without its usage."""
 
+    def __init__(self, prog: str, description: str | None, epilog: str) -> None:
+        super().__init__(prog, None, description, epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         self.exit(2, f"error: {message}; see --help\n")
@@ -57,6 +60,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def add_data_options(group: argparse._ArgumentGroup) -> None:
+    """Add --dataset, --data, --resolution and --base-model."""
+    group.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
+    group.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
+    group.add_argument("--resolution", type=positive, metavar="R", help="of one's own images, in pixels")
+    group.add_argument(
+        "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
+    )
+
+
 def natural(text: str) -> int:
     """Read a whole number of at least 0."""
     if not text.isdecimal():
@@ -65,12 +78,7 @@ def natural(text: str) -> int:
 
 
 def add_machine_options(parser: argparse.ArgumentParser, runs: str) -> argparse._ArgumentGroup:
-    """Add --workers-per-trial, --gpus-per-worker and --cpus-per-worker.
-
-    Args:
-        parser: To which.
-        runs: What a run is called.
-    """
+    """Add --workers-per-trial, --gpus-per-worker and --cpus-per-worker; `runs` is what a run is called."""
     machines = parser.add_argument_group("machines")
     machines.add_argument("--workers-per-trial", type=natural, metavar="W",
                           help=f"Ray Train workers of a {runs}; 0: the {runs} runs in Ray Tune's own process, which "
@@ -81,11 +89,7 @@ def add_machine_options(parser: argparse.ArgumentParser, runs: str) -> argparse.
 
 
 def machines(options: argparse.Namespace) -> Machines:
-    """Return what each run takes.
-
-    Raises:
-        UserError: A share of GPUs that workers can't use.
-    """
+    """Return what each run takes; UserError for a share of GPUs that workers can't use."""
     import torch
 
     from mmd_ddm.experiment.distributed.train import check_gpus

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 from mmd_ddm.cli.image_options import add_weights_option
 from mmd_ddm.errors import UserError
-from tune.options import Parser, add_machine_options, positive, run
+from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
 if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config
@@ -59,49 +59,27 @@ RAY_ADDRESS names one; --output must then lie on storage that all of its machine
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    own = Parser(
-        prog="python tune/search.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_EPILOG,
-    )
+    own = Parser("python tune/search.py", __doc__, _EPILOG)
     study = own.add_argument_group("the study")
-    study.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
-    study.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
-    study.add_argument("--resolution", type=positive, metavar="R", help="of one's own images, in pixels")
+    add_data_options(study)
     study.add_argument("--trials", type=positive, metavar="N", help="trials, the paper's setting included (default: 8)")
     study.add_argument("--steps", type=positive, metavar="S", help="network evaluations per image (default: 5)")
-    study.add_argument(
-        "--updates", type=positive, metavar="U", help="optimizer updates of a trial (default: preset best)"
-    )
-    study.add_argument(
-        "--space",
-        action="append",
-        metavar="SPACE",
-        help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; repeatable",
-    )
+    study.add_argument("--updates", type=positive, metavar="U",
+                       help="optimizer updates of a trial (default: preset best)")  # fmt: skip
+    study.add_argument("--space", action="append", metavar="SPACE",
+                       help="what is searched: key=a,b,c or key=low..high or a YAML or JSON file; "
+                       "repeatable")  # fmt: skip
     study.add_argument("--scorings", type=positive, metavar="E", help="KID and FID are measured E times a trial")
-    study.add_argument(
-        "--score-features",
-        metavar="NAME+...",
-        help="feature spaces to score in, and to choose the loss's from (default: the data set's)",
-    )
+    study.add_argument("--score-features", metavar="NAME+...",
+                       help="feature spaces to score in, and to choose the loss's from "
+                       "(default: the data set's)")  # fmt: skip
     study.add_argument("--score-images", type=positive, metavar="N", help="generated images each time")
-    study.add_argument(
-        "--final-images",
-        type=positive,
-        metavar="N",
-        help="generated images of each final score (default: 5000)",
-    )
-    study.add_argument(
-        "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
-    )
+    study.add_argument("--final-images", type=positive, metavar="N",
+                       help="generated images of each final score (default: 5000)")  # fmt: skip
     add_weights_option(study)
-    study.add_argument(
-        "--offline-check",
-        action="store_true",
-        help="only tell what would be used and needed, and what is missing; downloads nothing",
-    )
+    study.add_argument("--offline-check", action="store_true",
+                       help="only tell what would be used and needed, and what is missing; "
+                       "downloads nothing")  # fmt: skip
     study.add_argument("--seed", type=int, metavar="N", help="seed of the search and of the trials (default: 0)")
     folder = own.add_argument_group("where it is kept")
     folder.add_argument("--output", type=Path, metavar="DIR", help="default: studies/<dataset>-<steps>steps-<time>")
@@ -169,9 +147,8 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.resume is None and options.dataset is None and options.data is None:
         raise UserError("--dataset is missing; name a data set, or a study to continue with --resume DIR")
     if options.resume is not None and options.offline_check:
-        raise UserError(
-            "--offline-check is for a new study; leave out --resume, or leave it out to go on with the study"
-        )
+        hint = "leave out --resume, or leave it out to go on with the study"
+        raise UserError(f"--offline-check is for a new study; {hint}")
     if options.final_images is not None and options.final_images < 4:
         raise UserError(f"--final-images is {options.final_images}; an unbiased KID needs at least 4")
     if options.resume is not None and given:

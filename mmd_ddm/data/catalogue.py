@@ -11,7 +11,7 @@ from mmd_ddm.data.digits import read_digits
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.prepare import prepare, store_folder
 from mmd_ddm.data.readers.hub import PREFIX
-from mmd_ddm.data.readers.open import known_source
+from mmd_ddm.data.readers.open import absolute, known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows
@@ -20,7 +20,6 @@ from mmd_ddm.files import HOME
 
 OWN = "own"
 _HEADERS = 64  # images that decide whether a data set of the user is grey
-_SPACES = ("inception", "clip")
 _MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as a shell has it
 
 # Sizes, files and columns of the hub's data sets: their pages there (read 2026). Mirror images: Ho et al. 2020,
@@ -28,82 +27,42 @@ _MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as
 # mirrors nothing, so neither did the base model of ImageNet-64.
 _SPECS = (
     DatasetSpec(
-        name="digits",
-        source="scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
-        licence="CC BY 4.0",
-        size=1797,
-        channels=1,
-        resolution=8,
-        mirrored=False,  # a mirrored 2 is no digit
-        base_model="digits",
-        feature_spaces=("classifier", "contrastive"),
-        read=read_digits,
+        "digits", "scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
+        "CC BY 4.0", size=1797, channels=1, resolution=8, mirrored=False,  # a mirrored 2 is no digit
+        base_model="digits", feature_spaces=("classifier", "contrastive"), read=read_digits,
     ),
     DatasetSpec(
-        name="cifar10",
-        source="CIFAR-10, training images (Krizhevsky 2009)",
-        licence="none stated by its authors",
-        size=50_000,
-        channels=3,
-        resolution=32,
-        mirrored=True,
-        base_model="google/ddpm-cifar10-32",
-        feature_spaces=_SPACES,
+        "cifar10", "CIFAR-10, training images (Krizhevsky 2009)", "none stated by its authors",
+        size=50_000, resolution=32, mirrored=True, base_model="google/ddpm-cifar10-32",
         origin="hub:uoft-cs/cifar10@main:plain_text/train-*.parquet",
     ),
     DatasetSpec(
-        name="celeba",
         # the part that the base model was trained on; all 202 599 would put its test images into the real side
-        source="CelebA, aligned, training images (Liu et al. 2015)",
-        licence="non-commercial research only",
-        size=162_770,
-        channels=3,
-        resolution=64,
-        mirrored=True,
-        base_model="celeba64-ddim",
-        base_model_origin=(
-            "download the CelebA checkpoint that the README of ermongroup/ddim links, then: mmd-ddm import FILE "
-            f"--format ddim --resolution 64 --output {_MODELS}/celeba64-ddim"
-        ),
-        feature_spaces=_SPACES,
-        origin="hub:flwrlabs/celeba@main:img_align+identity+attr/train-*.parquet",
-        crop=CELEBA,
+        "celeba", "CelebA, aligned, training images (Liu et al. 2015)", "non-commercial research only",
+        size=162_770, resolution=64, mirrored=True, base_model="celeba64-ddim",
+        base_model_origin="download the CelebA checkpoint that the README of ermongroup/ddim links, then: mmd-ddm "
+        f"import FILE --format ddim --resolution 64 --output {_MODELS}/celeba64-ddim",
+        origin="hub:flwrlabs/celeba@main:img_align+identity+attr/train-*.parquet", crop=CELEBA,
     ),
     DatasetSpec(
-        name="imagenet64",
         # published results are on Downsampled ImageNet (box filter, Chrabaszcz et al. 2017), which is no longer
         # offered; the hub's copy was made smaller by its uploader, so compare scores within it
-        source="ImageNet (ILSVRC 2012), training images at 64 x 64 (Deng et al. 2009)",
-        licence="non-commercial research and education only",
-        size=1_281_167,
-        channels=3,
-        resolution=64,
-        mirrored=False,
-        base_model="imagenet64-improved-diffusion",
-        base_model_origin=(
-            "download imagenet64_uncond_100M_1500K.pt, which the README of openai/improved-diffusion links, then: "
-            "mmd-ddm import imagenet64_uncond_100M_1500K.pt --format improved-diffusion --resolution 64 "
-            f"--output {_MODELS}/imagenet64-improved-diffusion"
-        ),
-        feature_spaces=_SPACES,
+        "imagenet64", "ImageNet (ILSVRC 2012), training images at 64 x 64 (Deng et al. 2009)",
+        "non-commercial research and education only",
+        size=1_281_167, resolution=64, mirrored=False, base_model="imagenet64-improved-diffusion",
+        base_model_origin="download imagenet64_uncond_100M_1500K.pt, which the README of openai/improved-diffusion "
+        "links, then: mmd-ddm import imagenet64_uncond_100M_1500K.pt --format improved-diffusion --resolution 64 "
+        f"--output {_MODELS}/imagenet64-improved-diffusion",
         origin="hub:benjamin-paine/imagenet-1k-64x64@main:data/train-*.parquet",
     ),
     DatasetSpec(
-        name="lsun_church",
-        source="LSUN church outdoor, training images (Yu et al. 2015)",
-        licence="none stated by its authors",
-        size=126_227,
-        channels=3,
-        resolution=256,
-        mirrored=True,
-        base_model="google/ddpm-church-256",
-        feature_spaces=_SPACES,
+        "lsun_church", "LSUN church outdoor, training images (Yu et al. 2015)", "none stated by its authors",
+        size=126_227, resolution=256, mirrored=True, base_model="google/ddpm-church-256",
         # its uploader cut the 126 227 training images into 119 915 and 6 312, called train and test
-        origin="hub:tglcourse/lsun_church_train@main:data/*.parquet",
-        crop=CENTRE_BILINEAR,
+        origin="hub:tglcourse/lsun_church_train@main:data/*.parquet", crop=CENTRE_BILINEAR,
         labelled=False,  # its labels are the first letters of file names
     ),
-)
+)  # fmt: skip
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -117,13 +76,9 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
     Args:
         name: One of `dataset_names()`.
         data: Where the images are, in place of where they are downloaded from: what `open_source` takes, or the
-            folder of a prepared store. The user's own data set needs it.
+            folder of a prepared store. They are counted, unless they would have to be downloaded. The user's own data
+            set needs it, and is grey if the headers of its first 64 images all say so.
         resolution: In place of the catalogue's, in pixels. The user's own data set needs it.
-
-    Returns:
-        Its specification. Of the images at `data`, their number, unless they would have to be downloaded; of the
-        user's own, which are downloaded if they have to be, also whether the headers of the first 64 say that all are
-        grey.
 
     Raises:
         UserError: If there is no data set of that name, nothing at `data`, or something missing or superfluous.
@@ -145,18 +100,12 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
         found = replace(found, resolution=resolution)
     if data is not None:
         size = found.size if data.startswith(PREFIX) else len(_at(data))
-        found = replace(found, origin=_absolute(data), given=True, size=size)
+        found = replace(found, origin=absolute(data), given=True, size=size)
     return found
 
 
 def load_dataset(spec: DatasetSpec) -> ImageSet:
-    """Read a data set, prepared before or, if it is not, now.
-
-    Args:
-        spec: What `dataset_spec()` returned.
-
-    Returns:
-        Its images and labels; those of a prepared store stay on disk until they are asked for.
+    """Read a data set, prepared before or, if it is not, now; prepared images stay on disk until they are asked for.
 
     Raises:
         UserError: If the images cannot be had, or are not what the specification says.
@@ -175,12 +124,7 @@ def load_dataset(spec: DatasetSpec) -> ImageSet:
 
 def is_prepared(spec: DatasetSpec) -> Path | None:
     """Return the store of a data set's prepared images if there is one; prepares and downloads nothing."""
-    if spec.origin is None:
-        return None
-    if (store := _store_at(spec.origin)) is not None:
-        return store
-    folder = store_folder(spec)
-    return folder if (folder / MANIFEST).is_file() else None
+    return None if spec.origin is None else _store_at(spec.origin) or _store_at(str(store_folder(spec)))
 
 
 def _own(data: str | None, resolution: int | None) -> DatasetSpec:
@@ -190,19 +134,10 @@ def _own(data: str | None, resolution: int | None) -> DatasetSpec:
     found = _at(data)
     grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(found)
     return DatasetSpec(
-        name=OWN,
-        source=data,
-        licence="the user's",
-        size=len(found),
-        channels=1 if grey else 3,
-        resolution=resolution,
+        OWN, data, "the user's", size=len(found), channels=1 if grey else 3, resolution=resolution,
         mirrored=False,  # letters, maps and hearts show that mirroring is not always harmless, so it is not assumed
-        base_model=None,
-        feature_spaces=_SPACES,
-        origin=_absolute(data),
-        given=True,
-        crop=CENTRE_BICUBIC,
-    )
+        base_model=None, origin=absolute(data), given=True, crop=CENTRE_BICUBIC,
+    )  # fmt: skip
 
 
 def _all_grey(source: Source) -> bool:
@@ -220,14 +155,9 @@ def _at(data: str) -> Rows | Source:
     return known_source(data) if store is None else Rows(store)
 
 
-def _absolute(data: str) -> str:
-    """Processes that the specification is handed to may have another working directory."""
-    return data if data.startswith(PREFIX) else str(Path(data).expanduser().absolute())
-
-
 def _store_at(data: str) -> Path | None:
-    folder = Path(data).expanduser().absolute()
-    return folder if not data.startswith(PREFIX) and (folder / MANIFEST).is_file() else None
+    folder = Path(absolute(data))
+    return folder if (folder / MANIFEST).is_file() else None
 
 
 def _check(spec: DatasetSpec, rows: Rows) -> None:

@@ -15,18 +15,11 @@ class UnfitImageError(ValueError):
 
 @dataclass(frozen=True)
 class Crop:
-    """How an image is brought to a square of the wanted resolution.
+    """Cut out a window, bring its short side to the resolution by one of Pillow's filters, cut out the centre."""
 
-    Args:
-        window: Left, upper, right and lower edge of what is cut out first, in pixels; None: the whole image.
-        whole: Width and height that an image must have for the window to mean anything.
-        filter: Pillow's filter with which the short side is brought to the resolution before the centre is cut out,
-            antialiased; None: the image must have the resolution already.
-    """
-
-    window: tuple[int, int, int, int] | None = None
-    whole: tuple[int, int] | None = None
-    filter: str | None = None
+    window: tuple[int, int, int, int] | None = None  # left, upper, right, lower in pixels; None: the whole image
+    whole: tuple[int, int] | None = None  # width and height that an image must have for the window to mean anything
+    filter: str | None = None  # antialiased; None: the image must have the resolution already
 
 
 AS_IS = Crop()
@@ -39,12 +32,7 @@ CENTRE_BICUBIC = Crop(filter="bicubic")
 
 
 def fit(image: Image.Image, crop: Crop, resolution: int) -> Image.Image:
-    """Bring an image to a square.
-
-    Args:
-        image: Grey or colour, 8 bits.
-        crop: How.
-        resolution: Height and width of the square, in pixels.
+    """Bring a grey or colour image of 8 bits to a square of resolution x resolution pixels.
 
     Raises:
         UnfitImageError: If the image is too small, or has not the size that the crop is made for.

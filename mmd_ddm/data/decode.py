@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from mmd_ddm.data.crop import Crop, UnfitImageError, fit
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PIXELS = 2**26  # of one image before cropping; more is taken for a decompression bomb
+MOST_PIXELS = 2**26  # of one image before cropping
+_BOMB = f"more than {MOST_PIXELS} pixels, which is taken for a decompression bomb"
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # tried first
 _STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # recognised by Pillow, not decoded
 _JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # the end of the image, and all that a length follows
@@ -43,24 +45,19 @@ def readable_formats() -> tuple[str, ...]:
 
 
 def decode(content: bytes | NDArray[np.uint8], channels: int, crop: Crop, resolution: int) -> NDArray[np.uint8]:
-    """Decode an image.
-
-    Args:
-        content: An encoded file, or pixels C x H x W.
-        channels: 1 (grey) or 3 (red, green, blue).
-        crop: How it becomes a square.
-        resolution: Height and width of the result, in pixels.
-
-    Returns:
-        channels x resolution x resolution.
+    """Return the pixels, channels (1 or 3) x resolution x resolution, of an encoded file or of pixels C x H x W.
 
     Raises:
         CorruptImageError: If the file cannot be decoded whole.
         UnfitImageError: If the image is too small (nothing is ever enlarged) or has values of no known range.
     """
-    image = _load(content) if isinstance(content, bytes) else _from_pixels(content)
-    image = fit(_in_channels(image, channels), crop, resolution)
-    pixels = np.array(image, dtype=np.uint8)
+    from PIL import Image
+
+    if isinstance(content, bytes):
+        image = _load(content)
+    else:
+        image = Image.fromarray(content[0] if len(content) == 1 else np.ascontiguousarray(content.transpose(1, 2, 0)))
+    pixels = np.array(fit(_in_channels(image, channels), crop, resolution), dtype=np.uint8)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -86,20 +83,19 @@ def _open(content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content), formats=readable_formats())
     except Image.DecompressionBombError:
-        raise CorruptImageError(
-            f"has more than {MOST_PIXELS} pixels, which is taken for a decompression bomb"
-        ) from None
+        raise CorruptImageError(f"has {_BOMB}") from None
     except UnidentifiedImageError:
         raise CorruptImageError("is no image of a known format") from None
     except Exception as error:  # formats' plugins raise whatever a wrong byte leads to
         raise CorruptImageError(f"is damaged ({error})") from None
     if image.width * image.height > MOST_PIXELS:
-        size = f"{image.width} x {image.height}"
-        raise CorruptImageError(f"is {size}, more than {MOST_PIXELS} pixels, which is taken for a decompression bomb")
+        raise CorruptImageError(f"is {image.width} x {image.height}, {_BOMB}")
     return image
 
 
 def _load(content: bytes) -> Image.Image:
+    from PIL import ImageOps
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about tags beside the pixels; what is wrong with the pixels raises
         image = _open(content)
@@ -111,7 +107,9 @@ def _load(content: bytes) -> Image.Image:
             raise CorruptImageError(f"is truncated or damaged ({error})") from None
         if image.format in ("JPEG", "MPO") and not _reaches_end(content):
             raise CorruptImageError("is truncated or damaged (no end of image)")
-        return _upright(image)
+        with suppress(Exception):  # a damaged tag says nothing about the pixels
+            ImageOps.exif_transpose(image, in_place=True)
+        return image
 
 
 def _reaches_end(jpeg: bytes) -> bool:
@@ -128,28 +126,9 @@ def _reaches_end(jpeg: bytes) -> bool:
     return False
 
 
-def _from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
+def _in_channels(image: Image.Image, channels: int) -> Image.Image:
     from PIL import Image
 
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ExifTags
-    from PIL.Image import Transpose
-
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # a damaged tag says nothing about the pixels
-        return image
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
-    }  # fmt: skip
-    return image.transpose(turns[orientation]) if orientation in turns else image
-
-
-def _in_channels(image: Image.Image, channels: int) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     if image.mode == "F" or image.mode.startswith("I"):
         return _eight_bits(image).convert(mode)
@@ -158,15 +137,9 @@ def _in_channels(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "LAB":
         image = _from_lab(image)
     if image.has_transparency_data or image.mode in ("RGBa", "LA", "PA"):
-        image = _on_white(image)
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == mode else image.convert(mode)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

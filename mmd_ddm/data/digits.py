@@ -7,12 +7,9 @@ from torch import Tensor
 
 
 def read_digits() -> tuple[Tensor, Tensor]:
-    """Read scikit-learn's 1797 scans of handwritten digits, 8 x 8, as 8-bit images.
+    """Return scikit-learn's scans of handwritten digits, 1797 x 1 x 8 x 8 uint8, and their labels, int64 in 0..9.
 
     A scan holds the number of dark cells, 0 to 16, in each of 8 x 8 blocks; v becomes round(255 v / 16).
-
-    Returns:
-        Images, 1797 x 1 x 8 x 8 uint8, and their labels, 1797 int64 in 0..9.
     """
     from sklearn.datasets import load_digits
 

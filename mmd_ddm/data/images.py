@@ -15,22 +15,12 @@ from mmd_ddm.data.store import Rows
 
 @dataclass(frozen=True)
 class ImageSet:
-    """M real images as stored (uint8), with what a reader has to know about them.
+    """M real images as they are stored; ValueError if shapes or types are not as below."""
 
-    Args:
-        name: Name in the catalogue.
-        images: M x C x H x W, uint8: a tensor, or rows of a store, which stay on disk until they are asked for.
-        labels: M class numbers (int64), or None where the set has no classes.
-        mirrored: Whether a mirror image is as good a member of the set as the image itself.
-
-    Raises:
-        ValueError: If shapes or types are not those above.
-    """
-
-    name: str
-    images: Tensor | Rows
-    labels: Tensor | None
-    mirrored: bool
+    name: str  # in the catalogue
+    images: Tensor | Rows  # M x C x H x W, uint8; rows of a store stay on disk until they are asked for
+    labels: Tensor | None  # M class numbers (int64), or None where the set has no classes
+    mirrored: bool  # whether a mirror image is as good a member of the set as the image itself
 
     def __post_init__(self) -> None:
         shape = (len(self), *self.images.shape[-3:])

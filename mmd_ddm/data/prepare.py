@@ -7,10 +7,8 @@ what was killed goes on where it stopped, and gives the same store as if it had 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import logging
-from collections.abc import Mapping
+import math
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
 from mmd_ddm.data.worker_pool import run_parts
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import cache_home
+from mmd_ddm.files import cache_home, digest_of
 
 VERSION = 1  # of what is made of an image, and of the parts: another number makes all stores anew
 FEWEST = 8  # images of a data set
@@ -35,16 +33,13 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, skip_corrupt: bool = False) -> Rows:
-    """Prepare the images of a data set in a folder, or open what is prepared there already.
+    """Prepare the images of a data set that is not embedded in a folder, or open what is prepared there already.
 
     Args:
-        spec: The data set; one that is not embedded.
+        spec: The data set.
         folder: Of the store.
         processes: How many decode; None: one a core.
         skip_corrupt: Leave out files that cannot be decoded, and record how many and which.
-
-    Returns:
-        The images, uint8, with their labels where the data set has classes.
 
     Raises:
         UserError: If the source, one of its images, the folder or the disk is not fit for it.
@@ -52,38 +47,39 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
     if processes is not None and processes < 1:
         raise UserError(f"the number of processes is {processes}; it must be at least 1")
     source = _source(spec)
-    _check_size(spec, len(source))
+    if len(source) < FEWEST:
+        raise UserError(f"{spec.origin} holds {len(source)} images; a data set has at least {FEWEST}")
+    if not spec.given and len(source) != spec.size:
+        raise UserError(
+            f"{spec.origin} holds {len(source)} images, but {spec.name} has {spec.size}; the download is incomplete or "
+            "has changed: delete it and download it again, or name the images with --data PATH"
+        )
     key = _key(spec, source)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         if not (folder / MANIFEST).is_file():
             raise UserError(f"{folder} exists already and is no store of images; name another folder")
         return Rows(folder, key)
+    shape = (spec.channels, spec.resolution, spec.resolution)
+    rows = max(1, min(_PART_ROWS, _PART_BYTES // math.prod(shape)))
+    writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=-(-len(source) // rows), key=key)
     try:
-        return _prepare(spec, source, folder, key, processes, skip_corrupt)
+        return _prepare(_Work(spec, source, writer, spec.labelled and source.labelled, rows, skip_corrupt), processes)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        needed = len(source) * spec.channels * spec.resolution**2 / 1e9
-        raise UserError(
-            f"no space is left for {folder}, which needs {needed:.2g} GB in all; make room and run it again, which "
-            "goes on where it stopped"
-        ) from None
+        needed = f"{len(source) * math.prod(shape) / 1e9:.2g} GB in all"
+        hint = "make room and run it again, which goes on where it stopped"
+        raise UserError(f"no space is left for {folder}, which needs {needed}; {hint}") from None
 
 
 def store_folder(spec: DatasetSpec) -> Path:
-    """Return where the prepared images of a data set are kept: a folder for each state of its source.
-
-    Raises:
-        UserError: If the source is not there.
-    """
-    text = json.dumps(_key(spec, _source(spec)), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return cache_home() / "stores" / f"{spec.name}-{spec.resolution}-{digest}"
+    """Return where the prepared images of a data set are kept: a folder for each state of its source."""
+    return cache_home() / "stores" / f"{spec.name}-{spec.resolution}-{digest_of(_key(spec, _source(spec)))}"
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process has to know to make a part."""
+    """What a process has to know to make a part, unless another process does; returns the number of its images."""
 
     spec: DatasetSpec
     source: Source
@@ -93,17 +89,14 @@ class _Work:
     skip_corrupt: bool
 
     def __call__(self, part: int) -> int:
-        """Make one part, unless another process does; returns the number of its images."""
         with self.writer.claim(part) as mine:
             return self._make(part) if mine else 0
 
     def _make(self, part: int) -> int:
-        start = part * self.part_rows
+        row = start = part * self.part_rows
         stop = min(start + self.part_rows, len(self.source))
         rows = torch.empty((stop - start, *self.writer.shape), dtype=torch.uint8)
-        labels: list[int] = []
-        skipped: list[int] = []
-        row = start
+        labels, skipped = list[int](), list[int]()
         try:
             # closed before an image is named: some sources cannot be opened twice
             with closing(self.source.read(start, stop)) as items:
@@ -127,35 +120,21 @@ class _Work:
         return len(labels)
 
 
-def _prepare(
-    spec: DatasetSpec,
-    source: Source,
-    folder: Path,
-    key: Mapping[str, object],
-    processes: int | None,
-    skip_corrupt: bool,
-) -> Rows:
-    shape = (spec.channels, spec.resolution, spec.resolution)
-    part_rows = max(1, min(_PART_ROWS, _PART_BYTES // (spec.channels * spec.resolution**2)))
-    parts = -(-len(source) // part_rows)
-    writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=parts, key=key)
-    if not skip_corrupt and (earlier := len(writer.notes())):
-        raise UserError(
-            f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}; go on with "
-            "--skip-corrupt, or delete that folder"
-        )
-    work = _Work(spec, source, writer, spec.labelled and source.labelled, part_rows, skip_corrupt)
-    missing = writer.missing()
+def _prepare(work: _Work, processes: int | None) -> Rows:
+    name, writer, total = work.spec.name, work.writer, len(work.source)
+    if not work.skip_corrupt and (earlier := len(writer.notes())):
+        said = f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}"
+        raise UserError(f"{said}; go on with --skip-corrupt, or delete that folder")
+    parts, missing = len(writer.files), writer.missing()
     if len(missing) < parts:
         _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
-    run_parts(work, missing, f"preparing {spec.name}", processes)
+    run_parts(work, missing, f"preparing {name}", processes)
     skipped = writer.notes()
-    images = len(source) - len(skipped)
+    images = total - len(skipped)
     if images < FEWEST:
-        raise UserError(f"{images} of the {len(source)} images could be decoded; a data set has at least {FEWEST}")
-    return writer.finish({
-        "data set": spec.name, "images": images, "skipped": len(skipped), "skipped names": skipped[:NAMED]
-    })  # fmt: skip
+        raise UserError(f"{images} of the {total} images could be decoded; a data set has at least {FEWEST}")
+    record = {"images": images, "skipped": len(skipped), "skipped names": skipped[:NAMED]}
+    return writer.finish({"data set": name, **record})
 
 
 def _source(spec: DatasetSpec) -> Source:
@@ -166,18 +145,6 @@ def _source(spec: DatasetSpec) -> Source:
     return known_source(spec.origin)
 
 
-def _check_size(spec: DatasetSpec, size: int) -> None:
-    if size < FEWEST:
-        raise UserError(f"{spec.origin} holds {size} images; a data set has at least {FEWEST}")
-    if not spec.given and size != spec.size:
-        raise UserError(
-            f"{spec.origin} holds {size} images, but {spec.name} has {spec.size}; the download is incomplete or "
-            "has changed: delete it and download it again, or name the images with --data PATH"
-        )
-
-
 def _key(spec: DatasetSpec, source: Source) -> dict[str, object]:
-    return {
-        "source": source.identity, "crop": asdict(spec.crop), "channels": spec.channels,
-        "resolution": spec.resolution, "labelled": spec.labelled, "version": VERSION,
-    }  # fmt: skip
+    form = {"channels": spec.channels, "resolution": spec.resolution, "labelled": spec.labelled}
+    return {"source": source.identity, "crop": asdict(spec.crop), "version": VERSION, **form}

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import locked, remove, replacing, write_json
+from mmd_ddm.files import digest_of, locked, remove, replacing, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,12 +36,9 @@ class Rows:
 
     A part that was touched since it was written is read again and compared with its checksum.
 
-    Args:
-        folder: Of the rows.
-        key: What they must have been made of, as given to `RowWriter`; None: of anything.
-
     Raises:
-        UserError: If the folder is half-written, damaged, changed since, or made of something else.
+        UserError: If the folder is half-written, damaged, changed since, or made of something else than `key`, which is
+            as given to `RowWriter`; None: of anything.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, object] | None = None) -> None:
@@ -63,9 +60,8 @@ class Rows:
             with suppress(OSError):  # a folder that may only be read
                 write_json(folder / MANIFEST, manifest)
         if key is not None and self.record.get("key") != json.loads(json.dumps(key)):
-            raise UserError(
-                f"{folder} holds other images, or the same made otherwise; delete it, or name another folder"
-            )
+            hint = "delete it, or name another folder"
+            raise UserError(f"{folder} holds other images, or the same made otherwise; {hint}")
         self.folder, self._files = folder, [folder / each["file"] for each in parts]
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -112,12 +108,8 @@ class Rows:
 class RowWriter:
     """Makes a folder of rows, part by part, in any order, from any number of processes; goes on after a kill.
 
-    Args:
-        folder: Its final name; until `finish` all is under another.
-        dtype: uint8, float16 or float32.
-        shape: Of one row.
-        parts: How many parts there will be.
-        key: What the rows are made of, as JSON can hold it; parts made of something else are thrown away.
+    Until `finish` it has another name. Rows are uint8, float16 or float32, each of `shape`. The key says what they are
+    made of, as JSON can hold it; parts made of something else are thrown away.
     """
 
     def __init__(
@@ -125,8 +117,8 @@ class RowWriter:
     ) -> None:
         self.folder, self.dtype, self.shape, self.key = folder, dtype, tuple(shape), key
         self._name = str(dtype).removeprefix("torch.")
-        made_of = json.dumps({**key, "dtype": self._name, "shape": shape, "parts": parts}, sort_keys=True)
-        self.partial = folder.with_name(f"{folder.name}.{hashlib.sha256(made_of.encode()).hexdigest()[:8]}.partial")
+        made_of = digest_of({**key, "dtype": self._name, "shape": shape, "parts": parts})
+        self.partial = folder.with_name(f"{folder.name}.{made_of}.partial")
         self.files = [self.partial / f"part-{part:05d}.arrow" for part in range(parts)]
         for other in _partials(folder):
             if other != self.partial:
@@ -144,12 +136,8 @@ class RowWriter:
     def claim(self, part: int, *, wait: bool = True) -> Iterator[bool]:
         """Keep other processes from making a part; a claim ends with its process, however that ends.
 
-        Args:
-            part: Its number.
-            wait: Whether to wait for another process that makes it now.
-
-        Yields:
-            Whether the caller shall make it: it is missing, and no other process makes it.
+        Yields whether the caller shall make it: it is missing, and no other process makes it, which is waited for
+        unless `wait` is False.
         """
         if not self.is_missing(part):
             yield False
@@ -161,14 +149,7 @@ class RowWriter:
                 lock.unlink(missing_ok=True)  # whoever gets the lock from now on finds the part
 
     def write(self, part: int, rows: Tensor, labels: Tensor | None = None, notes: Sequence[str] = ()) -> None:
-        """Write a part whole, or nothing of it.
-
-        Args:
-            part: Its number.
-            rows: (n, *shape), any n.
-            labels: (n,) int64, for all parts or for none.
-            notes: What `notes` shall return of it.
-        """
+        """Write a part whole, or nothing of it: rows (n, *shape) and, for all parts or for none, labels (n,) int64."""
         import pyarrow as pa
 
         if rows.dtype != self.dtype or tuple(rows.shape[1:]) != self.shape:
@@ -192,16 +173,13 @@ class RowWriter:
     def finish(self, record: Mapping[str, object]) -> Rows:
         """Give the folder its final name, once every part is there; the first of several processes does it.
 
-        Args:
-            record: What `Rows.record` shall hold beside the key, as JSON can hold it.
+        `Rows.record` will hold the record beside the key.
         """
         lock = self.partial / "finish.lock"
         with locked(lock) as mine:
             if mine and not self._is_finished():
-                if missing := self.missing():
-                    raise RuntimeError(
-                        f"{len(missing)} of {len(self.files)} parts of {self.folder} are not written yet"
-                    )
+                if missing := len(self.missing()):
+                    raise RuntimeError(f"{missing} of {len(self.files)} parts of {self.folder} are not written yet")
                 for left in set(self.partial.iterdir()) - {*self.files, lock}:  # by processes that were killed
                     left.unlink(missing_ok=True)
                 write_json(self.partial / MANIFEST, self._manifest({"key": self.key, **record}))
@@ -222,9 +200,9 @@ class RowWriter:
             {"file": file.name, "rows": batch.num_rows, "sha256": digest, **_stamp(file)}
             for file, batch, digest in zip(self.files, batches, digests, strict=True)
         ]
+        fingerprint = hashlib.sha256(contents.encode()).hexdigest()
         return {
-            "dtype": self._name, "shape": self.shape, "record": record,
-            "fingerprint": hashlib.sha256(contents.encode()).hexdigest(), "parts": parts,
+            "dtype": self._name, "shape": self.shape, "record": record, "fingerprint": fingerprint, "parts": parts
         }  # fmt: skip
 
 

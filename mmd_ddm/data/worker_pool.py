@@ -27,8 +27,8 @@ def run_parts(work: Work, parts: Sequence[int], stage: str, processes: int | Non
     """Make parts in new processes, or in this one where one process is enough.
 
     Args:
-        work: Makes a part of a number, whole or not at all; goes to the processes by pickling.
-        parts: Numbers of the parts.
+        work: Makes the part of a number, whole or not at all; goes to the processes by pickling.
+        parts: Their numbers.
         stage: What the progress bar is called.
         processes: How many; None: one a core that this process may use.
 
@@ -54,10 +54,8 @@ def run_parts(work: Work, parts: Sequence[int], stage: str, processes: int | Non
                 images += future.result()
                 advance(f"({images} images)")
         except BrokenProcessPool:
-            raise UserError(
-                "a process was killed, most likely because memory ran out; use fewer --processes: it goes on where it "
-                "stopped"
-            ) from None
+            cause = "a process was killed, most likely because memory ran out"
+            raise UserError(f"{cause}; use fewer --processes: it goes on where it stopped") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

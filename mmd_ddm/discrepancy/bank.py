@@ -6,7 +6,6 @@ and makes the real-real term a constant, so that the logged loss is a true MMD^2
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import block_count, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import replacing
+from mmd_ddm.files import digest_of, replacing
 
 _log = logging.getLogger(__name__)
 PIECE = 4096  # rows that are copied to a device at a time
@@ -29,11 +28,9 @@ EMBED_BATCH = 128  # Inception takes 2 GB for as many
 
 @dataclass(frozen=True)
 class Bank:
-    """Features of real images.
+    """Features (M, D) of real images, mirror images after all others where they belong to the set.
 
-    Args:
-        features: (M, D), mirror images after all others where they belong to the set.
-        memory: folder in which what was derived from all features is kept for the next run; None: nowhere.
+    In the folder `memory` is kept what was derived from all features, for the next run; None: nowhere.
     """
 
     features: Vectors
@@ -48,12 +45,9 @@ class Bank:
 
     @classmethod
     def embed(cls, images: Tensor, space: Callable[[Tensor], Tensor], collective: Collective) -> Bank:
-        """Embed images that fit in memory, spread over the workers in whole batches, so that these change no feature.
+        """Embed images (M, C, H, W) in [-1, 1] that fit in memory, the same on every worker.
 
-        Args:
-            images: (M, C, H, W) in [-1, 1], the same on every worker.
-            space: images to features.
-            collective: the workers.
+        They are spread over the workers in whole batches, so that the number of workers changes no feature.
         """
         batches = torch.split(images, EMBED_BATCH)
         mine = share(len(batches), collective)
@@ -76,14 +70,11 @@ class Bank:
         return shard
 
     def within_mean(self, kernel: Kernel, collective: Collective, like: Tensor) -> Tensor:
-        """The mean of k(y_i, y_j) over i != j, a float64 scalar, each pair computed by one worker.
+        """The mean of k(y_i, y_j) over i != j, a float64 scalar, in the precision and on the device of `like`.
 
-        Args:
-            kernel: any kernel.
-            collective: the workers, all of which call this.
-            like: precision and device to compute in.
+        Each pair is computed by one worker, so that all must call this.
         """
-        name = f"within-{hashlib.sha256(f'{kernel} {like.dtype}'.encode()).hexdigest()[:16]}"
+        name = f"within-{digest_of(f'{kernel} {like.dtype}')}"
         kept = self.recall(name)
         # the workers may not see the same disk, and must go the same way
         if bool(collective.sum_(torch.tensor(float(kept is not None), device=like.device)) == collective.world):
@@ -100,7 +91,7 @@ class Bank:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if self.memory is None or not self._file(name).is_file():
+        if self.memory is None:
             return None
         try:
             found: dict[str, Tensor] = load_file(self._file(name))

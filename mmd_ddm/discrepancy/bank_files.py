@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +14,7 @@ from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import cache_home
+from mmd_ddm.files import cache_home, digest_of
 from mmd_ddm.progress import progress
 
 PART = 4096  # images of a part: what a kill loses at most, a process
@@ -47,15 +45,10 @@ def stored_bank(
     Every process that asks for it, of this run or another, computes parts that no other has taken, until all are there.
 
     Args:
-        images: M real images.
+        images: M real images; if `mirrored`, the bank holds the M mirror images too.
         space: On `device`.
         dtype: `float32` or `float16`, of the features on disk.
-        mirrored: Whether the bank holds the mirror images too.
-        device: To compute on.
         collective: This process's place among the workers, so that they begin at different parts.
-
-    Returns:
-        M features, or 2 M, mapped from disk.
 
     Raises:
         UserError: If the bank can't be written, or was made of other images.
@@ -67,42 +60,33 @@ def stored_bank(
 
 def bank_folder(images: ImageSet, space: Space, *, dtype: str, mirrored: bool) -> Path:
     """Where the features of the images, or of their mirror images, are kept."""
-    digest = hashlib.sha256(json.dumps(_key(images, space, dtype, mirrored), sort_keys=True).encode()).hexdigest()
-    name = f"{images.name}-{space.name}".replace("/", "_").replace(":", "_")
-    return cache_home() / "banks" / f"{name}{'-mirrored' if mirrored else ''}-{digest[:16]}"
+    name = f"{images.name}-{space.name}{'-mirrored' if mirrored else ''}".replace("/", "_").replace(":", "_")
+    return cache_home() / "banks" / f"{name}-{digest_of(_key(images, space, dtype, mirrored))}"
 
 
 def _key(images: ImageSet, space: Space, dtype: str, mirrored: bool) -> dict[str, object]:
-    return {
-        "images": images.fingerprint, "space": space.identity, "mirrored": mirrored, "dtype": dtype,
-        "version": _VERSION,
-    }  # fmt: skip
+    about = {"images": images.fingerprint, "space": space.identity}
+    return {**about, "mirrored": mirrored, "dtype": dtype, "version": _VERSION}
 
 
 def _side(
     images: ImageSet, space: Space, dtype: str, mirrored: bool, device: torch.device, collective: Collective
 ) -> Rows:
     folder, key = bank_folder(images, space, dtype=dtype, mirrored=mirrored), _key(images, space, dtype, mirrored)
+    if (folder / MANIFEST).is_file():
+        return Rows(folder, key)
+    parts = -(-len(images) // PART)
     try:
-        if not (folder / MANIFEST).is_file():
-            _compute(folder, key, images, space, DTYPES[dtype], mirrored, device, collective)
+        writer = RowWriter(folder, dtype=DTYPES[dtype], shape=(space.dim,), parts=parts, key=key)
+        return _compute(writer, images, space, mirrored, device, collective)
     except OSError as error:
         raise UserError(f"the bank of {images.name} in {space.name} can't be written to {folder}: {error}") from None
-    return Rows(folder, key)
 
 
 def _compute(
-    folder: Path,
-    key: dict[str, object],
-    images: ImageSet,
-    space: Space,
-    dtype: torch.dtype,
-    mirrored: bool,
-    device: torch.device,
-    collective: Collective,
-) -> None:
-    count = -(-len(images) // PART)
-    writer = RowWriter(folder, dtype=dtype, shape=(space.dim,), parts=count, key=key)
+    writer: RowWriter, images: ImageSet, space: Space, mirrored: bool, device: torch.device, collective: Collective
+) -> Rows:
+    count = len(writer.files)
     first = count * collective.rank // collective.world
     stage = f"features of {images.name} in {space.name}{', mirrored' if mirrored else ''}"
     busy = [(first + i) % count for i in range(count)]
@@ -112,19 +96,17 @@ def _compute(
             for part in parts:
                 with writer.claim(part, wait=wait) as mine:
                     if mine:
-                        chosen = slice(part * PART, min((part + 1) * PART, len(images)))
-                        writer.write(part, _embed(images, chosen, space, mirrored, device).to(dtype))
+                        chosen = range(part * PART, min((part + 1) * PART, len(images)))
+                        writer.write(part, _embed(images, chosen, space, mirrored, device).to(writer.dtype))
                 if writer.is_missing(part):
                     busy.append(part)
                 else:  # others' parts count too
                     advance("")
-    writer.finish({"images": images.name, "space": space.name})
+    return writer.finish({"images": images.name, "space": space.name})
 
 
 @torch.no_grad()
-def _embed(images: ImageSet, chosen: slice, space: Space, mirrored: bool, device: torch.device) -> Tensor:
-    found = []
-    for start in range(chosen.start, chosen.stop, EMBED_BATCH):
-        batch = images.floats(slice(start, min(start + EMBED_BATCH, chosen.stop))).to(device)
-        found.append(space(batch.flip(-1) if mirrored else batch).cpu())
-    return torch.cat(found)
+def _embed(images: ImageSet, chosen: range, space: Space, mirrored: bool, device: torch.device) -> Tensor:
+    slices = (slice(start, min(start + EMBED_BATCH, chosen.stop)) for start in chosen[::EMBED_BATCH])
+    batches = (images.floats(each).to(device) for each in slices)
+    return torch.cat([space(batch.flip(-1) if mirrored else batch).cpu() for batch in batches])

@@ -26,30 +26,16 @@ from tune.study.settings import AblationSettings
 
 @dataclass(frozen=True)
 class CellTask:
-    """A cell that is to be scored.
-
-    Args:
-        model: What is scored.
-        exported: The trial's exported pipeline; None: the base model.
-        file: Where the scores go.
-        seed: Of the noise.
-    """
+    """A cell that is to be scored."""
 
     model: ScoredModel
-    exported: Path | None
-    file: Path
-    seed: int
+    exported: Path | None  # the trial's pipeline; None: the base model
+    file: Path  # where the scores go
+    seed: int  # of the noise
 
 
 def scores_file(study: Study[AblationSettings], grid: Grid, cell: Cell, numbers: Mapping[Config, int]) -> Path | None:
-    """Return where a cell's final scores are kept; None if it was never begun.
-
-    Args:
-        study: The ablation's folder.
-        grid: Which the cell is of.
-        cell: Finetuned, or the base model.
-        numbers: Trials by configuration, see `trial_numbers`.
-    """
+    """Return where a cell's final scores are kept, given the `trial_numbers`; None if it was never begun."""
     name = f"final_{grid.images}.json"
     if not grid.rows[cell.row].finetuned:
         return study.folder / BASES / base_key(cell.config) / name
@@ -78,13 +64,7 @@ def read_cell_scores(file: Path | None, grid: Grid) -> Metrics | None:
 
 
 def score_cells(study: Study[AblationSettings], grid: Grid, say: Callable[[str], None]) -> None:
-    """Measure in Ray's processes what final scores a grid lacks; each is kept as it comes.
-
-    Args:
-        study: The ablation's folder.
-        grid: Which.
-        say: Given a line of progress.
-    """
+    """Measure in Ray's processes what final scores a grid lacks; each is kept as it comes."""
     import ray
 
     tasks = missing_scores(study, grid)
@@ -123,15 +103,7 @@ def missing_scores(study: Study[AblationSettings], grid: Grid) -> list[CellTask]
 
 
 def score_cell(task: CellTask, config: Config, images: int, measures: tuple[str, ...], threads: int) -> None:
-    """Score one model and write its scores; runs in a process of Ray.
-
-    Args:
-        task: What is scored.
-        config: Data set, base model and feature spaces.
-        images: How many to generate.
-        measures: What is measured.
-        threads: CPU threads.
-    """
+    """Score one model on so many images and write its scores; runs in a process of Ray."""
     from mmd_ddm.experiment.scoring.score import score
 
     parts = make_parts(config, threads)

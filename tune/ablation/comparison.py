@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,17 +53,11 @@ PAPER_METRICS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of a grid.
-
-    Args:
-        grid: Which.
-        scores: Of each row and budget, those of the seeds that have some.
-        gaps: Of each row and budget, why seeds have none.
-    """
+    """What is known of a grid: for each row and budget the scores of its seeds, and why some have none."""
 
     grid: Grid
-    scores: Mapping[Place, tuple[Metrics, ...]]
-    gaps: Mapping[Place, tuple[str, ...]]
+    scores: Mapping[Place, Sequence[Metrics]]
+    gaps: Mapping[Place, Sequence[str]]
 
     @property
     def columns(self) -> list[Column]:
@@ -122,11 +116,7 @@ def compare(study: Study[AblationSettings], grid: Grid) -> Comparison:
             scores.setdefault((cell.row, cell.steps), []).append(found)
         else:
             gaps.setdefault((cell.row, cell.steps), []).append(_gap(study, cell, numbers))
-    return Comparison(
-        grid,
-        {place: tuple(each) for place, each in scores.items()},
-        {place: tuple(each) for place, each in gaps.items()},
-    )
+    return Comparison(grid, scores, gaps)
 
 
 def _gap(study: Study[AblationSettings], cell: Cell, numbers: Mapping[Config, int]) -> str:

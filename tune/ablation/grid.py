@@ -22,19 +22,12 @@ GRIDS = "grids"
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a grid.
-
-    Args:
-        label: What it is called.
-        settings: Settings in which it differs from the grid's configuration.
-        finetuned: Whether it is finetuned; otherwise it is the base model as it is.
-        paper: How the paper's table names it (columns of paper_tables.csv); empty: not at all.
-    """
+    """A row of a grid."""
 
     label: str
-    settings: dict[str, Scalar]
-    finetuned: bool = True
-    paper: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Scalar]  # in which it differs from the grid's configuration
+    finetuned: bool = True  # otherwise it is the base model as it is
+    paper: dict[str, str] = field(default_factory=dict)  # how the paper names it (columns of paper_tables.csv)
 
 
 @dataclass(frozen=True)
@@ -49,33 +42,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What an ablation was asked to compare.
+    """What an ablation was asked to compare."""
 
-    Args:
-        name: Of its files.
-        title: What it compares.
-        config: What all rows share, unless a row says otherwise.
-        rows: The base model's first.
-        steps: Budgets, the columns.
-        seeds: Of the runs.
-        images: Generated images of each final score.
-        table: The paper's table, I to IX; None: none.
-        notes: Sentences of the caption.
-        changes: Whether changes against the base model are told.
-        measures: What is measured, of mmd_ddm.evaluation.metrics.
-    """
-
-    name: str
+    name: str  # of its files
     title: str
-    config: Config
-    rows: tuple[Row, ...]
-    steps: tuple[int, ...]
+    config: Config  # what all rows share, unless a row says otherwise
+    rows: tuple[Row, ...]  # the base model's first
+    steps: tuple[int, ...]  # budgets, the columns
     seeds: tuple[int, ...]
-    images: int
-    table: str | None = None
-    notes: tuple[str, ...] = ()
-    changes: bool = False
-    measures: tuple[str, ...] = ("kid", "fid")
+    images: int  # generated for each final score
+    table: str | None = None  # the paper's, I to IX
+    notes: tuple[str, ...] = ()  # sentences of the caption
+    changes: bool = False  # whether changes against the base model are told
+    measures: tuple[str, ...] = ("kid", "fid")  # of mmd_ddm.evaluation.metrics
 
     def cells(self) -> Iterator[Cell]:
         """Go through all cells, row by row."""
@@ -84,15 +63,13 @@ class Grid:
 
     def trained(self, row: Row) -> tuple[str, ...]:
         """Return the feature spaces of a row's loss; none of the base model's."""
-        if not row.finetuned:
-            return ()
-        return tuple(settle(self.config, row.settings).objective.spaces)
+        return tuple(settle(self.config, row.settings).objective.spaces) if row.finetuned else ()
 
     @cached_property
     def spaces(self) -> tuple[str, ...]:
         """Feature spaces in which all rows are scored: the data set's own, and those of any row's loss."""
-        own = own_spaces(self.config)
-        return tuple(dict.fromkeys((*own, *(name for row in self.rows for name in self.trained(row)))))
+        trained = (name for row in self.rows for name in self.trained(row))
+        return tuple(dict.fromkeys((*own_spaces(self.config), *trained)))
 
     @property
     def networks(self) -> str:
@@ -118,7 +95,7 @@ def check_grid(grid: Grid) -> None:
     """Find what is wrong with a grid beyond its values, before anything heavy is loaded.
 
     Raises:
-        UserError: A feature space that doesn't fit the data set, no base model, or a budget beyond its steps.
+        UserError: A feature space doesn't fit the data set, there is no base model, or a budget exceeds its steps.
     """
     for cell in grid.cells():
         if cell.seed == grid.seeds[0]:
@@ -126,31 +103,17 @@ def check_grid(grid: Grid) -> None:
 
 
 def save_grid(folder: Path, grid: Grid) -> Grid:
-    """Write a grid down among those of an ablation; if another has its name, it gets a number.
-
-    Args:
-        folder: The ablation's.
-        grid: New, or one that is there already.
-
-    Returns:
-        The grid under the name that it is kept under.
-    """
+    """Write a grid down among those of an ablation; return it under its name, with a number if another has that."""
     there = {each.name: each for each in read_grids(folder)}
     names = itertools.chain([grid.name], (f"{grid.name}-{number}" for number in itertools.count(2)))
-    kept = next(
-        named for named in (replace(grid, name=name) for name in names) if there.get(named.name, named) == named
-    )
+    kept = next(each for each in (replace(grid, name=name) for name in names) if there.get(each.name, each) == each)
     (folder / GRIDS).mkdir(exist_ok=True)
     write_json(folder / GRIDS / f"{kept.name}.json", {**asdict(kept), "config": kept.config.flat()})
     return kept
 
 
 def read_grids(folder: Path) -> list[Grid]:
-    """Return the grids of an ablation.
-
-    Raises:
-        UserError: One of their files is damaged.
-    """
+    """Return the grids of an ablation; UserError if one of their files is damaged."""
     return [_read_grid(file) for file in sorted((folder / GRIDS).glob("*.json"))]
 
 

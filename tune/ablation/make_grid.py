@@ -23,15 +23,9 @@ _NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "score_featur
 
 
 def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str) -> Grid:
-    """Return the grid of one of the paper's tables.
+    """Return the grid of one of the paper's tables, for so many seeds and generated images of each final score.
 
-    Args:
-        table: Which.
-        config: The data set and how its models are finetuned; the table's own settings are put into it.
-        steps: Budgets.
-        seeds: How many.
-        images: Generated images of each final score.
-        preset: Name of the one that the configuration is of.
+    The table's own settings are put into `config`, which is of the preset of that name.
     """
     own = own_spaces(config)
     measures = tuple(each for each in table.measures if "inception" in own or each not in OWN_SPACE)
@@ -40,15 +34,12 @@ def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int
         Row(
             row.label.format(features=own[row.space]),
             {**row.settings, "features": own[row.space]} if row.space else dict(row.settings),
-            row.finetuned,
-            dict(row.paper),
+            row.finetuned, dict(row.paper),
         )
         for row in table.rows
-    ]
-    paper = (
-        "Kernel, feature space, timesteps and sampler are the paper's unless a row says otherwise; the rest is as in"
-    )
-    notes = [f"{paper} the preset {preset}.", *([table.note] if table.note else [])]
+    ]  # fmt: skip
+    shared = "Kernel, feature space, timesteps and sampler are the paper's unless a row says otherwise"
+    notes = [f"{shared}; the rest is as in the preset {preset}.", *([table.note] if table.note else [])]
     if own != ("inception", "clip"):
         notes.append(f"The feature space {own[0]} stands in for the paper's Inception-V3, and {own[-1]} for its CLIP.")
     return _grid(f"table-{table.name}", f"Table {table.name}: {table.title}", base, rows, steps, seeds, images,
@@ -58,15 +49,9 @@ def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int
 def key_grid(
     texts: Sequence[str], config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str
 ) -> Grid:
-    """Return a grid of one's own: all combinations of some settings' values; budgets become its columns.
+    """Return a grid of one's own: all combinations of some settings' values, each text `key=a,b,c`.
 
-    Args:
-        texts: Each `key=a,b,c`.
-        config: The rest of the settings.
-        steps: Budgets, unless `steps` is one of the keys.
-        seeds: How many.
-        images: Generated images of each final score.
-        preset: Name of the one that the configuration is of.
+    The budgets, its columns, are `steps` unless that is one of the keys; `config` has the rest of the settings.
 
     Raises:
         UserError: An unknown setting, or a value that is not allowed.
@@ -78,17 +63,9 @@ def key_grid(
     points = [_point(dict(zip(keys, values, strict=True)), config) for values in itertools.product(*keys.values())]
     unique = {json.dumps(point): point for point in points}.values()
     rows = [Row(", ".join(f"{name}={short(value)}" for name, value in p.items()) or "finetuned", p) for p in unique]
-    name = "grid-" + "-".join(keys or ["steps"])
-    return _grid(
-        name,
-        f"{' x '.join(keys or ['steps'])}",
-        config,
-        rows,
-        budgets,
-        seeds,
-        images,
-        notes=(f"What rows and columns do not name is as in the preset {preset}.",),
-    )
+    notes = (f"What rows and columns do not name is as in the preset {preset}.",)
+    names = list(keys) or ["steps"]
+    return _grid(f"grid-{'-'.join(names)}", " x ".join(names), config, rows, budgets, seeds, images, notes=notes)
 
 
 def _read_key(text: str) -> tuple[str, list[str]]:
@@ -114,36 +91,15 @@ def _point(values: dict[str, str], config: Config) -> dict[str, Scalar]:
 
 
 def _grid(
-    name: str,
-    title: str,
-    config: Config,
-    rows: Sequence[Row],
-    steps: Sequence[int],
-    seeds: int,
-    images: int,
-    *,
-    table: str | None = None,
-    notes: tuple[str, ...] = (),
-    changes: bool = False,
+    name: str, title: str, config: Config, rows: Sequence[Row], steps: Sequence[int], seeds: int, images: int, *,
+    table: str | None = None, notes: tuple[str, ...] = (), changes: bool = False,
     measures: tuple[str, ...] = ("kid", "fid"),
-) -> Grid:
+) -> Grid:  # fmt: skip
     updates = config.optimization.updates
     shared = config.replace(scorings=-(-updates // CHECKPOINT_EVERY), score_images=min(CHOOSING_IMAGES, images))
     base = [*(row for row in rows if not row.finetuned), *_base_rows(rows, config)]
-    finetuned = [row for row in rows if row.finetuned]
-    grid = Grid(
-        name,
-        title,
-        shared,
-        (*base, *finetuned),
-        tuple(steps),
-        tuple(range(seeds)),
-        images,
-        table,
-        notes,
-        changes,
-        measures,
-    )
+    rows, runs = (*base, *(row for row in rows if row.finetuned)), tuple(range(seeds))
+    grid = Grid(name, title, shared, rows, tuple(steps), runs, images, table, notes, changes, measures)
     for _ in grid.cells():
         pass  # a value that a setting does not allow is said here
     return grid
@@ -164,8 +120,6 @@ def _base_rows(rows: Sequence[Row], config: Config) -> list[Row]:
 
 
 def _how_text(how: SamplerConfig) -> str:
-    words = [how.sampler.upper()]
-    words += [how.schedule] if how.schedule != "linear" else []
-    words += [f"eta {how.eta:g}"] if how.eta else []
-    words += [f"variance {how.variance}"] if how.variance != "model" else []
-    return ", ".join(words)
+    schedule = how.schedule if how.schedule != "linear" else ""
+    variance = f"variance {how.variance}" if how.variance != "model" else ""
+    return ", ".join(filter(None, (how.sampler.upper(), schedule, f"eta {how.eta:g}" if how.eta else "", variance)))

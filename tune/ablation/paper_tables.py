@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -24,50 +24,31 @@ COMMON: Settings = {**_CUBIC, **_DDIM, "schedule": "linear"}  # of every table, 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of one of the paper's tables that can be run.
+    """A row of one of the paper's tables that can be run."""
 
-    Args:
-        label: What it is called; `{features}` becomes the feature space of its loss.
-        settings: Where it differs from `COMMON`.
-        space: Feature space of its loss, as a place among the data set's.
-        paper: How the paper's table names it: columns of paper_tables.csv.
-        finetuned: Whether it is finetuned, or the base model as it is.
-    """
-
-    label: str
-    settings: Settings = field(default_factory=dict)
-    space: int = SUPERVISED
-    paper: Mapping[str, str] = field(default_factory=dict)
-    finetuned: bool = True
+    label: str  # `{features}` becomes the feature space of its loss
+    settings: Settings = field(default_factory=dict)  # where it differs from `COMMON`
+    space: int = SUPERVISED  # of its loss, as a place among the data set's
+    paper: Mapping[str, str] = field(default_factory=dict)  # how the paper names it: columns of paper_tables.csv
+    finetuned: bool = True  # otherwise it is the base model as it is
 
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables.
+    """One of the paper's tables."""
 
-    Args:
-        name: Its number, I to IX.
-        title: What it compares.
-        dataset: The data set that it is on in the paper, the first if there are several.
-        steps: Its budgets.
-        rows: Those that can be run; the base model's are added where they are missing.
-        quick: Budgets on digits, so that ten minutes suffice; empty: all.
-        changes: Whether it also tells the change against the base model.
-        measures: What is measured, of mmd_ddm.evaluation.metrics.
-        note: What is to be known of it.
-    """
-
-    name: str
+    name: str  # I to IX
     title: str
-    dataset: str
+    dataset: str  # that it is on in the paper, the first if there are several
     steps: tuple[int, ...]
-    rows: tuple[TableRow, ...]
-    quick: tuple[int, ...] = ()
-    changes: bool = False
-    measures: tuple[str, ...] = ("kid", "fid")
+    rows: tuple[TableRow, ...]  # the base model's are added where they are missing
+    quick: tuple[int, ...] = ()  # budgets on digits, so that ten minutes suffice; empty: all
+    changes: bool = False  # whether it also tells the change against the base model
+    measures: tuple[str, ...] = ("kid", "fid")  # of mmd_ddm.evaluation.metrics
     note: str = ""
 
 
+_FINETUNED = {"method": "DDIM + MMD-DDM"}
 _SPACE_ROWS = tuple(
     TableRow("finetuned in {features}", {}, place, {"method": f"DDIM + MMD-DDM ({SPACES[name]})"})
     for place, name in ((SUPERVISED, "inception"), (SELF_SUPERVISED, "clip"))
@@ -76,93 +57,62 @@ _BASE_DDPM = TableRow("base model (DDPM)", _DDPM, paper={"method": "DDPM"}, fine
 
 
 def _kernel(label: str, kernel: str, **settings: Scalar) -> TableRow:
-    return TableRow(label, {"kernel": kernel, **settings}, paper={"method": "DDIM + MMD-DDM", "kernel": kernel})
+    return TableRow(label, {"kernel": kernel, **settings}, paper={**_FINETUNED, "kernel": kernel})
 
 
 def _schedule(name: str) -> TableRow:
-    return TableRow(name, {"schedule": name}, paper={"method": "DDIM + MMD-DDM", "schedule": name})
+    return TableRow(name, {"schedule": name}, paper={**_FINETUNED, "schedule": name})
 
 
 def _main(name: str, dataset: str, steps: tuple[int, ...], *more: TableRow) -> Table:
     return Table(name, f"base and finetuned models on {DATASETS[dataset]}", dataset, steps, (*more, *_SPACE_ROWS))
 
 
-TABLES = {
-    table.name: table
-    for table in (
-        _main("I", "cifar10", (5, 10, 15, 20), _BASE_DDPM),
-        _main("II", "celeba", (5, 10, 15, 20)),
-        _main("III", "imagenet64", (5, 10, 20)),
-        _main("IV", "lsun_church", (5, 10, 20)),
-        Table(
-            "V",
-            "the trained feature space against the evaluated one",
-            "cifar10",
-            (5, 10),
-            _SPACE_ROWS,
-            quick=(5,),
-            changes=True,
-            note="The paper finetunes in Inception-V3 alone here; the other direction is added.",
+_TABLES = (
+    _main("I", "cifar10", (5, 10, 15, 20), _BASE_DDPM),
+    _main("II", "celeba", (5, 10, 15, 20)),
+    _main("III", "imagenet64", (5, 10, 20)),
+    _main("IV", "lsun_church", (5, 10, 20)),
+    Table(
+        "V", "the trained feature space against the evaluated one", "cifar10", (5, 10), _SPACE_ROWS,
+        quick=(5,), changes=True, note="The paper finetunes in Inception-V3 alone here; the other direction is added.",
+    ),
+    Table(
+        "VI", "the kernel", "cifar10", (5, 10, 20),
+        (
+            _kernel("linear", "linear"),
+            _kernel("Gaussian RBF, sigma^2 = d/2", "rbf", bandwidth="dim"),
+            _kernel("cubic", "cubic"),
         ),
-        Table(
-            "VI",
-            "the kernel",
-            "cifar10",
-            (5, 10, 20),
-            (
-                _kernel("linear", "linear"),
-                _kernel("Gaussian RBF, sigma^2 = d/2", "rbf", bandwidth="dim"),
-                _kernel("cubic", "cubic"),
-            ),
-            quick=(5,),
-            note="The paper does not state the bandwidth of its Gaussian kernel; sigma^2 = d/2 is its code's.",
+        quick=(5,),
+        note="The paper does not state the bandwidth of its Gaussian kernel; sigma^2 = d/2 is its code's.",
+    ),
+    Table(
+        "VII", "the timestep schedule", "cifar10", (5, 10, 20),
+        (_schedule("linear"), _schedule("quadratic")), quick=(5,),
+    ),
+    Table(
+        "VIII", "the sampler", "cifar10", (5, 10, 20),
+        (
+            _BASE_DDPM,
+            TableRow("DDPM, finetuned", _DDPM, paper={"method": "DDPM + MMD-DDM"}),
+            TableRow("DDIM, finetuned", {}, paper=_FINETUNED),
         ),
-        Table(
-            "VII",
-            "the timestep schedule",
-            "cifar10",
-            (5, 10, 20),
-            (_schedule("linear"), _schedule("quadratic")),
-            quick=(5,),
-        ),
-        Table(
-            "VIII",
-            "the sampler",
-            "cifar10",
-            (5, 10, 20),
-            (
-                _BASE_DDPM,
-                TableRow("DDPM, finetuned", _DDPM, paper={"method": "DDPM + MMD-DDM"}),
-                TableRow("DDIM, finetuned", {}, paper={"method": "DDIM + MMD-DDM"}),
-            ),
-            quick=(5,),
-        ),
-        Table(
-            "IX",
-            "other metrics",
-            "cifar10",
-            (5, 10, 15, 20),
-            _SPACE_ROWS,
-            measures=("kid", "fid", "precision_recall", "is", "sfid"),
-            note="Inception Score and sFID belong to Inception-V3 and are measured where it is. Precision and recall "
-            "depend on the numbers of generated and real images.",
-        ),
-    )
-}
+        quick=(5,),
+    ),
+    Table(
+        "IX", "other metrics", "cifar10", (5, 10, 15, 20), _SPACE_ROWS,
+        measures=("kid", "fid", "precision_recall", "is", "sfid"),
+        note="Inception Score and sFID belong to Inception-V3 and are measured where it is. Precision and recall "
+        "depend on the numbers of generated and real images.",
+    ),
+)  # fmt: skip
+TABLES = {table.name: table for table in _TABLES}
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number printed in the paper.
-
-    Args:
-        table: I to IX.
-        dataset: As in the paper.
-        method: As in the paper; so are kernel, schedule and sampler.
-        steps: Budget.
-        metric: For example FID_inception_50k.
-        value: As printed.
-    """
+    """A number printed in the paper, and the row and column where it stands, all as the paper writes them."""
 
     table: str
     dataset: str
@@ -184,33 +134,20 @@ def paper_numbers() -> tuple[Number, ...]:
     """Return all numbers of the paper's tables."""
     with NUMBERS.open(newline="") as stream:
         rows = csv.DictReader(line for line in stream if not line.startswith("#"))
-        return tuple(
-            Number(steps=int(row.pop("steps")), **{name: text for name, text in row.items() if name in _WORDS})
-            for row in rows
-        )
-
-
-_WORDS = ("table", "dataset", "method", "kernel", "schedule", "sampler", "metric", "value")
+        words = [each.name for each in fields(Number) if each.name != "steps"]
+        return tuple(Number(steps=int(row["steps"]), **{name: row[name] for name in words}) for row in rows)
 
 
 def numbers_of(table: str | None, dataset: str) -> tuple[Number, ...]:
-    """Return the numbers that the paper prints in a table for a data set; none if it has none for it.
-
-    Args:
-        table: I to IX; None: no table.
-        dataset: As in the catalogue.
-    """
+    """Return the numbers that the paper prints in a table for a data set of the catalogue; none if it has none."""
     name = DATASETS.get(dataset)
     return tuple(number for number in paper_numbers() if number.table == table and number.dataset == name)
 
 
 def base_number(dataset: str, row: Mapping[str, str], steps: int, metric: str) -> str | None:
     """Return the base model's number from any table of the data set: the paper repeats some and leaves others out."""
-    for number in paper_numbers():
-        fits = number.dataset == DATASETS.get(dataset) and number.is_of(row)
-        if fits and number.steps == steps and number.metric == metric:
-            return number.value
-    return None
+    there = (each for each in paper_numbers() if each.dataset == DATASETS.get(dataset) and each.is_of(row))
+    return next((each.value for each in there if each.steps == steps and each.metric == metric), None)
 
 
 def not_run(numbers: Sequence[Number], rows: Sequence[Mapping[str, str]], metrics: Sequence[str]) -> list[Number]:

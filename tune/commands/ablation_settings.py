@@ -35,8 +35,7 @@ def plan(options: argparse.Namespace) -> tuple[AblationSettings, Grid]:
     seeds = options.seeds or SEEDS.get(name, 1)
     if options.table is not None:
         table = TABLES[options.table]
-        usual = table.quick if name == QUICK and table.quick else table.steps
-        steps = options.steps or usual
+        steps = options.steps or (name == QUICK and table.quick) or table.steps
         grid = table_grid(table, config, steps=steps, seeds=seeds, images=images, preset=which)
     else:
         if options.steps and any(text.partition("=")[0].strip() == "steps" for text in options.grid):

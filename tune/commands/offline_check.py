@@ -21,13 +21,7 @@ _DIMS = {"inception": 2048, "inception_spatial": 2023, "inception_logits": 1008,
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that a study needs.
-
-    Args:
-        what: a word.
-        said: about it.
-        missing: what would have to be had first; empty if nothing.
-    """
+    """One thing that a study needs, what is said of it, and what of it is missing, if anything."""
 
     what: str
     said: str
@@ -35,11 +29,7 @@ class Line:
 
 
 def offline_check(settings: SearchSettings) -> str:
-    """Return the text of the check.
-
-    Args:
-        settings: Of the study, already checked for what contradicts itself.
-    """
+    """Return the text of the check for settings that don't contradict themselves."""
     lines = list(_lines(settings))
     width = max(len(line.what) for line in lines)
     text = [f"{line.what:<{width}}  {line.said}" for line in lines]
@@ -52,7 +42,9 @@ def _lines(settings: SearchSettings) -> Iterator[Line]:
     config = settings.config
     known = dataset_of(config)
     yield from _images(known)
-    yield from _model(config, known)
+    name = base_model(config)
+    folder, told = _model_folder(name, known)
+    yield Line("base model", f"{name}: in {folder}" if folder else told, "" if folder else told)
     for name in scored_spaces(config):
         yield _features(name, config)
     yield from _work(settings, config)
@@ -73,12 +65,6 @@ def _images(known: DatasetSpec) -> Iterator[Line]:
         return
     told = f"not prepared; from {known.origin}; then {size} in {cache_home() / 'stores'}"
     yield Line("", told, f"images: {size} to prepare, which the search does by itself, as does mmd-ddm prepare")
-
-
-def _model(config: Config, known: DatasetSpec) -> Iterator[Line]:
-    name = base_model(config)
-    folder, told = _model_folder(name, known)
-    yield Line("base model", f"{name}: in {folder}" if folder else told, "" if folder else told)
 
 
 def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
@@ -136,13 +122,10 @@ def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
     yield Line("", f"{_bytes(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
     yield Line("", f"{_bytes(found.states)} for the states of the chain of {share} images")
     yield from _bank(config, workers)
-    yield Line(
-        "", f"{_bytes(found.evaluation)} for each image that passes the network together, replayed: as many as fit,"
-    )
-    yield Line(
-        "",
-        f"or {_bytes(found.graph(share, steps))} for the stored graph of {share} images; the features' own graph too",
-    )
+    graph = _bytes(found.graph(share, steps))
+    replayed = "for each image that passes the network together, replayed: as many as fit,"
+    yield Line("", f"{_bytes(found.evaluation)} {replayed}")
+    yield Line("", f"or {graph} for the stored graph of {share} images; the features' own graph too")
 
 
 def _bank(config: Config, workers: int) -> Iterator[Line]:

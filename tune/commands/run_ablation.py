@@ -27,11 +27,7 @@ COMMAND = "python tune/ablate.py"
 
 
 def open_ablation(folder: Path, settings: AblationSettings) -> Study[AblationSettings]:
-    """Begin an ablation in a folder, or go on with the one that is there.
-
-    Raises:
-        UserError: The folder holds a search, or can't be written.
-    """
+    """Begin an ablation in a folder, or go on with the one that is there; UserError if it holds a search."""
     if (folder / FILE).exists():
         return Study.open(folder, AblationSettings).changed(settings)
     return Study.create(folder, settings)
@@ -53,14 +49,9 @@ def begin_cells(study: Study[AblationSettings], grids: Sequence[Grid]) -> list[i
 
 
 def run_ablation(
-    settings: AblationSettings,
-    folder: Path,
-    grids: Sequence[Grid],
-    *,
-    concurrent: int | None = None,
-    started: float,
+    settings: AblationSettings, folder: Path, grids: Sequence[Grid], *, concurrent: int | None = None, started: float
 ) -> int:
-    """Run what some grids lack, and write their comparisons.
+    """Run what some grids lack, write their comparisons, and return the exit status: 0 if a cell was completed, else 1.
 
     Args:
         settings: What the grids share.
@@ -68,9 +59,6 @@ def run_ablation(
         grids: One to add, or those that the folder has.
         concurrent: Runs at once; None: as many as fit.
         started: When the command began (time.monotonic).
-
-    Returns:
-        The exit status: 0 if a cell was completed, 1 if none.
 
     Raises:
         UserError: Ray or MLflow don't answer, the machines don't suffice, or the folder can't be written.

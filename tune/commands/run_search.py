@@ -26,10 +26,8 @@ from tune.trials.tuner import fitting, run_search_trials
 
 COMMAND = "python tune/search.py"
 _ENDED = {
-    TrialState.COMPLETE: Outcome.COMPLETED,
-    TrialState.PRUNED: Outcome.STOPPED,
-    TrialState.FAIL: Outcome.FAILED,
-}
+    TrialState.COMPLETE: Outcome.COMPLETED, TrialState.PRUNED: Outcome.STOPPED, TrialState.FAIL: Outcome.FAILED
+}  # fmt: skip
 
 
 def run_search(
@@ -39,16 +37,13 @@ def run_search(
     concurrent: int | None = None,
     started: float,
 ) -> int:
-    """Run a search to its end, from wherever it is.
+    """Run a search to its end, from wherever it is, and return the exit status: 0 if a trial was completed, else 1.
 
     Args:
         settings: What was asked for.
         open_study: Makes or opens its folder, once Ray and MLflow have answered.
         concurrent: Trials at once; None: as many as fit, up to a third of all.
         started: When the command began (time.monotonic).
-
-    Returns:
-        The exit status: 0 if a trial was completed, 1 if none.
 
     Raises:
         UserError: Ray or MLflow don't answer, or the machines don't suffice.
@@ -88,15 +83,9 @@ def _tune(current: Session[SearchSettings], concurrent: int) -> None:
         return config.sampler.steps
 
     searcher = StudySearcher(
-        optuna_study,
-        settings.space,
-        first=settings.first.flat(),
-        second=settings.config.flat(),
-        trials=settings.trials,
-        updates=settings.updates,
-        seed=settings.seed,
-        begin=begin,
-    )
+        optuna_study, settings.space, first=settings.first.flat(), second=settings.config.flat(),
+        trials=settings.trials, updates=settings.updates, seed=settings.seed, begin=begin,
+    )  # fmt: skip
     stopping = Halving(settings.updates, settings.config.scoring.scorings, former)
     run_search_trials(study, current.recorder, concurrent, searcher, stopping, settings.trials - len(former))
 

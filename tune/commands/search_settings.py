@@ -33,15 +33,8 @@ def plan(options: argparse.Namespace) -> SearchSettings:
     space = read_space(default_space(best), options.space or (), best)
     for steps, schedule in product(_ends(space, "steps", best), _ends(space, "schedule", best)):
         _check(best.replace(steps=steps, schedule=schedule), offline=options.offline_check)
-    return SearchSettings(
-        config=best,
-        first=paper,
-        space=space,
-        trials=options.trials or TRIALS,
-        seed=options.seed or 0,
-        final_images=options.final_images or FINAL_IMAGES,
-        machines=machines(options),
-    )
+    trials, final_images = options.trials or TRIALS, options.final_images or FINAL_IMAGES
+    return SearchSettings(best, paper, space, trials, options.seed or 0, final_images, machines(options))
 
 
 def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
@@ -53,14 +46,9 @@ def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
 
 
 def _changed(config: Config, options: argparse.Namespace) -> Config:
-    given = {
-        "steps": options.steps,
-        "updates": options.updates,
-        "base_model": options.base_model and resolve(options.base_model),
-        "seed": options.seed,
-        "scorings": options.scorings,
-        "score_images": options.score_images,
-    }
+    named = ("steps", "updates", "seed", "scorings", "score_images")
+    given = {name: getattr(options, name) for name in named}
+    given["base_model"] = options.base_model and resolve(options.base_model)
     changed = config.replace(**{name: value for name, value in given.items() if value is not None})
     updates, scorings = changed.optimization.updates, changed.scoring.scorings
     return changed.replace(scorings=min(updates, scorings)) if options.scorings is None else changed

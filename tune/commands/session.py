@@ -26,23 +26,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session(Generic[S]):
-    """A study while a command works on it.
-
-    Args:
-        study: Which.
-        tracker: The connection to MLflow.
-        run: The study's own MLflow run.
-        recorder: Told of trials as they report and end.
-        console: Where progress is shown.
-        command: Of the command line, which continues the study with --resume.
-    """
+    """A study while a command works on it."""
 
     study: Study[S]
     tracker: Tracker
-    run: TrackedRun
+    run: TrackedRun  # the study's own in MLflow
     recorder: Recorder
     console: StudyConsole
-    command: str
+    command: str  # which continues the study with --resume
 
     @property
     def resume(self) -> str:
@@ -54,19 +45,14 @@ class Session(Generic[S]):
         try:
             score()
         except (Exception, KeyboardInterrupt) as error:  # of Ray, of memory, of the disk
-            _log.warning(
-                "The final scores were not all measured (%s); %s measures them", first_line(error), self.resume
-            )
+            said = "The final scores were not all measured (%s); %s measures them"
+            _log.warning(said, first_line(error), self.resume)
 
     def finish(
-        self,
-        trials: Sequence[Trial],
-        note: str,
-        artifacts: Sequence[Path],
-        metrics: Sequence[tuple[str, float, int]] = (),
-        tags: dict[str, str] | None = None,
-    ) -> bool:
-        """Close the study's MLflow run, send what is left, and say what is unfinished or failed.
+        self, trials: Sequence[Trial], note: str, artifacts: Sequence[Path],
+        metrics: Sequence[tuple[str, float, int]] = (), tags: dict[str, str] | None = None,
+    ) -> bool:  # fmt: skip
+        """Close the study's MLflow run, send what is left, and say what is unfinished.
 
         Args:
             trials: All that belong to it.
@@ -97,14 +83,9 @@ class Session(Generic[S]):
 
 @contextmanager
 def session(
-    settings: S,
-    open_study: Callable[[], Study[S]],
-    *,
-    command: str,
-    started: float,
-    describe: Callable[[Study[S]], tuple[str, dict[str, Scalar | str]]],
-    name: Callable[[Trial], str] | None = None,
-) -> Iterator[Session[S]]:
+    settings: S, open_study: Callable[[], Study[S]], *, command: str, started: float,
+    describe: Callable[[Study[S]], tuple[str, dict[str, Scalar | str]]], name: Callable[[Trial], str] | None = None,
+) -> Iterator[Session[S]]:  # fmt: skip
     """Start Ray, connect to MLflow and open the study; Ray ends with the block.
 
     Args:
@@ -128,13 +109,8 @@ def session(
         tracker.check()
         study = open_study()
         description, further = describe(study)
-        run = tracker.follow(
-            study.folder,
-            name=study.name,
-            description=description,
-            params={**settings.config.flat(), **further},
-            tags={"study": study.name, "dataset": settings.config.dataset},
-        )
+        params, tags = {**settings.config.flat(), **further}, {"study": study.name, "dataset": settings.config.dataset}
+        run = tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
         yield Session(study, tracker, run, Recorder(study, tracker, run, console), console, command)
     finally:
         ray.shutdown()

@@ -13,15 +13,10 @@ BEST, TIE, BEHIND, UNKNOWN = "best", "tie", "behind", ""
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score of one setting.
+    """A score of one setting."""
 
-    Args:
-        values: One for each seed.
-        errors: The standard error of each from its images; empty where there is none, as for FID.
-    """
-
-    values: tuple[float, ...]
-    errors: tuple[float, ...] = ()
+    values: tuple[float, ...]  # one for each seed
+    errors: tuple[float, ...] = ()  # the standard error of each from its images; empty where there is none, as for FID
 
     @property
     def mean(self) -> float:
@@ -51,12 +46,7 @@ def tied(one: Estimate, other: Estimate) -> bool | None:
 
 
 def verdicts(column: Sequence[Estimate | None], largest: bool = False) -> list[str]:
-    """Say of each setting in a column whether it is the best, tied with it or behind.
-
-    Args:
-        column: Scores; None: there is none.
-        largest: Whether the largest is best, and not the smallest.
-    """
+    """Say of each setting in a column whether it is the best (smallest or largest), tied with it or behind."""
     there = [each for each in column if each is not None]
     if not there:
         return [UNKNOWN] * len(column)

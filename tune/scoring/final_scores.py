@@ -33,7 +33,7 @@ def wanted_models(first: SamplerConfig, chosen: Mapping[int, SamplerConfig], len
     """List what is scored, the longest to measure first; None are the real images.
 
     Args:
-        first: The first trial's sampler; the base model sampled like it is what scores are relative to.
+        first: The first trial's sampler; scores are relative to the base model sampled like it.
         chosen: The finalists' samplers by number.
         length: T, the largest budget of the base model.
     """
@@ -66,13 +66,7 @@ def sheet_file(study: Study[SearchSettings], row: Scored) -> Path:
 
 
 def measure(folder: Path, model: ScoredModel | None, images: int) -> Scored:
-    """Score a model, or the real images, and draw some images; runs in a process of Ray.
-
-    Args:
-        folder: The study's.
-        model: What; None: the real images.
-        images: How many to generate.
-    """
+    """Score a model, or (None) the real images, and draw some images; runs in a process of Ray."""
     from mmd_ddm.diffusion.noise import NoiseSource
     from mmd_ddm.evaluation.figures.sheets import save_sheet
     from mmd_ddm.experiment.scoring.score import score, score_real
@@ -100,14 +94,9 @@ def make_parts(config: Config, threads: int) -> Parts:
 
 
 def open_exported(parts: Parts, model: ScoredModel, exported: Path | None, images: int, seed: int) -> Evaluator:
-    """Load a model as users get it, with noise that no model was trained or chosen by.
+    """Load an exported pipeline, or (None) the base model, with noise that no model was trained or chosen by.
 
-    Args:
-        parts: With the real images and feature spaces.
-        model: A finetuned one has its timesteps within itself.
-        exported: Its exported pipeline; None: the base model.
-        images: How many to generate.
-        seed: Of the noise.
+    A finetuned model has its timesteps within itself.
     """
     from mmd_ddm.experiment.scoring.score import open_model
 

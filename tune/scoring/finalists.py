@@ -6,14 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from mmd_ddm.evaluation.metrics import flat
 from mmd_ddm.experiment.build import base_folder
-from mmd_ddm.experiment.scoring.scored_model import (
-    BASE,
-    FINETUNED,
-    Scored,
-    ScoredModel,
-    base_counterpart,
-    write_scored,
-)
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart, write_scored
 from mmd_ddm.pretrained.load import scheduler_config
 from tune.scoring.estimate import Estimate
 from tune.scoring.final_scores import SCORES, measure, plain_base, read_final_scores, wanted_models
@@ -25,9 +18,7 @@ from tune.study.settings import SearchSettings
 def final_metrics(rows: Sequence[Scored], best: Trial | None) -> list[tuple[str, float, int]]:
     """Return the final scores as metrics of the study's run in MLflow: name, value, network evaluations as the step.
 
-    Args:
-        rows: The final scores.
-        best: The winner; the other finalists' have their number in their name.
+    Those of the finalists but for the best have the trial's number in their name.
     """
     return [
         (f"{_metric(row, best)}_{name}", value, row.nfe)
@@ -79,12 +70,7 @@ def find_winner(study: Study[SearchSettings]) -> Trial | None:
 
 
 def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) -> None:
-    """Measure in Ray's processes what scores.json lacks; each score is kept as it comes.
-
-    Args:
-        study: One with a complete trial.
-        say: Given a line of progress.
-    """
+    """Measure in Ray's processes what scores.json lacks, with a complete trial; each score is kept as it comes."""
     import ray
 
     settings, machines, images = study.settings, study.settings.machines, study.settings.final_images
@@ -93,11 +79,13 @@ def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) ->
     finalists = {trial.number: trial.config.sampler for trial in find_finalists(study)}
     wanted = wanted_models(settings.first.sampler, finalists, length)
     possible = {*wanted, *(base_counterpart(sampler) for sampler in finalists.values())}
-    rows = [row for row in read_final_scores(study) if row.model in possible and row.images in (images, _half(row))]
+    former = (row for row in read_final_scores(study) if row.model is None or row.images == images)
+    rows = [row for row in former if row.model in possible]
     write_scored(study.folder / SCORES, rows)
     asked = {row.model for row in rows}
     if not asked.issuperset(wanted):
-        say(f"scoring {_and_trials(finalists)} and the base model with fresh noise, {images} images each")
+        trials = ("trial " if len(finalists) == 1 else "trials ") + ", ".join(f"{number:03d}" for number in finalists)
+        say(f"scoring {trials} and the base model with fresh noise, {images} images each")
     task = ray.remote(num_cpus=machines.cpus, num_gpus=machines.gpus)(measure)
     pending: list[ray.ObjectRef[Scored]] = []
     while True:
@@ -121,11 +109,3 @@ def _counterpart_of_winner(
     finals, _ = final_estimates(study, rows)
     best = find_winner(study) if set(finalists) <= set(finals) else None
     return [] if best is None else [base_counterpart(best.config.sampler)]
-
-
-def _and_trials(numbers: Collection[int]) -> str:
-    return ("trial " if len(numbers) == 1 else "trials ") + ", ".join(f"{number:03d}" for number in numbers)
-
-
-def _half(row: Scored) -> int | None:
-    return row.images if row.model is None else None

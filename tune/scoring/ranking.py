@@ -70,9 +70,7 @@ def probability_better(one: Estimate, other: Estimate) -> float:
 
 def percent(probability: float) -> str:
     """Return a probability in words that never claim certainty."""
-    if probability > 0.999:
-        return "over 99.9 %"
-    return f"{100 * probability:.{1 if probability > 0.99 else 0}f} %"
+    return "over 99.9 %" if probability > 0.999 else f"{100 * probability:.{int(probability > 0.99)}f} %"
 
 
 def tied_with_best(trials: Sequence[Trial], baseline: Metrics) -> list[Trial]:
@@ -83,26 +81,16 @@ def tied_with_best(trials: Sequence[Trial], baseline: Metrics) -> list[Trial]:
 
 
 def choose_finalists(trials: Sequence[Trial], baseline: Metrics, budgets: bool = False) -> list[Trial]:
-    """Choose at most three trials that are scored again on fresh noise.
+    """Choose at most three trials that are scored again on fresh noise: the best and those tied with it.
 
-    Args:
-        trials: All of the study's.
-        baseline: The base model's scores.
-        budgets: Whether the trials differ in their number of network evaluations: then the front's best scores, as
-            the best trial of one budget is no rival of another's; else the best and those tied with it.
+    Of several budgets those of the front with the best scores: the best trial of one is no rival of another's.
     """
     chosen = sorted(front(trials), key=lambda trial: trial.score) if budgets else tied_with_best(trials, baseline)
     return chosen[:FINALISTS]
 
 
 def choose_winner(finals: Mapping[int, Estimate], steps: Mapping[int, int]) -> int:
-    """Return the finalist with the smallest score; of those tied with it, one with fewer network evaluations.
-
-    Args:
-        finals: Scores on fresh noise by trial, at least one.
-        steps: Network evaluations of each.
-    """
+    """Return the finalist with the smallest score on fresh noise; of those tied with it, the one with fewest steps."""
     best = min(finals, key=lambda number: (finals[number].mean, number))
     same = [number for number in finals if number == best or tied(finals[best], finals[number])]
-    fewest = min(steps[number] for number in same)
-    return min((n for n in same if steps[n] == fewest), key=lambda number: (finals[number].mean, number))
+    return min(same, key=lambda number: (steps[number], finals[number].mean, number))

@@ -13,13 +13,10 @@ CERTAIN = 2.0  # standard errors
 
 @dataclass(frozen=True)
 class EquivalentBudget:
-    """The base model's budget of the same score.
+    """The base model's budget of the same score, interpolated, and how small and large it could be by the errors.
 
-    Args:
-        steps: Interpolated; infinite where it lies beyond the largest budget that was measured, 0 where the finetuned
-            model scores worse than the base model at the smallest.
-        low: It could be as small, by the errors of the scores.
-        high: Or as large.
+    Infinite where it lies beyond the largest budget that was measured, 0 where the finetuned model scores worse than
+    the base model at the smallest.
     """
 
     steps: float
@@ -31,10 +28,6 @@ def equivalent_budget(finetuned: Estimate, base: Sequence[tuple[int, Estimate]])
     """Find where the base model's score falls to the finetuned one's, linear in the logarithm of the budget.
 
     The ends are where two standard errors of the difference, taken as independent, still allow a crossing.
-
-    Args:
-        finetuned: A score, of which less is better.
-        base: The base model's by budget, at least one.
     """
     points = sorted(base, key=lambda point: point[0])
     gaps = [(steps, each.mean - finetuned.mean) for steps, each in points]
@@ -57,13 +50,7 @@ def _crossing(gaps: Sequence[tuple[int, float]]) -> float:
 
 
 def faster(found: EquivalentBudget, steps: int, largest: int) -> str:
-    """Say it in a sentence.
-
-    Args:
-        found: What was found.
-        steps: Network evaluations of the finetuned model.
-        largest: The base model's largest budget that was measured.
-    """
+    """Say it of a finetuned model of so many steps, and the base model's largest budget that was measured."""
     if largest <= steps:
         return f"No larger budget of the base model than {largest} was measured."
     if found.steps == 0:

@@ -28,10 +28,7 @@ FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "scor
 def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
     """Change a space by what users wrote; a setting given a single value is no longer searched over.
 
-    Args:
-        default: The space to change.
-        texts: Each `key=a,b,c`, `key=low..high` or the name of a YAML or JSON file.
-        base: The configuration whose settings are searched.
+    Each is `key=a,b,c`, `key=low..high` or the name of a YAML or JSON file; `base` has the settings' other values.
 
     Raises:
         UserError: An unknown setting, an empty or reversed range, or a value that is not allowed.
@@ -44,7 +41,10 @@ def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
             dimensions[key] = _dimension(key, written, base)
             named.append(key)
     space = Space(dimensions, conditioning(base))
-    _check_bandwidth(space, base)
+    kernel = dimensions.get("kernel", Choice((base.objective.kernel,)))
+    if "bandwidth" in dimensions and isinstance(kernel, Choice):
+        for each in filter(takes_bandwidth, kernel.values):
+            parse_kernel(str(each), "median")
     for key in named:
         if not space.reachable(key):
             condition = CONDITIONS[key]
@@ -53,14 +53,6 @@ def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
                 f"{condition.on} as well"
             )
     return space
-
-
-def _check_bandwidth(space: Space, base: Config) -> None:
-    kernel = space.dimensions.get("kernel", Choice((base.objective.kernel,)))
-    if "bandwidth" in space.dimensions and isinstance(kernel, Choice):
-        for each in kernel.values:
-            if takes_bandwidth(each):
-                parse_kernel(str(each), "median")
 
 
 def _read_file(file: Path) -> dict[str, object]:
@@ -88,8 +80,7 @@ def _dimension(key: str, written: object, base: Config) -> Dimension:
     values = [value.strip() if isinstance(value, str) else value for value in values]
     if not values or "" in values:
         raise UserError(f"--space: {key} has an empty choice; write {key}=a,b,c")
-    read = tuple(_value(key, value, base) for value in values)
-    return Choice(tuple(dict.fromkeys(read)))
+    return Choice(tuple(dict.fromkeys(_value(key, value, base) for value in values)))
 
 
 def _range(key: str, written: str, base: Config) -> Range:
@@ -109,15 +100,12 @@ def _value(key: str, value: object, base: Config) -> Scalar:
     if key == "features":
         for _, name in parse_features(str(value)):
             check_feature_space(name, base.dataset)
-    changes: dict[str, object] = {key: value}
-    if key == "bandwidth":
-        changes["kernel"] = "rbf"
-    elif key == "kernel":
-        changes["bandwidth"] = None
-    elif key in ("eta", "variance", "sampler"):  # each belongs to one sampler
-        defaults = {"eta": 0.0, "variance": "model"}
-        changes = {**defaults, "sampler": "ddpm" if key == "variance" else "ddim", **changes}
-    return base.replace(**changes).flat()[key]
+    beside: dict[str, object] = {}  # what the value needs to mean anything
+    if key in ("bandwidth", "kernel"):
+        beside = {"kernel": "rbf", "bandwidth": None}
+    elif key in ("eta", "variance", "sampler"):
+        beside = {"eta": 0.0, "variance": "model", "sampler": "ddpm" if key == "variance" else "ddim"}
+    return base.replace(**{**beside, key: value}).flat()[key]
 
 
 def parse_space(written: Mapping[str, object], base: Config) -> Space:

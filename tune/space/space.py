@@ -15,19 +15,12 @@ from tune.space.dimension import Choice, Dimension, Range, Suggester
 
 @dataclass(frozen=True)
 class Condition:
-    """When a setting means anything.
+    """When a setting means anything."""
 
-    Args:
-        on: Another setting, which decides it.
-        holds: Whether a value of that other one gives this one a meaning; an unknown value, None, may.
-        neutral: What this one is set to where it has none.
-        words: What it belongs to.
-    """
-
-    on: str
-    holds: Callable[[Scalar], bool]
-    neutral: Scalar
-    words: str
+    on: str  # another setting, which decides it
+    holds: Callable[[Scalar], bool]  # whether a value of that one gives this one a meaning; an unknown one, None, may
+    neutral: Scalar  # what this one is set to where it has none
+    words: str  # what it belongs to
 
 
 @dataclass(frozen=True)
@@ -43,29 +36,20 @@ class Space:
     given: Mapping[str, Scalar] = field(default_factory=dict)
 
     def suggest(self, trial: Suggester, fixed: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-        """Draw a point.
+        """Draw a value for each dimension; None for one that means nothing beside the others.
 
-        Args:
-            trial: Draws the values, and remembers them.
-            fixed: Values that are given already; one that lies outside of its dimension is not shown to `trial`.
-
-        Returns:
-            A value for each dimension; None for one that means nothing beside the others.
+        A fixed value that lies outside of its dimension is taken as it is, and not shown to `trial`.
         """
         point: dict[str, Scalar] = {}
-        for name in self._order():
-            dimension = self.dimensions[name]
-            if not self._applies(name, point):
+        for name in sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name)):  # after what they depend on
+            dimension, condition = self.dimensions[name], CONDITIONS.get(name)
+            if condition and not condition.holds(point.get(condition.on, self.given.get(condition.on))):
                 point[name] = None
             elif fixed is not None and name in fixed and fixed[name] not in dimension:
                 point[name] = fixed[name]
             else:
                 point[name] = dimension.suggest(name, trial)
         return point
-
-    def _applies(self, name: str, point: Mapping[str, Scalar]) -> bool:
-        condition = CONDITIONS.get(name)
-        return condition is None or condition.holds(point.get(condition.on, self.given.get(condition.on)))
 
     def reachable(self, name: str) -> bool:
         """Whether a setting means anything in some point of the space."""
@@ -82,19 +66,17 @@ class Space:
         dimension = self.dimensions.get("steps")
         return isinstance(dimension, Range) or (isinstance(dimension, Choice) and len(dimension.values) > 1)
 
-    def _order(self) -> list[str]:
-        return sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name))  # after what they depend on
-
     def as_text(self) -> dict[str, str | list[Scalar]]:
         """The space as it could be written in a file."""
-        return {name: _written(dimension) for name, dimension in self.dimensions.items()}
+        return {
+            name: list(each.values) if isinstance(each, Choice) else f"{each.low!r}..{each.high!r}"
+            for name, each in self.dimensions.items()
+        }
 
 
 def takes_bandwidth(kernel: Scalar) -> bool:
     """Whether a kernel has a term whose bandwidth is open; an unnamed kernel may have one."""
-    if kernel is None:
-        return True
-    return any(term in BANDWIDTH_KERNELS for term in str(kernel).split("+"))
+    return kernel is None or any(term in BANDWIDTH_KERNELS for term in str(kernel).split("+"))
 
 
 def takes_preprocessing(features: Scalar) -> bool:
@@ -118,31 +100,20 @@ def conditioning(config: Config) -> dict[str, Scalar]:
 
 
 def default_space(base: Config) -> Space:
-    """Return the space that is searched unless users say otherwise.
-
-    Args:
-        base: The configuration around which it lies.
-    """
+    """Return the space around a configuration that is searched unless users say otherwise."""
     rate = base.optimization.learning_rate
-    return Space(
-        {
-            "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
-            "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
-            "bandwidth": Choice(("median", "0.3*median", "dim")),
-            "features": Choice(scored_spaces(base)),
-            "schedule": Choice(("linear", "quadratic")),
-        },
-        conditioning(base),
-    )
+    dimensions: dict[str, Dimension] = {
+        "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
+        "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
+        "bandwidth": Choice(("median", "0.3*median", "dim")),
+        "features": Choice(scored_spaces(base)),
+        "schedule": Choice(("linear", "quadratic")),
+    }
+    return Space(dimensions, conditioning(base))
 
 
 def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
-    """Put a point of the space into a configuration; settings that the point makes meaningless are put aside.
-
-    Args:
-        config: The rest of the settings.
-        point: Values of the searched settings.
-    """
+    """Put a point of the space into a configuration; settings that the point makes meaningless become neutral."""
     values = dict(point)
     together = {**config.flat(), **values}
     for name, condition in CONDITIONS.items():
@@ -158,7 +129,3 @@ def meaningful(config: Config) -> dict[str, Scalar]:
         if not condition.holds(values[condition.on]):
             values[name] = None
     return values
-
-
-def _written(dimension: Dimension) -> str | list[Scalar]:
-    return list(dimension.values) if isinstance(dimension, Choice) else f"{dimension.low!r}..{dimension.high!r}"

@@ -8,15 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
 from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.experiment.run_folder import Scoring
@@ -25,23 +17,15 @@ from tune.study.format import point_text, with_error
 
 
 class StudyConsole:
-    """The study's progress on standard output.
+    """The study's progress on standard output, with the time since `started` (time.monotonic).
 
-    Args:
-        started: When the command began (time.monotonic).
-        name: What a trial is called; None: by its number.
+    A trial that starts is called by its `name`; None: by its number.
     """
 
     def __init__(self, started: float, name: Callable[[Trial], str] | None = None) -> None:
         self._started, self._name = started, name or (lambda trial: f"trial {trial.number:03d}")
         self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self.console, disable=not sys.stdout.isatty())
         self._task: TaskID | None = None
         self._done: dict[int, int] = {}

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -27,7 +26,7 @@ from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import Scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.files import write_json
+from mmd_ddm.files import digest_of, write_json
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
 BASES = "bases"
@@ -46,27 +45,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as its folder has it.
+    """A trial as its folder has it."""
 
-    Args:
-        number: Its place in the study; of a search 0 is the preset `paper`.
-        folder: Its run's folder.
-        config: Its configuration.
-        point: Its values of the searched or compared settings; None for one that means nothing beside the others.
-        outcome: How it stands.
-        reason: Why it failed.
-        seconds: How long it ran.
-        curve: How it was scored, by update.
-    """
-
-    number: int
+    number: int  # of a search 0 is the preset `paper`
     folder: Path
     config: Config
-    point: Mapping[str, Scalar]
+    point: Mapping[str, Scalar]  # its searched or compared settings; None for one that means nothing beside the others
     outcome: Outcome
-    reason: str
+    reason: str  # why it failed
     seconds: float
-    curve: list[Scoring]
+    curve: list[Scoring]  # by update
 
     @property
     def score(self) -> float:
@@ -91,23 +79,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study(Generic[S]):
-    """A study's folder.
-
-    Args:
-        folder: Absolute.
-        settings: What was asked for.
-    """
+    """A study: its folder, absolute, and what it was asked for."""
 
     folder: Path
     settings: S
 
     @classmethod
     def create(cls, folder: Path, settings: S) -> Study[S]:
-        """Begin a study.
-
-        Raises:
-            UserError: There is one in the folder, or it can't be written.
-        """
+        """Begin a study; UserError if there is one in the folder, or it can't be written."""
         check_folder(folder)
         try:
             (folder / "trials").mkdir(parents=True, exist_ok=True)
@@ -118,17 +97,11 @@ class Study(Generic[S]):
 
     @classmethod
     def open(cls, folder: Path, kind: type[S]) -> Study[S]:
-        """Open a study to go on with it.
-
-        Raises:
-            UserError: There is no study in the folder, or one of the other kind.
-        """
+        """Open a study to go on with it; UserError if there is none in the folder, or one of the other kind."""
         settings = read_settings(folder)
         if not isinstance(settings, kind):
-            is_ablation = isinstance(settings, AblationSettings)
-            what = "an ablation" if is_ablation else "a search"
-            other = f"python tune/{'ablate' if is_ablation else 'search'}.py --resume {folder}"
-            raise UserError(f"{folder} holds {what}; continue it with {other}")
+            what, script = ("a search", "search") if kind is AblationSettings else ("an ablation", "ablate")
+            raise UserError(f"{folder} holds {what}; continue it with python tune/{script}.py --resume {folder}")
         return cls(folder.resolve(), settings)
 
     def changed(self, settings: S) -> Study[S]:
@@ -167,16 +140,9 @@ class Study(Generic[S]):
         folder = self.trial_folder(number)
         begun = json.loads((folder / _TRIAL).read_text())
         end = json.loads((folder / _OUTCOME).read_text()) if (folder / _OUTCOME).is_file() else {}
-        return Trial(
-            number,
-            folder,
-            config=Config.from_flat(begun["config"]),
-            point=begun["point"],
-            outcome=Outcome(end.get("outcome", Outcome.RUNNING)),
-            reason=end.get("reason", ""),
-            seconds=end.get("seconds", 0.0),
-            curve=read_scorings(folder),
-        )
+        outcome, reason, seconds = end.get("outcome", Outcome.RUNNING), end.get("reason", ""), end.get("seconds", 0.0)
+        config, curve = Config.from_flat(begun["config"]), read_scorings(folder)
+        return Trial(number, folder, config, begun["point"], Outcome(outcome), reason, seconds, curve)
 
     def is_complete(self, number: int) -> bool:
         """Whether a trial came to its end."""
@@ -193,11 +159,7 @@ AnyStudy = Study[SearchSettings] | Study[AblationSettings]
 
 
 def open_any(folder: Path) -> AnyStudy:
-    """Open a study of either kind.
-
-    Raises:
-        UserError: There is none in the folder.
-    """
+    """Open a study of either kind; UserError if there is none in the folder."""
     settings = read_settings(folder)
     if isinstance(settings, SearchSettings):
         return Study(folder.resolve(), settings)
@@ -206,23 +168,12 @@ def open_any(folder: Path) -> AnyStudy:
 
 def base_key(config: Config) -> str:
     """Return a name for how a configuration samples and scores its base model, whatever it trains."""
-    known: dict[str, object] = {
-        "images": (config.dataset, config.data, config.resolution),
-        "model": config.base_model,
-        "seed": config.seed,
-        "sampler": vars(config.sampler),
-        "score_images": config.scoring.score_images,
-        "spaces": sorted(scored_spaces(config)),
-    }
-    return sha256(json.dumps(known).encode()).hexdigest()[:12]
+    what = (config.dataset, config.data, config.resolution, config.base_model, config.seed)
+    return digest_of([*what, vars(config.sampler), config.scoring.score_images, sorted(scored_spaces(config))])
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder for a new study that holds one already, or that can't be written; leaves nothing in it.
-
-    Raises:
-        UserError: Says how to continue that study, or why the folder can't be written.
-    """
+    """Raise UserError if a folder for a new study holds one already, or can't be written; leave nothing in it."""
     if (folder / FILE).exists():
         raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
     missing = [each for each in (folder, *folder.parents) if not each.exists()]

@@ -14,8 +14,7 @@ def plus_minus(value: float, error: float | None) -> str:
     if error is None or not (math.isfinite(error) and math.isfinite(value) and error > 0):
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    shown = round(value, digits) + 0.0  # not -0
-    return f"{shown:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:z.{digits}f} ± {error:.{digits}f}"
 
 
 def with_error(metric: Metric | None) -> str:

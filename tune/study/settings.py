@@ -20,13 +20,7 @@ FILE = "study.json"
 
 @dataclass(frozen=True)
 class Machines:
-    """What each trial takes.
-
-    Args:
-        workers: Ray Train workers; 0: the trial runs in Tune's own process.
-        gpus: GPUs of each worker.
-        cpus: CPUs of each worker.
-    """
+    """What each trial takes: Ray Train workers (0: it runs in Tune's own process), and GPUs and CPUs of each."""
 
     workers: int
     gpus: float
@@ -41,24 +35,14 @@ class Machines:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search was asked for; fixed when it begins, apart from the number of trials.
+    """What a search was asked for; fixed when it begins, apart from the number of trials."""
 
-    Args:
-        config: The configuration around which is searched, the preset `best`; trial 1.
-        first: Trial 0, the preset `paper`.
-        space: What is searched.
-        trials: How many trials.
-        seed: Of the search.
-        final_images: Generated images of each final score.
-        machines: What each trial takes.
-    """
-
-    config: Config
-    first: Config
+    config: Config  # around which is searched, the preset `best`; trial 1
+    first: Config  # the preset `paper`; trial 0
     space: Space
     trials: int
     seed: int
-    final_images: int
+    final_images: int  # generated for each final score
     machines: Machines
     kind: ClassVar[str] = "search"
 
@@ -78,14 +62,9 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class AblationSettings:
-    """What the grids of an ablation share.
+    """What the grids of an ablation share."""
 
-    Args:
-        config: The data set and its base model.
-        machines: What each run takes.
-    """
-
-    config: Config
+    config: Config  # the data set and its base model
     machines: Machines
     kind: ClassVar[str] = "ablation"
 
@@ -99,24 +78,14 @@ Settings = SearchSettings | AblationSettings
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write study.json."""
-    values: dict[str, object] = {"kind": settings.kind, "config": settings.config.flat()}
+    values: dict[str, object] = {**vars(settings), "kind": settings.kind, "config": settings.config.flat()}
     if isinstance(settings, SearchSettings):
-        values |= {
-            "first": settings.first.flat(),
-            "space": settings.space.as_text(),
-            "trials": settings.trials,
-            "seed": settings.seed,
-            "final_images": settings.final_images,
-        }
+        values |= {"first": settings.first.flat(), "space": settings.space.as_text()}
     write_json(folder / FILE, {**values, "machines": asdict(settings.machines)})
 
 
 def read_settings(folder: Path) -> Settings:
-    """Read study.json.
-
-    Raises:
-        UserError: There is none, or it is damaged.
-    """
+    """Read study.json; UserError if there is none, or it is damaged."""
     file = folder / FILE
     if not file.is_file():
         raise UserError(f"there is no study in {folder}; --resume wants the folder of one that was begun")
@@ -131,6 +100,5 @@ def _from_json(values: Mapping[str, Any]) -> Settings:
     if values["kind"] == AblationSettings.kind:
         return AblationSettings(config, machines)
     first, space = Config.from_flat(values["first"]), parse_space(values["space"], config)
-    return SearchSettings(
-        config, first, space, int(values["trials"]), int(values["seed"]), int(values["final_images"]), machines
-    )
+    numbers = {name: int(values[name]) for name in ("trials", "seed", "final_images")}
+    return SearchSettings(config, first, space, machines=machines, **numbers)

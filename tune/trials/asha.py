@@ -24,7 +24,7 @@ class Halving(FIFOScheduler):
 
     Args:
         updates: Updates of a whole trial.
-        scorings: How often a trial is scored, evenly spread; the first time may already stop it.
+        scorings: How often it is scored, evenly spread; the first time may already stop it.
         former: Trials of the same study that an earlier driver ran; new ones are compared with them too.
     """
 
@@ -51,14 +51,10 @@ class Halving(FIFOScheduler):
     def _scheduler(self, steps: int) -> ASHAScheduler:
         """The scheduler that compares the trials of a number of network evaluations."""
         if steps not in self._schedulers:
+            first, last = max(1, self._updates // self._scorings), max(2, self._updates - 1)
+            # whoever reaches the last scoring ends by itself
             self._schedulers[steps] = ASHAScheduler(
-                time_attr=UPDATE,
-                metric=METRIC,
-                mode="min",
-                grace_period=max(1, self._updates // self._scorings),
-                max_t=max(2, self._updates - 1),  # whoever reaches the last scoring ends by itself
-                reduction_factor=2,
-                stop_last_trials=False,
+                UPDATE, METRIC, "min", max_t=last, grace_period=first, reduction_factor=2, stop_last_trials=False
             )
         return self._schedulers[steps]
 

@@ -26,14 +26,7 @@ STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAIL
 
 
 class Recorder(ray.tune.Callback):
-    """Tune's callback of a study.
-
-    Args:
-        study: Where ends are written down.
-        tracker: The connection to MLflow.
-        parent: The study's own MLflow run.
-        console: Where progress is shown.
-    """
+    """Tune's callback of a study, whose own MLflow run is the parent of the trials'."""
 
     def __init__(self, study: AnyStudy, tracker: Tracker, parent: TrackedRun, console: StudyConsole) -> None:
         self._study, self._tracker, self._parent, self._console = study, tracker, parent, console
@@ -48,14 +41,12 @@ class Recorder(ray.tune.Callback):
         """Return a trial's MLflow run, opened or found again when first asked for."""
         if number not in self._runs:
             name, config = f"{self._study.name}/{number:03d}", self._study.trial(number).config
+            words = {**tags(config), "study": self._study.name, "trial": str(number)}
+            description = describe_run(f"Trial {number} of {self._study.name}", config)
             self._runs[number] = self._tracker.follow(
-                self._study.trial_folder(number),
-                name=name,
-                description=describe_run(f"Trial {number} of {self._study.name}", config),
-                params=meaningful(config),
-                tags={**tags(config), "study": self._study.name, "trial": str(number)},
-                parent=self._parent,
-            )
+                self._study.trial_folder(number), name=name, description=description, params=meaningful(config),
+                tags=words, parent=self._parent,
+            )  # fmt: skip
         return self._runs[number]
 
     def close(self, number: int, final: Sequence[tuple[str, float, int]] = ()) -> None:
@@ -105,6 +96,4 @@ class Recorder(ray.tune.Callback):
 def failure_reason(study: AnyStudy, number: int) -> str:
     """Return why a trial failed, in one sentence."""
     file = study.trial_folder(number) / FAILURE
-    if not file.is_file():
-        return "its process died (killed, or out of memory)"
-    return file.read_text().splitlines()[0]
+    return file.read_text().splitlines()[0] if file.is_file() else "its process died (killed, or out of memory)"

@@ -29,17 +29,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def open_optuna(file: Path, budgets: bool = False) -> optuna.Study:
-    """Open the study in an SQLite file, made if it is not there.
-
-    Args:
-        file: Its place.
-        budgets: Whether network evaluations are minimised beside the score.
-    """
-    storage = optuna.storages.RDBStorage(f"sqlite:///{file.resolve()}")
+    """Open the study in an SQLite file, made if it is not there; with budgets, their size is minimised as well."""
     names = [METRIC, "network evaluations"] if budgets else [METRIC]
-    study = optuna.create_study(
-        storage=storage, study_name=NAME, load_if_exists=True, directions=["minimize"] * len(names)
-    )
+    where, directions = f"sqlite:///{file.resolve()}", ["minimize"] * len(names)
+    study = optuna.create_study(storage=where, study_name=NAME, load_if_exists=True, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(names)  # which optuna-dashboard shows
@@ -146,9 +139,6 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
-            seed=(seed * 1_000_003 + number) % 2**32,
-            n_startup_trials=STARTUP_TRIALS,
-            multivariate=True,
-            group=True,
+            seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True,
             constant_liar=True,
-        )
+        )  # fmt: skip

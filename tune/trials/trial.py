@@ -53,28 +53,19 @@ def _fit(study: AnyStudy, number: int) -> None:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The base model's scores, measured by the first trial that asks and shared by all that are relative to them.
+    """The base model's scores, measured by the first trial that asks and shared by all that are relative to them."""
 
-    Args:
-        file: Where they are kept.
-        config: How they are measured.
-    """
-
-    file: Path
-    config: Config
+    file: Path  # where they are kept
+    config: Config  # how they are measured
 
     def __call__(self) -> Metrics:
         """Read the scores, or measure them while the other trials wait."""
-        with locked(self.file.with_name(f".{self.file.stem}.lock")):
-            if not self.file.exists():
-                write_json(self.file, flat(self._measure()))
-            return read_metrics(json.loads(self.file.read_text()))
-
-    def _measure(self) -> Metrics:
         from mmd_ddm.experiment.build import Parts
         from mmd_ddm.experiment.scoring.score import open_model, score
         from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel
 
-        parts = Parts(self.config)
-        model = ScoredModel(BASE, self.config.sampler)
-        return score(open_model(parts, model, images=self.config.scoring.score_images), model).metrics
+        with locked(self.file.with_name(f".{self.file.stem}.lock")):
+            if not self.file.exists():
+                model, images = ScoredModel(BASE, self.config.sampler), self.config.scoring.score_images
+                write_json(self.file, flat(score(open_model(Parts(self.config), model, images=images), model).metrics))
+            return read_metrics(json.loads(self.file.read_text()))

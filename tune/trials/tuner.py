@@ -28,16 +28,7 @@ def fitting(machines: Machines) -> int:
 def run_search_trials(
     study: AnyStudy, recorder: Recorder, concurrent: int, searcher: StudySearcher, stopping: Halving, trials: int
 ) -> None:
-    """Run the trials that a searcher suggests, until there are enough.
-
-    Args:
-        study: Whose.
-        recorder: Told what happens.
-        concurrent: Trials at once.
-        searcher: Suggests what is tried.
-        stopping: Stops bad trials early.
-        trials: How many are still to be run.
-    """
+    """Run so many trials that a searcher suggests, some at once; bad ones are stopped early."""
     config = ray.tune.TuneConfig(search_alg=searcher, scheduler=stopping, num_samples=trials)
     _run(study, recorder, concurrent, config, {})
 
@@ -48,11 +39,7 @@ def run_given_trials(study: AnyStudy, recorder: Recorder, concurrent: int, numbe
 
 
 def _run(
-    study: AnyStudy,
-    recorder: Recorder,
-    concurrent: int,
-    config: ray.tune.TuneConfig,
-    given: dict[str, object],
+    study: AnyStudy, recorder: Recorder, concurrent: int, config: ray.tune.TuneConfig, given: dict[str, object]
 ) -> None:
     """Run trials until none is left; a failed one is recorded and doesn't stop the others."""
     machines = study.settings.machines
@@ -66,11 +53,8 @@ def _run(
         ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
         param_space={"study": str(study.folder), **given},
         tune_config=config,
-        run_config=ray.tune.RunConfig(
-            name=uuid.uuid4().hex,  # Tune's own memory is not used, see tune/trials/optuna_searcher.py
-            storage_path=str(study.folder / RAY_FOLDER),
-            callbacks=[recorder],
-            verbose=0,
+        run_config=ray.tune.RunConfig(  # of a new name: Tune's own memory is not used, see optuna_searcher.py
+            name=uuid.uuid4().hex, storage_path=str(study.folder / RAY_FOLDER), callbacks=[recorder], verbose=0
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, its folder has all

@@ -29,11 +29,7 @@ class _Batch(NamedTuple):
 
 
 class Cifar10:
-    """The 50 000 training images, five batches of 10 000.
-
-    Args:
-        path: `cifar-10-binary.tar.gz`, `cifar-10-python.tar.gz`, or the folder that either unpacks to.
-        binary: Whether it is the binary version.
+    """The 50 000 training images, five batches of 10 000, in one of the archives or the folder that it unpacks to.
 
     Raises:
         UserError: If one of the five batches is missing.

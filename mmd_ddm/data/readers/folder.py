@@ -27,27 +27,16 @@ def image_extensions() -> frozenset[str]:
 
 
 class Walk(NamedTuple):
-    """What lies in a folder and below it; hidden files and folders are left out.
+    """What lies in a folder and below it; hidden files and folders are left out."""
 
-    Args:
-        started: When it was walked, in nanoseconds since the epoch.
-        images: Names of image files, relative to the folder, with their status.
-        tables: Parquet files.
-        folders: All folders by device and inode, with their time of modification.
-    """
-
-    started: int
-    images: list[tuple[str, os.stat_result]]
-    tables: list[Path]
-    folders: dict[tuple[int, int], tuple[Path, int]]
+    started: int  # nanoseconds since the epoch
+    images: list[tuple[str, os.stat_result]]  # by their path within the folder
+    tables: list[Path]  # Parquet files
+    folders: dict[tuple[int, int], tuple[Path, int]]  # by device and inode, with their time of modification
 
 
 def walk(root: Path) -> Walk:
-    """Walk over a folder.
-
-    Raises:
-        UserError: If something in it cannot be read.
-    """
+    """Walk over a folder; UserError if something in it cannot be read."""
     found = Walk(time.time_ns(), [], [], {})
     _scan(root, "", found)
     found.images.sort()
@@ -56,15 +45,7 @@ def walk(root: Path) -> Walk:
 
 
 class ImageFolder:
-    """The image files below a folder, sorted by path.
-
-    Args:
-        root: The folder.
-        found: What lies in it.
-
-    Raises:
-        UserError: If it holds no image.
-    """
+    """The image files found below a folder, sorted by path; UserError if there is none."""
 
     def __init__(self, root: Path, found: Walk) -> None:
         self.root = root
@@ -77,13 +58,12 @@ class ImageFolder:
     def is_current(self) -> bool:
         """Whether no file was added, removed or renamed since the walk; that one was overwritten is not noticed."""
         try:
-            now = {inode: path.stat() for inode, (path, _) in self._folders.items()}
+            now = [path.stat() for path, _ in self._folders.values()]
         except OSError:
             return False
         return all(
-            (now[inode].st_dev, now[inode].st_ino) == inode
-            and now[inode].st_mtime_ns == modified < self._walked - _SETTLED
-            for inode, (_, modified) in self._folders.items()
+            (status.st_dev, status.st_ino) == inode and status.st_mtime_ns == modified < self._walked - _SETTLED
+            for status, (inode, (_, modified)) in zip(now, self._folders.items(), strict=True)
         )
 
     def __len__(self) -> int:

@@ -18,11 +18,7 @@ _SPEC = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[^:\s]+):(
 class HubImages:
     """Parquet files of a repository; nothing is downloaded before the first image, or their number, is asked for.
 
-    Args:
-        spec: hub:OWNER/NAME@REVISION:FILES, where FILES may have wildcards.
-
-    Raises:
-        UserError: If the spec is not of that form.
+    The spec is hub:OWNER/NAME@REVISION:FILES, where FILES may have wildcards; UserError if it is not.
     """
 
     def __init__(self, spec: str) -> None:
@@ -42,10 +38,9 @@ class HubImages:
                 self._repository, repo_type="dataset", revision=self._revision, allow_patterns=[self._pattern]
             )
         except Exception as error:  # no network, no such data set, not permitted: the library has a class for each
-            raise UserError(
-                f"{self.spec} cannot be downloaded ({type(error).__name__}); get {self._pattern} of the data set "
-                f"{self._repository} on a machine with a network, and name its folder with --data PATH"
-            ) from error
+            hint = f"get {self._pattern} of the data set {self._repository} on a machine with a network"
+            said = f"{self.spec} cannot be downloaded ({type(error).__name__}); {hint}"
+            raise UserError(f"{said}, and name its folder with --data PATH") from error
         files = sorted(Path(folder).glob(self._pattern))
         if not files:
             raise UserError(f"the data set {self._repository} has no file {self._pattern} at {self._revision}")

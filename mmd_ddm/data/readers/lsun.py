@@ -19,14 +19,7 @@ _STRIDE = 256  # rows between the keys that are remembered
 
 
 class Lmdb:
-    """Images of an LMDB.
-
-    Args:
-        root: Folder of its data.mdb.
-
-    Raises:
-        UserError: If the package lmdb is missing, or the file is damaged or empty.
-    """
+    """Images of the LMDB in a folder; UserError if the package lmdb is missing, or the file is damaged or empty."""
 
     labelled = False
 

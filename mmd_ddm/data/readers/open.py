@@ -17,24 +17,18 @@ _walked: dict[str, ImageFolder] = {}  # by their path
 
 
 def open_source(spec: str) -> Source:
-    """Open a source of images.
-
-    Args:
-        spec: A path, or `hub:OWNER/NAME@REVISION:FILES`.
-
-    Returns:
-        The reader that fits; one of the hub has downloaded nothing yet.
+    """Open the reader that fits a path, or `hub:OWNER/NAME@REVISION:FILES`, of which nothing is downloaded yet.
 
     Raises:
         UserError: If nothing is there, or nothing that a reader knows.
     """
     if spec.startswith(PREFIX):
         return HubImages(spec)
-    path = Path(spec).expanduser().absolute()
+    path = Path(absolute(spec))
     try:
         if not path.exists():
             raise UserError(f"{printable(path)} is not there; name {_FORMS}")
-        return _open_folder(path) if path.is_dir() else _open_file(path)
+        return _open(path)
     except OSError as error:
         raise UserError(f"{printable(path)} cannot be read: {error.strerror}") from None
 
@@ -45,7 +39,7 @@ def known_source(spec: str) -> Source:
     It is walked again after files were added, removed or renamed; a file that is overwritten under its name is noticed
     by the next process.
     """
-    path = spec if spec.startswith(PREFIX) else str(Path(spec).expanduser().absolute())
+    path = absolute(spec)
     known = _walked.get(path)
     if known is not None and known.is_current():
         return known
@@ -55,22 +49,22 @@ def known_source(spec: str) -> Source:
     return source
 
 
-def _open_folder(path: Path) -> Source:
-    if (path / DATA).is_file():
-        return Lmdb(path)
+def absolute(spec: str) -> str:
+    """Return a path, if it is one, as processes with another working directory have it too."""
+    return spec if spec.startswith(PREFIX) else str(Path(spec).expanduser().absolute())
+
+
+def _open(path: Path) -> Source:
+    is_folder = path.is_dir()
+    if not is_folder and path.stat().st_size == 0:
+        raise UserError(f"{printable(path)} is empty; name {_FORMS}")
+    if (path / DATA).is_file() if is_folder else path.name == DATA:
+        return Lmdb(path if is_folder else path.parent)
     if (binary := cifar_form(path)) is not None:
         return Cifar10(path, binary)
-    found = walk(path)
-    return ParquetImages(path, found.tables) if found.tables else ImageFolder(path, found)
-
-
-def _open_file(path: Path) -> Source:
-    if path.stat().st_size == 0:
-        raise UserError(f"{printable(path)} is empty; name {_FORMS}")
+    if is_folder:
+        found = walk(path)
+        return ParquetImages(path, found.tables) if found.tables else ImageFolder(path, found)
     if path.suffix.lower() == ".parquet":
         return ParquetImages(path.parent, [path])
-    if path.name == DATA:
-        return Lmdb(path.parent)
-    if (binary := cifar_form(path)) is not None:
-        return Cifar10(path, binary)
     raise UserError(f"{printable(path)} is a file of no known kind; name {_FORMS}")

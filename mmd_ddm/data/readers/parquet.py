@@ -28,11 +28,7 @@ class _Group(NamedTuple):
 
 
 class ParquetImages:
-    """Images in Parquet files, one row group in memory at a time.
-
-    Args:
-        root: What the files' names are relative to.
-        files: Paths below it, in the order of the images.
+    """Images in Parquet files below a folder, in their order, one row group in memory at a time.
 
     Raises:
         UserError: If a file is damaged, or has no column of images.
@@ -40,19 +36,17 @@ class ParquetImages:
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._files = tuple(files)
-        names = [file.relative_to(root).as_posix() for file in files]
-        self.identity: dict[str, object] = {
-            "kind": "parquet", **stamp((name, file.stat()) for name, file in zip(names, files, strict=True)),
-        }  # fmt: skip
-        schemas, groups = [], []
+        stamped = stamp((file.relative_to(root).as_posix(), file.stat()) for file in files)
+        self.identity: dict[str, object] = {"kind": "parquet", **stamped}
+        schemas, groups = [], list[_Group]()
         for i, file in enumerate(files):
             metadata = _opened(file).metadata
             schemas.append(metadata.schema.to_arrow_schema())
             sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-            starts = [0, *accumulate(sizes)]
-            groups += [_Group(i, number, starts[number], rows) for number, rows in enumerate(sizes) if rows]
-        self._groups = tuple(groups)
-        self._ends = tuple(accumulate(group.rows for group in groups))
+            spans = enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False))
+            groups += [_Group(i, number, first, rows) for number, (first, rows) in spans if rows]
+        self._groups = groups
+        self._ends = list(accumulate(group.rows for group in groups))
         self._images = tuple(_image_column(schema, file) for schema, file in zip(schemas, files, strict=True))
         self._labels = _label_column(schemas)
         self._last: tuple[_Group, pa.Table] | None = None
@@ -72,11 +66,9 @@ class ParquetImages:
 
         if self._labels is None:
             return False
-        for file in self._files:
-            column = _opened(file).read([self._labels], use_threads=False).column(self._labels)
-            if column.null_count or (len(column) and pc.min(column).as_py() < 0):
-                return False
-        return True
+        files = (_opened(file) for file in self._files)
+        columns = (file.read([self._labels], use_threads=False).column(0) for file in files)
+        return not any(each.null_count or (len(each) and pc.min(each).as_py() < 0) for each in columns)
 
     def name(self, row: int) -> str:
         """File of an image, and its row there."""
@@ -100,10 +92,8 @@ class ParquetImages:
             return value or b""
         content, path = value["bytes"], value.get("path")
         if content is None and path:
-            raise UserError(
-                f"{self.name(row)} holds only the path {path!r} and no image; "
-                "save the data set with its images embedded, or name the folder of image files"
-            )
+            hint = "save the data set with its images embedded, or name the folder of image files"
+            raise UserError(f"{self.name(row)} holds only the path {path!r} and no image; {hint}")
         return content if isinstance(content, bytes) else b""
 
     def _locate(self, row: int) -> tuple[_Group, int]:
@@ -152,7 +142,7 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
 def _label_column(schemas: Sequence[pa.Schema]) -> str | None:
     import pyarrow.types as kinds
 
-    for name in LABEL_COLUMNS:
-        if all(name in schema.names and kinds.is_integer(schema.field(name).type) for schema in schemas):
-            return name
-    return None
+    def holds(schema: pa.Schema, name: str) -> bool:
+        return name in schema.names and bool(kinds.is_integer(schema.field(name).type))
+
+    return next((name for name in LABEL_COLUMNS if all(holds(schema, name) for schema in schemas)), None)

@@ -35,19 +35,12 @@ class Source(Protocol):
 
 
 def stamp(files: Iterable[tuple[str, os.stat_result]]) -> dict[str, object]:
-    """Tell a set of files from another, and from itself after a change, without reading it.
-
-    Args:
-        files: names within the source, with their status.
-
-    Returns:
-        Their number, their bytes, and a SHA-256 over names, sizes and times of modification.
-    """
-    digest, number, total = hashlib.sha256(), 0, 0
+    """Tell a set of files from another, and from itself after a change, by names, sizes and times of modification."""
+    digest, sizes = hashlib.sha256(), list[int]()
     for name, status in files:
         digest.update(os.fsencode(name) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        number, total = number + 1, total + status.st_size
-    return {"files": number, "bytes": total, "sha256": digest.hexdigest()}
+        sizes.append(status.st_size)
+    return {"files": len(sizes), "bytes": sum(sizes), "sha256": digest.hexdigest()}
 
 
 def printable(path: os.PathLike[str] | str) -> str:
