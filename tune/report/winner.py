@@ -25,7 +25,7 @@ def winner_values(found: StudySummary, best: Trial) -> dict[str, object]:
         rows = [(str(steps), score_text(each)) for steps, each in found.base]
         values["faster"] = faster(found.speedup, best.steps, found.base[-1][0])
         rows.append((f"{best.steps}, finetuned", score_text(final)))
-        values["speed"] = Table(("evaluations", "score"), rows, strong=(len(rows) - 1,))
+        values["speed"] = Table(("NFE", "score"), rows, strong=(len(rows) - 1,))
     return values | {
         "score": f"{best.score:.4g}" if final is None else score_text(final),
         "fresh": final is not None,

@@ -136,7 +136,7 @@ def test_a_study_of_several_budgets_has_two_objectives_and_goes_on(tmp_path):
         else:
             assert trial.state is STATES.PRUNED
     assert (study / "pareto.png").stat().st_size > 10_000
-    assert "## Score against evaluations" in (study / "report.md").read_text()
+    assert "## Score against network evaluations (NFE)" in (study / "report.md").read_text()
 
 
 @pytest.mark.slow

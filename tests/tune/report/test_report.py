@@ -90,7 +90,7 @@ def test_several_budgets_have_a_front(tmp_path):
     assert [each.number for each in find_finalists(made.study)] == [2, 1, 4]
     assert find_winner(made.study).number == 1  # tied with 2, with half of the evaluations
     _, text, page = made.report()
-    front = text.split("## Score against evaluations")[1].split("##")[0]
+    front = text.split("## Score against network evaluations (NFE)")[1].split("##")[0]
     rows = [line.split(" | ")[:2] for line in front.splitlines() if line.startswith("| ")][1:]
     assert rows == [["| 3", "004"], ["| 5", "001"], ["| 10", "002"]]
     assert page.count("data:image/png;base64,") == 2
