@@ -52,25 +52,16 @@ class Evaluator:
 
     Images pass the networks in the same batches whatever the number of workers, so it changes no score.
 
-    Args:
-        denoiser: the model.
-        sampler: with its budget.
-        spaces: feature spaces by name.
-        real: the real images in each.
-        images: how many images to generate.
-        noise: which noise they start from; the same for every model that is compared.
-        collective: workers over which sampling and embedding are spread.
-        device: of denoiser and spaces.
     """
 
     denoiser: Denoiser
     sampler: Sampler
     spaces: Mapping[str, FeatureSpace]
-    real: Mapping[str, RealSide]
-    images: int
-    noise: NoiseSource
-    collective: Collective
-    device: torch.device
+    real: Mapping[str, RealSide]  # in each of the spaces
+    images: int  # how many to generate
+    noise: NoiseSource  # the same for every model that is compared
+    collective: Collective  # the workers over which sampling and embedding are spread
+    device: torch.device  # of denoiser and spaces
 
     @property
     def nfe(self) -> int:

@@ -46,12 +46,9 @@ def within_residual(moments: Moments, order: Tensor, blocks: int) -> Tensor:
     """The variance of k(x, x') around the best additive fit a(x) + a(x') of each block.
 
     As for one block in `discrepancy.mmd`: the fit's effects are (n-1)/(n-2) (mean_i - mean), which explain
-    2 (n-2) effect_i^2 of the sum of squares, and n(n-3) degrees of freedom are left.
-
-    Args:
-        moments: row sums (N,) by position, each over the others of its block, and the sum of squares of all blocks.
-        order: the positions (N,) in the order of their blocks.
-        blocks: B.
+    2 (n-2) effect_i^2 of the sum of squares, and n(n-3) degrees of freedom are left. The moments are row sums (N,) by
+    position, each over the others of its block, and the sum of squares of all blocks; the order (N,) is that of the
+    positions in the blocks.
     """
     n = sizes(order, blocks)
     each = spread(n, n)

@@ -31,14 +31,11 @@ def nearest(
     computed anew in float64, so that those of copies are zero and not what cancellation leaves.
 
     Args:
-        queries: (N, D), in memory or on disk.
-        real: (M, D), in memory or on disk.
+        queries: (N, D).
+        real: (M, D), M at least k, otherwise a UserError is raised.
         k: 1 or larger.
         leave_one_out: queries are the real features themselves; none is its own neighbour.
         device: to compute on; None: the queries' own.
-
-    Raises:
-        UserError: fewer than k real features.
     """
     if len(real) - leave_one_out < k:
         raise UserError(f"{k} nearest neighbours were asked for, but there are only {len(real) - leave_one_out}")
@@ -111,7 +108,6 @@ def neighbour_auc(generated: Tensor, held_out: Tensor) -> NeighbourAUC:
 
 def _share_above(values: Tensor, others: Tensor) -> Tensor:
     """The share of the others that lie above each value, ties counted half."""
-    ordered = others.sort().values
-    not_above = torch.searchsorted(ordered, values.contiguous(), right=True)
-    below = torch.searchsorted(ordered, values.contiguous())
+    ordered, values = others.sort().values, values.contiguous()
+    not_above, below = (torch.searchsorted(ordered, values, right=right) for right in (True, False))
     return 1 - (not_above + below).double() / (2 * len(others))
