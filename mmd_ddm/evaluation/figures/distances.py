@@ -27,8 +27,7 @@ def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file:
             panel.ecdf(distances.tolist(), color=colour, linestyle=line, linewidth=1.8, label=title.replace("\n", ", "))
         # a few far away would squeeze the rest
         panel.set_xlim(0, 1.02 * max(float(each.quantile(0.99)) for each in (*models.values(), real)))
-        panel.set_ylim(0, 1.005)
+        panel.set(ylim=(0, 1.005), ylabel="share of images at most as far away")
         panel.set_xlabel(f"distance to the nearest real image, in {space}")
-        panel.set_ylabel("share of images at most as far away")
         style.legend(figure)
     return file

@@ -30,13 +30,7 @@ def columns(image_shape: tuple[int, int, int]) -> int:
 
 
 def samples_sheet(title: str, models: Sequence[Series], real: Series) -> LabelledSheet:
-    """Each model's images of the same noise, one noise a column, above real images.
-
-    Args:
-        title: of the figure.
-        models: all with the images of the same noise in the same order.
-        real: any real images.
-    """
+    """Each model's images of the same noise in the same order, one noise a column, above any real images."""
     lines = [*(Line(*series) for series in models), Line(*real, apart=True)]
     return LabelledSheet(title, lines, note="Each column starts from one noise; the real images are chosen at random.")
 
@@ -74,14 +68,8 @@ def interpolated(noise: Tensor, fractions: Sequence[float]) -> Tensor:
     """Noise between pairs of noises along great circles (paper, Equation 8).
 
     All of a chain's draws are interpolated, each by itself, so that the end points give the plain samples also where
-    a sampler adds noise on the way.
-
-    Args:
-        noise: (draws, 2 P, C, H, W); 2 p and 2 p + 1 are the end points of pair p.
-        fractions: F numbers from 0 to 1.
-
-    Returns:
-        (draws, P F, C, H, W), pair after pair.
+    a sampler adds noise on the way. Of noise (draws, 2 P, C, H, W), where 2 p and 2 p + 1 are the end points of pair p,
+    and F fractions from 0 to 1 it makes (draws, P F, C, H, W), pair after pair.
     """
     draws, pairs = len(noise), noise.shape[1] // 2
     ends = noise.unflatten(1, (pairs, 2)).flatten(0, 1)  # (draws P, 2, C, H, W)
@@ -89,13 +77,7 @@ def interpolated(noise: Tensor, fractions: Sequence[float]) -> Tensor:
 
 
 def interpolation_sheet(title: str, models: Sequence[Series], fractions: Sequence[float]) -> LabelledSheet:
-    """The images along each path of `interpolated`, a row for each model, the end points framed.
-
-    Args:
-        title: of the figure.
-        models: (P F, C, H, W) each, pair after pair.
-        fractions: F numbers from 0 to 1.
-    """
+    """The images (P F, C, H, W) along each path of `interpolated`, a row for each model, the end points framed."""
     steps, last = len(fractions), len(fractions) - 1
     lines = [
         Line(model.title, path.cpu(), framed=(0, last), apart=pair > 0 and model is models[0])

@@ -60,14 +60,8 @@ def score_axis(
     """Make the vertical axis one of scores: linear, logarithmic, or logarithmic but for a linear part around zero.
 
     Scores that reach down to their median standard error are not told from zero, so that nothing is enlarged there;
-    scores above are drawn on a logarithmic axis unless they differ by less than a factor of three.
-
-    Args:
-        panel: to change.
-        name: of the scores.
-        values: finite.
-        errors: of the first values; further ones have none.
-        seen: further values to keep in sight, on a logarithmic axis those not far below the others.
+    scores above are drawn on a logarithmic axis unless they differ by less than a factor of three. The errors are of
+    the first values; `seen` are further ones to keep in sight, on a logarithmic axis those not far below the others.
     """
     from matplotlib.ticker import LogLocator, NullFormatter, SymmetricalLogLocator
 
@@ -76,9 +70,8 @@ def score_axis(
     ends = [value + sign * error for value, error in bars for sign in (-1, 1)]
     if low > error:
         unit = low
-        ends = [max(end, low / 3) for end in ends] + [
-            value for value in seen if value > low / 30
-        ]  # longer bars run off
+        ends = [max(end, low / 3) for end in ends]  # longer bars run off
+        ends += [value for value in seen if value > low / 30]
     else:
         unit = 10.0 ** round(math.log10(error or max(high, -low) / 100 or 1.0))
         ends += [*seen, -unit / 2, unit]

@@ -88,12 +88,9 @@ def kid_in_blocks(generated: Tensor, real: Vectors) -> MMD:
         + yy.rest.rows.sum() / p_yy
         - 2 * xy.rest.rows.sum() / p_xy
     )
-    z_xx, z_yy, z_xy = (
-        within_residual(xx.kernel, x, b_xx), within_residual(yy.kernel, y, b_yy), cross_residual(xy.kernel, x, y, b_xy)
-    )  # fmt: skip
-    rest_xx, rest_yy, rest_xy = (
-        within_residual(xx.rest, x, b_xx), within_residual(yy.rest, y, b_yy), cross_residual(xy.rest, x, y, b_xy)
-    )  # fmt: skip
+    z_xx, rest_xx = (within_residual(sums, x, b_xx) for sums in xx)
+    z_yy, rest_yy = (within_residual(sums, y, b_yy) for sums in yy)
+    z_xy, rest_xy = (cross_residual(sums, x, y, b_xy) for sums in xy)
     # what an image adds to the mean over its partners, all of them or those in its block; one less in the divisor than
     # there are partners of its own kind, as the mean of the block, itself included, is about to be taken off
     x_effect = own_x[x] / (n - 2) - cross_x[x] / m
