@@ -59,13 +59,8 @@ def compare_settings(
     mean square over its seeds. They are not divided by the number of seeds, as the part from the real images
     is shared by all seeds, so that test says "tie" too often rather than too rarely.
 
-    Args:
-        one: scores of the first setting, a seed each.
-        other: of the second; seeds need not be the same, and if they are the test is careful rather than sharp.
-        errors: standard errors of these scores; needed where a side has one seed.
-
-    Raises:
-        UserError: no scores, or a single seed without standard errors.
+    Each score is one seed's. Seeds need not be the same, and if they are the test is careful rather than sharp. No
+    scores, or a single seed on a side without standard errors, raise a UserError.
     """
     if not one or not other:
         raise UserError("two settings can only be compared where each has a score")

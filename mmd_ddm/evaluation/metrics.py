@@ -7,14 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 WORDS = {
-    "kid": "KID",
-    "fid": "FID",
-    "precision": "Precision",
-    "recall": "Recall",
-    "nn_auc": "Nearest-neighbour AUC",
-    "is": "Inception Score",
-    "sfid": "sFID",
-}
+    "kid": "KID", "fid": "FID", "precision": "Precision", "recall": "Recall", "nn_auc": "Nearest-neighbour AUC",
+    "is": "Inception Score", "sfid": "sFID",
+}  # fmt: skip
 MORE_IS_BETTER = ("is", "precision", "recall")
 _NAME = re.compile(
     r"(?P<kind>kid|precision|recall|nn_auc)_(?P<space>.+)|(?P<fid>fid)_(?P<of>.+)_(?P<n>\d+)|(?P<sfid>sfid)_(?P<m>\d+)|is"

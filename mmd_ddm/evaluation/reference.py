@@ -51,12 +51,9 @@ class RealSide:
     @cached_property
     def own_distances(self) -> Tensor:
         """Of each real image to the nearest other one, (M,) float64."""
-
-        def compute() -> dict[str, Tensor]:
-            found = nearest(self.features, self.features, leave_one_out=True, device=self.device)
-            return {"distances": found.distances[:, 0]}
-
-        return self._kept("nearest", compute)["distances"]
+        real, device = self.features, self.device
+        found = self._kept("neighbours", lambda: nearest(real, real, leave_one_out=True, device=device)._asdict())
+        return found["distances"][:, 0]
 
     def _kept(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         kept = self.bank.recall(name)

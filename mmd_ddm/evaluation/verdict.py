@@ -63,9 +63,10 @@ def verdict(base: Mapping[str, Score], finetuned: Mapping[str, Score], trained: 
         groups = [(_noun("trained", inside), inside), (_noun("held-out", outside), outside)]
         places = ", and ".join(f"in the {noun}, {_joined(texts[space] for space in group)}" for noun, group in groups)
         return f"It improves in both: {places}."
+    rest = held_out[0].lower() + held_out[1:]
     if set(inside.values()) != {Change.BETTER}:
-        return f"{own}; {_lower(held_out)}."
-    return f"{own}, but {_lower(held_out)}.{'' if Change.BETTER in outside.values() else _BLIND_SPOTS}"
+        return f"{own}; {rest}."
+    return f"{own}, but {rest}.{'' if Change.BETTER in outside.values() else _BLIND_SPOTS}"
 
 
 def _told(changes: Mapping[str, Change], kind: str, texts: Mapping[str, str]) -> str:
@@ -85,10 +86,6 @@ def _noun(kind: str, changes: Mapping[str, Change]) -> str:
 def _joined(parts: Iterable[str]) -> str:
     *most, last = list(parts) or [""]
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
 
 
 def _number(score: Score) -> str:

@@ -35,8 +35,7 @@ def save_curve(points: Sequence[Point], floors: Mapping[str, Estimate], file: Pa
             for point in points:
                 if space in point.scores:
                     lines.setdefault(point.label, []).append((point.evaluations, *point.scores[space]))
-            band = [floors[space][0] + sign * floors[space][1] for sign in (-1, 1)] if space in floors else []
-            if band:
+            if band := [floors[space][0] + sign * floors[space][1] for sign in (-1, 1)] if space in floors else []:
                 panel.axhspan(band[0], band[1], color="0.85", zorder=0, label="real images")
             draw_scores(panel, "KID (less is better)", lines, looks, seen=band)
             panel.set_title(f"{space} features")

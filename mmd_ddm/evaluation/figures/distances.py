@@ -13,11 +13,8 @@ from mmd_ddm.evaluation.figures import style
 def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file: Path) -> Path:
     """Draw the distribution functions of the distances to the nearest real image as steps.
 
-    Args:
-        models: (N,) distances of each model's images, by its name; a base model's begins with "base model".
-        real: (N',) of real images to their nearest other one.
-        space: in which they were measured, in words.
-        file: PNG.
+    Those of each model's images (N,) are given by its name, which begins with "base model" if it is one; those of real
+    images (N',) are to their nearest other one. The space is told in words.
     """
     with style.panels(file) as (figure, (panel,)):
         panel.ecdf(real.tolist(), color="black", linewidth=1.8, label="real images, to another one")

@@ -13,8 +13,6 @@ from mmd_ddm.evaluation.figures.interpolation import slerp
 from mmd_ddm.evaluation.figures.labelled_sheet import GAP, SIDE, LabelledSheet, Line
 from mmd_ddm.evaluation.measures.neighbours import Neighbours
 
-_WIDTH, _MOST, _FEWEST = 1700, 16, 8  # pixels of a sheet of samples, and how many may be beside each other
-
 
 class Series(NamedTuple):
     """Images of one model, under its name; those of the real images alike."""
@@ -24,9 +22,9 @@ class Series(NamedTuple):
 
 
 def columns(image_shape: tuple[int, int, int]) -> int:
-    """How many images of a shape (C, H, W) a row of samples has."""
+    """How many images of a shape (C, H, W) a row of samples has: 8 to 16, as 1700 pixels hold."""
     side = image_shape[-1] * max(1, -(-SIDE // min(image_shape[-2:])))
-    return max(_FEWEST, min(_MOST, _WIDTH // (side + GAP)))
+    return max(8, min(16, 1700 // (side + GAP)))
 
 
 def samples_sheet(title: str, models: Sequence[Series], real: Series) -> LabelledSheet:
@@ -40,12 +38,8 @@ def neighbours_sheet(
 ) -> LabelledSheet:
     """Generated images with their nearest real ones (paper, Figures 3 and 8), the models side by side.
 
-    Args:
-        title: of the figure.
-        models: (N, C, H, W) each, image i of all of the same noise.
-        found: the (N, k) neighbours of each model's images; their distances are written below.
-        nearest: (N, k, C, H, W) the images that they are, of each model.
-        note: in what the distances are measured.
+    Image i of all models is of the same noise; below its k neighbours, which are the nearest (N, k, C, H, W) of each
+    model, stand the distances found, in what the note says.
     """
     count, k = found[0].distances.shape
     longest = max(float(each.distances.max()) for each in found)

@@ -8,10 +8,10 @@ from itertools import pairwise, zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
+from mmd_ddm.evaluation.figures.style import Look
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from mmd_ddm.evaluation.figures.style import Look
 
 _NEAR = 1.16  # budgets of a smaller ratio share a label on the axis
 
@@ -28,14 +28,9 @@ def draw_scores(
 ) -> None:
     """Draw scores over network evaluations; those that are not finite, of a diverged model, are left out.
 
-    Args:
-        panel: to draw in.
-        name: of the scores.
-        lines: network evaluations, score and error of each point of a line, by its label.
-        looks: of all lines, those too that other panels alone have.
-        hollow: labels of lines whose markers are not filled.
-        beside: whether points of different lines at one budget stand beside each other.
-        seen: further scores to keep in sight.
+    Lines are (network evaluations, score, error) by their labels; the looks are those of all lines, also of such that
+    other panels alone have. Markers of hollow lines are not filled; points of different lines at one budget stand
+    beside each other; `seen` are further scores to keep in sight.
     """
     finite = {
         label: sorted((nfe, score, error if math.isfinite(error) else 0.0) for nfe, score, error in lines[label]

@@ -25,10 +25,8 @@ def inception_score(logits: Vectors, splits: int = 10) -> InceptionScore:
     10 splits of 50 000. torch-fidelity shuffles unless told not to, by numpy's RandomState(2020).permutation(N); in
     one order the two agree to 12 digits.
 
-    Args:
-        logits: (N, C) of the network's last layer, without its bias for the published score (`inception_logits`,
-            C = 1008); N at least the number of splits, otherwise a UserError is raised.
-        splits: as published 10; sizes differ by at most one.
+    The logits (N, C) are of the network's last layer, without its bias for the published score (`inception_logits`,
+    C = 1008). Sizes of splits differ by at most one; fewer images than splits raise a UserError.
     """
     count = len(logits)
     if count < splits:

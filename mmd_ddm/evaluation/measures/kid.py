@@ -23,10 +23,8 @@ def kid(generated: Tensor, real: Vectors, within_real: Moments | None = None) ->
     equal to ours to 6 digits where the subset is everything. Its deviation is that of one subset; ours is the standard
     error of the value over fresh generated and real images.
 
-    Args:
-        generated: (N, D) features, N at least 4.
-        real: (M, D) features, M at least 4.
-        within_real: their `within_moments` with the cubic kernel, where they are known already.
+    Features are (N, D) and (M, D), N and M at least 4; `within_real` is `within_moments` of the real ones with this
+    kernel, where that is known already.
     """
     if max(len(generated), len(real)) > ALL_PAIRS:
         return kid_in_blocks(generated, real)

@@ -60,8 +60,8 @@ def kid_in_blocks(generated: Tensor, real: Vectors) -> MMD:
     Each of the three sums (generated-generated, real-real, generated-real) has its own number of blocks, a power of
     two, the smallest with at most 2.5e7 pairs. They are drawn with a fixed seed and depend on N and M alone. Kernel
     values in blocks and their sums over at most 1024 images are float32, all else float64: with c taken out, that moves
-    KID by less than a hundredth of its standard error. Features are (N, D) and (M, D), N and M at least 4;
-    the error is that over fresh images and blocks.
+    KID by less than a hundredth of its standard error, which is over fresh images and blocks. Features are (N, D) and
+    (M, D), N and M at least 4.
 
     With P_xx ordered pairs in blocks, r the second bracket and z as in `discrepancy.mmd.mmd2_with_error`, the variance
     that the pairs of generated images add is 2 z_xx / (N(N-1)) + 2 z_xx(r) (1 / P_xx - 1 / (N(N-1))), and likewise for
