@@ -65,10 +65,7 @@ class PublishedSampler:
         return range(first, last + 1, self.per_step)
 
     def start(self, noise_schedule: NoiseSchedule, steps: int) -> Scheduler:
-        """A scheduler of diffusers, of the model's own process, before its first step; good for one rollout.
-
-        It has as many steps as one of `budgets` pays for.
-        """
+        """A scheduler of diffusers, of the model's own process, before its first step; good for one rollout."""
         import diffusers
 
         alpha_bar = self._alpha_bar(noise_schedule)
@@ -114,8 +111,8 @@ def trailing(alpha_bar: Tensor, steps: int) -> list[int]:
 def log_snr(alpha_bar: Tensor, steps: int) -> list[int]:
     """The first n timesteps nearest to n+1 points from T-1 to 0, even in log(alpha_bar / (1 - alpha_bar)).
 
-    The last point, timestep 0, is not evaluated: the solver ends there (Lu et al. 2022). Of n = 1 to T-1 steps; where
-    two timesteps fall together, at the clean end, the noisier moves up.
+    The last point, timestep 0, is not evaluated: the solver ends there (Lu et al. 2022). n is 1 to T-1; the
+    timesteps are distinct and decrease: where two fall together, at the clean end, the noisier moves up.
     """
     snr = torch.logit(alpha_bar)
     ideal = torch.linspace(float(snr[-1]), float(snr[0]), steps + 1, dtype=snr.dtype)

@@ -14,7 +14,7 @@ SCHEDULES = ("linear", "quadratic", "stride")
 
 
 def timesteps(schedule: str, steps: int, length: int) -> tuple[int, ...]:
-    """Choose the S of T timesteps, distinct and in increasing order, each in 0 ... T-1.
+    """Choose the timesteps of a budget S, distinct and in increasing order, each in 0 ... T-1.
 
     * `linear`: tau_i = floor(i T / S), i = 0 ... S-1.
     * `quadratic`: tau_i = floor((i sqrt(0.8 T) / (S-1))^2), the DDIM authors' choice (Song et al. 2021, D.2);

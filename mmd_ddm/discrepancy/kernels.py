@@ -34,7 +34,7 @@ class Linear:
     """k(x, y) = x.y (paper, Section IV-E)."""
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The block."""
+        """The (N, M) block."""
         return x @ y.T
 
 
@@ -43,7 +43,7 @@ class Cubic:
     """k(x, y) = (x.y / d + 1)^3 (paper, Section IV-E; Binkowski et al. 2018, KID)."""
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The block."""
+        """The (N, M) block."""
         return torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1]) ** 3
 
 
@@ -54,7 +54,7 @@ class Gaussian:
     bandwidth: float
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The block."""
+        """The (N, M) block."""
         return torch.exp(squared_distances(x, y) / (-2 * self.bandwidth**2))
 
 
@@ -66,7 +66,7 @@ class RationalQuadratic:
     alpha: float = 1.0
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The block."""
+        """The (N, M) block."""
         return (1 + squared_distances(x, y) / (2 * self.alpha * self.bandwidth**2)) ** -self.alpha
 
 
@@ -77,7 +77,7 @@ class Sum:
     terms: tuple[Kernel, ...]
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The block."""
+        """The (N, M) block."""
         return reduce(torch.add, (term(x, y) for term in self.terms))
 
 
@@ -111,7 +111,8 @@ BANDWIDTH_KERNELS = ("rbf", "rational_quadratic")
 def parse_kernel(specification: str, bandwidth: Bandwidth | None = None) -> tuple[KernelTerm, ...]:
     """Read a kernel's specification, for example `cubic`, `rbf:median` or `cubic+rbf:0.5+rbf:2`.
 
-    A bandwidth (see `parse_bandwidth`) is for the terms that take one and do not name it; without it they get `median`.
+    Terms are joined by `+`: `linear`, `cubic`, `rbf` and `rational_quadratic`, the last two with `:BANDWIDTH` or
+    without. `bandwidth` (see `parse_bandwidth`) is for those that do not name theirs; without it they get `median`.
 
     Raises:
         UserError: an unknown term, a bandwidth out of range, or one that no term uses.

@@ -39,7 +39,7 @@ class Moments(NamedTuple):
 
 
 def pieces(y: Vectors, like: Tensor, most: int) -> Iterator[tuple[int, Tensor]]:
-    """Pieces of y (M, D) of at most so many rows with their first positions, in the precision and place of `like`."""
+    """Pieces of y (M, D), of some rows at most, with their first positions, in `like`'s precision and on its device."""
     step = max(1, min(most, PIECE_ELEMENTS // max(1, like.shape[1])))
     for start in range(0, len(y), step):
         yield start, y[start : start + step].to(like)

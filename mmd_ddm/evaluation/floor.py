@@ -22,7 +22,7 @@ class Floor(NamedTuple):
 
 
 def real_floor(features: Vectors, splits: int = 10, seed: int = 0, device: torch.device | None = None) -> Floor:
-    """Score random halves of the real features (M, D), M at least 8, against each other; means over some splits.
+    """Score random halves of the real features (M, D), M at least 8, against each other, a few times over.
 
     Random, since data sets are often sorted: neighbouring rows may be more alike than chance. KID's expectation is 0;
     FID is biased upwards by the small number of images, so it is a floor for that number only. Computed on a device

@@ -13,8 +13,8 @@ from mmd_ddm.evaluation.figures import style
 def save_distances(models: Mapping[str, Tensor], real: Tensor, space: str, file: Path) -> Path:
     """Draw the distribution functions of the distances to the nearest real image as steps.
 
-    Those of each model's images (N,) are given by its name, which begins with "base model" if it is one; those of real
-    images (N',) are to their nearest other one. The space is told in words.
+    The models' distances (N,) are given by name; a base model's begins with "base model". Those of real images (N',)
+    are to their nearest other one. `space` says in words where they were measured.
     """
     with style.panels(file) as (figure, (panel,)):
         panel.ecdf(real.tolist(), color="black", linewidth=1.8, label="real images, to another one")

@@ -38,8 +38,8 @@ def neighbours_sheet(
 ) -> LabelledSheet:
     """Generated images with their nearest real ones (paper, Figures 3 and 8), the models side by side.
 
-    Image i of all models is of the same noise; below its k neighbours, which are the nearest (N, k, C, H, W) of each
-    model, stand the distances found, in what the note says.
+    Image i of all models is of the same noise. `nearest` are each model's (N, k, C, H, W) neighbours, below which the
+    distances `found` stand; the note says in what they are measured.
     """
     count, k = found[0].distances.shape
     longest = max(float(each.distances.max()) for each in found)

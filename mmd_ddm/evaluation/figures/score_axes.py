@@ -28,8 +28,8 @@ def draw_scores(
 ) -> None:
     """Draw scores over network evaluations; those that are not finite, of a diverged model, are left out.
 
-    Lines are (network evaluations, score, error) by their labels; the looks are those of all lines, also of such that
-    other panels alone have. Markers of hollow lines are not filled; points of different lines at one budget stand
+    The points of a line, given by its label, are (network evaluations, score, error). `looks` has those too that other
+    panels alone draw; the markers of `hollow` lines are not filled; `beside` sets points of several lines at one budget
     beside each other; `seen` are further scores to keep in sight.
     """
     finite = {

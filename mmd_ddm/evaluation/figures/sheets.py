@@ -15,7 +15,7 @@ from mmd_ddm.files import replacing
 def enlarged(images: Tensor, smallest_side: int = 48) -> tuple[Tensor, int]:
     """Colour pixels (N, 3, f H, f W) of images (N, C, H, W) in [-1, 1], C 1 or 3, as uint8 on the CPU, and f.
 
-    Each pixel is repeated f times in both directions, so that the shorter side reaches the smallest without smoothing.
+    Each pixel is repeated f times in both directions: nothing is smoothed, and no side is smaller than asked for.
     """
     pixels = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
     factor = max(1, -(-smallest_side // min(pixels.shape[-2:])))

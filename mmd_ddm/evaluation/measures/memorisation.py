@@ -20,9 +20,9 @@ _CERTAIN = CERTAIN * math.sqrt(2)  # standard errors: leave-one-out distances ma
 def left_out_distances(
     real: Vectors, count: int = LEFT_OUT, seed: int = 0, device: torch.device | None = None
 ) -> Tensor:
-    """Distances (min(M, count),) of real images (M, D), `count` random ones of many, to their nearest other real image.
+    """Distances of real images (M, D) to their nearest other one, (M,) or of `count` random ones of more, float64.
 
-    They are computed on a device (None: the features' own) and returned in float64.
+    Computed on a device (None: the features' own).
     """
     if len(real) <= count:
         return nearest(real, real, leave_one_out=True, device=device).distances[:, 0]
@@ -34,7 +34,7 @@ def left_out_distances(
 def told(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC], space: str) -> str:
     """What the numbers of a model say, in one sentence.
 
-    Its base model's are given by network evaluations; the model is held against the largest number of them. `space`
+    The base model's are given by network evaluations; the model is held against the largest number of them. `space`
     says in which space distances were measured, and whether the model was trained on it.
     """
     others = " and ".join(f"{_percent(found)} with {steps}" for steps, found in sorted(base.items()))

@@ -20,7 +20,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(generated: Vectors, real: Vectors, k: int = 3) -> PrecisionRecall:
-    """Precision: the share of generated features (N, D) within any real one's (M, D) ball; recall: sets exchanged.
+    """Precision: the share of generated features (N, D) within any real one's (M, D) ball; recall: the reverse.
 
     A feature's ball reaches, boundary included, to its k-th nearest neighbour in its own set, itself not counted.
     Equal to torch-fidelity's (generated first, real second, as here) but for distances that differ from a radius by
