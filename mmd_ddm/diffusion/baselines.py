@@ -18,24 +18,12 @@ BASELINES = tuple(PUBLISHED)
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published sampler with its budget; what `Chain` is to whoever only samples.
-
-    Args:
-        sampler: how it is run.
-        noise_schedule: of the model.
-        steps: of the sampler, each of one or more evaluations.
-        timesteps: of the network evaluations, in their order; some samplers evaluate one timestep more than once.
-    """
+    """A published sampler with its budget; what `Chain` is to whoever only samples."""
 
     sampler: PublishedSampler
     noise_schedule: NoiseSchedule
-    steps: int
-    timesteps: tuple[int, ...]
-
-    @property
-    def evaluations(self) -> int:
-        """How many network evaluations an image costs."""
-        return len(self.timesteps)
+    steps: int  # of the sampler, each of one or more evaluations
+    timesteps: tuple[int, ...]  # of the network evaluations, in their order; some samplers evaluate one more than once
 
     @property
     def draws(self) -> int:
@@ -44,15 +32,7 @@ class Baseline:
 
     @torch.no_grad()
     def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
-        """Generate images; no random number comes from elsewhere than `noise`, and no gradient is kept.
-
-        Args:
-            denoiser: predicts epsilon.
-            noise: (draws, N, C, H, W) standard normal.
-
-        Returns:
-            (N, C, H, W), nominally in [-1, 1], not clamped.
-        """
+        """Generate images as `Chain.sample` does; no random number comes from elsewhere, and no gradient is kept."""
         scheduler = self.sampler.start(self.noise_schedule, self.steps)
         image = noise[0] * scheduler.init_noise_sigma
         for k, timestep in enumerate(scheduler.timesteps):
@@ -69,15 +49,7 @@ class Baseline:
 
 
 def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) -> Baseline:
-    """Build a published sampler with a budget.
-
-    Args:
-        name: one of `BASELINES`.
-        noise_schedule: of the model.
-        evaluations: S, how many times the network is evaluated for an image.
-
-    Returns:
-        A sampler of exactly S evaluations.
+    """Build one of `BASELINES` with a budget of exactly S network evaluations.
 
     Raises:
         UserError: an unknown name, or a budget that the sampler cannot have, with the nearest that it can.
@@ -87,9 +59,9 @@ def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) ->
     sampler = PUBLISHED[name]
     possible = sampler.budgets(noise_schedule)
     if evaluations not in possible:
-        below = [budget for budget in possible if budget < evaluations][-1:]
-        above = [budget for budget in possible if budget > evaluations][:1]
-        nearest = " or ".join(str(budget) for budget in below + above)
+        below = [str(budget) for budget in possible if budget < evaluations]
+        above = [str(budget) for budget in possible if budget > evaluations]
+        nearest = " or ".join(below[-1:] + above[:1])
         raise UserError(
             f"sampler {name} cannot make exactly {evaluations} network evaluations of this model; choose {nearest}"
         )

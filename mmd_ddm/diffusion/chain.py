@@ -34,12 +34,7 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with its timesteps.
-
-    Args:
-        solver: the update rule, made for the same timesteps.
-        timesteps: S timesteps in decreasing order, the order of evaluation.
-    """
+    """A sampler with its S timesteps in decreasing order, the order of evaluation, for which the solver was made."""
 
     solver: Solver
     timesteps: tuple[int, ...]
@@ -50,27 +45,12 @@ class Chain:
         return len(self.timesteps) if self.solver.stochastic else 1
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
-        """Evaluate the network once and go one step down.
-
-        Args:
-            denoiser: predicts epsilon, and the variance if it has learned it.
-            state: before step k.
-            k: 0 ... S-1.
-            noise: (draws, N, C, H, W), all of the chain's noise; noise[0] is the initial image.
-        """
+        """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
         return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k]), k, used)
 
     def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
-        """Generate images.
-
-        Args:
-            denoiser: predicts epsilon.
-            noise: (draws, N, C, H, W) standard normal.
-
-        Returns:
-            (N, C, H, W), nominally in [-1, 1], not clamped.
-        """
+        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""
         state = State(noise[0])
         for k in range(len(self.timesteps)):
             state = self.step(denoiser, state, k, noise)

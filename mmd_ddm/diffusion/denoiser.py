@@ -12,12 +12,9 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 
 
 class Prediction(NamedTuple):
-    """What a network says of a noisy image.
+    """What a network says of noisy images: the noise and, where it has learned that, the variance, (N, C, H, W) each.
 
-    Args:
-        epsilon: (N, C, H, W) the noise.
-        variance: (N, C, H, W) v, in [-1, 1] where the network keeps to its range, of a network that has learned its
-            variance (Nichol & Dhariwal 2021, Equation 15); or none.
+    The variance is v (Nichol & Dhariwal 2021, Equation 15), in [-1, 1] where the network keeps to its range.
     """
 
     epsilon: Tensor
@@ -44,24 +41,11 @@ class Denoiser(nn.Module):
         self.image_shape = image_shape
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
-        """Predict the noise in `image`.
-
-        Args:
-            image: (N, C, H, W) at noise level t.
-            timestep: t, 0 to T-1.
-
-        Returns:
-            (N, C, H, W) epsilon.
-        """
+        """Predict the noise in images at noise level t, 0 to T-1."""
         return self.predict(image, timestep).epsilon
 
     def predict(self, image: Float[Tensor, "N C H W"], timestep: int) -> Prediction:
-        """Predict the noise in `image` and, where the network has learned it, the variance of the step down.
-
-        Args:
-            image: (N, C, H, W) at noise level t.
-            timestep: t, 0 to T-1.
-        """
+        """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance."""
         # a tensor, since torch.compile specialises on each Python int
         output: Tensor = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
         channels = image.shape[1]

@@ -18,32 +18,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """Standard normal images by position.
+    """Standard normal images by position."""
 
-    Args:
-        seed: of the run, 0 or larger.
-        stream: what the noise is for (`training`, `evaluation` ...); streams are independent.
-    """
-
-    seed: int
-    stream: str
+    seed: int  # of the run, 0 or larger
+    stream: str  # what the noise is for (`training`, `evaluation` ...); streams are independent
 
     def draw(
         self, update: int, indices: Iterable[int], draws: int, image_shape: tuple[int, ...]
     ) -> Float[Tensor, "{draws} N C H W"]:
-        """The noise of some samples of one update.
+        """The noise of some samples of one update, by their positions in the whole batch of all workers.
 
         Drawn on the CPU in float32 with one `torch.Generator` a sample, so that every device and dtype sees the
-        same numbers, and `DDIMPipeline(generator=[...])` can draw them too.
-
-        Args:
-            update: 0 or larger.
-            indices: positions of the samples in the whole batch of all workers.
-            draws: images a sample (`Chain.draws`).
-            image_shape: (C, H, W).
-
-        Returns:
-            (draws, N, C, H, W) float32 on the CPU.
+        same numbers, and `DDIMPipeline(generator=[...])` can draw them too. A sample needs `Chain.draws` images.
         """
         generators = [self.generator(update, index) for index in indices]
         samples = [torch.randn((draws, *image_shape), generator=generator) for generator in generators]

@@ -40,13 +40,9 @@ class NoiseSchedule:
 
     @classmethod
     def from_scheduler_config(cls, config: Mapping[str, object]) -> NoiseSchedule:
-        """Read the noise levels from a diffusers scheduler config.
+        """Read the noise levels from the content of a diffusers `scheduler_config.json`.
 
-        Args:
-            config: the content of a `scheduler_config.json`.
-
-        Raises:
-            UserError: an entry that fixes the process is missing or not supported; nothing is guessed.
+        Nothing is guessed: an entry that fixes the process and is missing or not supported raises a UserError.
         """
         needed = ["num_train_timesteps", "prediction_type"]
         if config.get("trained_betas") is None:

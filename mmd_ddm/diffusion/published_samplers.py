@@ -45,29 +45,18 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True)
 class PublishedSampler:
-    """How a sampler is run.
+    """How a sampler is run."""
 
-    Args:
-        scheduler: its class in diffusers.
-        settings: of the scheduler, given the number of steps.
-        per_step: network evaluations of a step.
-        extra: evaluations on top of that: n steps cost `per_step * n + extra`.
-        fewest: steps with which it works.
-        ends: how many timesteps of its grid are not evaluated; T timesteps hold T - ends steps.
-        spacing: timesteps in decreasing order, given alpha_bar and the number of steps; none: the scheduler's own.
-        whole: whether it runs on the whole process; otherwise it starts no noisier than `NOISIEST`.
-        stochastic: whether each step but the last is given noise.
-    """
-
-    scheduler: str
-    settings: Callable[[int], Mapping[str, object]]
-    per_step: int = 1
-    extra: int = 0
-    fewest: int = 1
-    ends: int = 0
+    scheduler: str  # its class in diffusers
+    settings: Callable[[int], Mapping[str, object]]  # of the scheduler, given the number of steps
+    per_step: int = 1  # network evaluations of a step
+    extra: int = 0  # evaluations on top of that: n steps cost `per_step * n + extra`
+    fewest: int = 1  # steps with which it works
+    ends: int = 0  # how many timesteps of its grid are not evaluated; T timesteps hold T - ends steps
+    # timesteps in decreasing order, given alpha_bar and the number of steps; none: the scheduler's own
     spacing: Callable[[Tensor, int], list[int]] | None = None
-    whole: bool = False
-    stochastic: bool = False
+    whole: bool = False  # whether it runs on the whole process; otherwise it starts no noisier than `NOISIEST`
+    stochastic: bool = False  # whether each step but the last is given noise
 
     def budgets(self, noise_schedule: NoiseSchedule) -> range:
         """The numbers of network evaluations that it can make with a model."""
@@ -76,12 +65,7 @@ class PublishedSampler:
         return range(first, last + 1, self.per_step)
 
     def start(self, noise_schedule: NoiseSchedule, steps: int) -> Scheduler:
-        """A scheduler of diffusers, of the model's own process, before its first step; good for one rollout.
-
-        Args:
-            noise_schedule: of the model.
-            steps: as many as one of `budgets` pays for.
-        """
+        """A scheduler of diffusers, of the model's own process, before its first step; good for one rollout."""
         import diffusers
 
         alpha_bar = self._alpha_bar(noise_schedule)
@@ -127,14 +111,8 @@ def trailing(alpha_bar: Tensor, steps: int) -> list[int]:
 def log_snr(alpha_bar: Tensor, steps: int) -> list[int]:
     """The first n timesteps nearest to n+1 points from T-1 to 0, even in log(alpha_bar / (1 - alpha_bar)).
 
-    The last point, timestep 0, is not evaluated: the solver ends there (Lu et al. 2022).
-
-    Args:
-        alpha_bar: (T,).
-        steps: n, 1 to T-1.
-
-    Returns:
-        Distinct timesteps in decreasing order; where two fall together, at the clean end, the noisier moves up.
+    The last point, timestep 0, is not evaluated: the solver ends there (Lu et al. 2022). n is 1 to T-1; the
+    timesteps are distinct and decrease: where two fall together, at the clean end, the noisier moves up.
     """
     snr = torch.logit(alpha_bar)
     ideal = torch.linspace(float(snr[-1]), float(snr[0]), steps + 1, dtype=snr.dtype)

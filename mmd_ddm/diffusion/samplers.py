@@ -22,15 +22,15 @@ def make_chain(
     eta: float = 0.0,
     variance: str = "model",
 ) -> Chain:
-    """Build the chain of a sampler with a budget.
+    """Build the chain of one of `SAMPLERS` with a budget of S network evaluations (for `stride` at least S).
 
     Args:
         noise_schedule: of the model.
         sampler: `ddim` or `ddpm`.
-        steps: S, the number of network evaluations (for `stride` at least that many).
-        schedule: `linear`, `quadratic` or `stride`.
+        steps: S, 1 to T.
+        schedule: of the timesteps, `linear`, `quadratic` or `stride`.
         eta: DDIM's noise, 0 to 1.
-        variance: DDPM's: `fixed_small`, `fixed_large`, `learned_range`, or `model`: what its scheduler config says.
+        variance: DDPM's, one of `VARIANCES`; `model` is what its scheduler config says.
 
     Raises:
         UserError: a name or number outside what is allowed, or a variance that the model does not have.
@@ -45,14 +45,7 @@ def make_chain(
 
 
 def ddpm_variance(noise_schedule: NoiseSchedule, variance: str) -> str:
-    """The variance of DDPM that a setting means for a model.
-
-    Args:
-        noise_schedule: of the model.
-        variance: one of `VARIANCES`.
-
-    Returns:
-        `fixed_small`, `fixed_large` or `learned_range`.
+    """The variance of DDPM (`fixed_small`, `fixed_large`, `learned_range`) that one of `VARIANCES` means for a model.
 
     Raises:
         UserError: an unknown name, `model` where the scheduler config names none that is known, or `learned_range`

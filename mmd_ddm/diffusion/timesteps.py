@@ -14,7 +14,7 @@ SCHEDULES = ("linear", "quadratic", "stride")
 
 
 def timesteps(schedule: str, steps: int, length: int) -> tuple[int, ...]:
-    """Choose the timesteps of a budget.
+    """Choose the timesteps of a budget S, distinct and in increasing order, each in 0 ... T-1.
 
     * `linear`: tau_i = floor(i T / S), i = 0 ... S-1.
     * `quadratic`: tau_i = floor((i sqrt(0.8 T) / (S-1))^2), the DDIM authors' choice (Song et al. 2021, D.2);
@@ -22,14 +22,6 @@ def timesteps(schedule: str, steps: int, length: int) -> tuple[int, ...]:
       least that makes them distinct.
     * both give timestep 0 for S = 1, like diffusers' `leading` spacing.
     * `stride`: range(0, T, floor(T / S)) as in the published code: 16 evaluations for a budget of 15.
-
-    Args:
-        schedule: one of `SCHEDULES`.
-        steps: S, 1 to T.
-        length: T.
-
-    Returns:
-        Distinct timesteps in increasing order, each in 0 ... T-1.
 
     Raises:
         UserError: unknown schedule, or S outside 1 ... T.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import torch
@@ -25,7 +26,7 @@ class Kernel(Protocol):
     """A symmetric positive definite function of two feature vectors."""
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-        """The (N, M) block k(x_i, y_j) of x (N, D) and y (M, D)."""
+        """The block k(x_i, y_j)."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,11 @@ class Sum:
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block."""
-        total = self.terms[0](x, y)
-        for term in self.terms[1:]:
-            total = total + term(x, y)
-        return total
+        return reduce(torch.add, (term(x, y) for term in self.terms))
 
 
 def squared_distances(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
-    """|x_i - y_j|^2, (N, M); by the inner product, since cdist's square root has no gradient at zero."""
+    """|x_i - y_j|^2, by the inner product, since cdist's square root has no gradient at zero."""
     norms = x.square().sum(1)[:, None] + y.square().sum(1)[None, :]
     return torch.addmm(norms, x, y.T, alpha=-2).clamp(min=0)
 
@@ -113,11 +111,8 @@ BANDWIDTH_KERNELS = ("rbf", "rational_quadratic")
 def parse_kernel(specification: str, bandwidth: Bandwidth | None = None) -> tuple[KernelTerm, ...]:
     """Read a kernel's specification, for example `cubic`, `rbf:median` or `cubic+rbf:0.5+rbf:2`.
 
-    Args:
-        specification: terms joined by `+`; a term is `linear`, `cubic`, `rbf` or `rational_quadratic`, the last two
-            with `:BANDWIDTH` or without.
-        bandwidth: for the terms that take one and do not name it: a positive number, `dim` or `median`; without it
-            `median`.
+    Terms are joined by `+`: `linear`, `cubic`, `rbf` and `rational_quadratic`, the last two with `:BANDWIDTH` or
+    without. `bandwidth` (see `parse_bandwidth`) is for those that do not name theirs; without it they get `median`.
 
     Raises:
         UserError: an unknown term, a bandwidth out of range, or one that no term uses.
@@ -143,11 +138,7 @@ def _parse_term(text: str) -> KernelTerm:
 
 
 def parse_bandwidth(value: Bandwidth) -> Bandwidth:
-    """A bandwidth as written: `dim`, `median`, a multiple of one such as `0.5*median`, or a positive number.
-
-    Raises:
-        UserError: anything else.
-    """
+    """A bandwidth as written: `dim`, `median`, a multiple such as `0.5*median`, a positive number; or a UserError."""
     factor, _, unit = str(value).rpartition("*")
     relative = unit in BANDWIDTH_UNITS
     try:
@@ -162,15 +153,11 @@ def parse_bandwidth(value: Bandwidth) -> Bandwidth:
 
 
 def resolve_bandwidth(bandwidth: Bandwidth, real: Vectors) -> float:
-    """Turn a bandwidth into a length.
+    """Turn a bandwidth, as `parse_bandwidth` gives it, into a length, given features (M, D) of real images.
 
     * `dim`: sigma^2 = d / 2, the published code's gamma = 1 / d.
     * `median`: sigma is the median distance between two different real features (Gretton et al. 2012, Section 8).
     * `c*dim` and `c*median`: c times that length.
-
-    Args:
-        bandwidth: as `parse_bandwidth` gives it.
-        real: (M, D) features of real images.
     """
     if not isinstance(bandwidth, str):
         return float(bandwidth)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,14 +16,9 @@ from mmd_ddm.discrepancy.vectors import Vectors
 
 @dataclass(frozen=True)
 class KernelMixture:
-    """k(x, y) = sum_i w_i k_i(x_i, y_i), where x_i are the columns of x that belong to space i.
+    """k(x, y) = sum_i w_i k_i(x_i, y_i), where x_i are the D_i columns of x that belong to space i, and w_i > 0.
 
     MMD^2 is linear in the kernel, so that of this one is sum_i w_i MMD^2_i.
-
-    Args:
-        weights: w_i, positive.
-        dims: D_i, numbers of columns.
-        kernels: k_i.
     """
 
     weights: tuple[float, ...]
@@ -31,10 +28,7 @@ class KernelMixture:
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The (N, M) block of x (N, sum D_i) and y (M, sum D_i)."""
         blocks = (kernel(a, b) for kernel, a, b in zip(self.kernels, self._columns(x), self._columns(y), strict=True))
-        first, *others = (weight * block for weight, block in zip(self.weights, blocks, strict=True))
-        for block in others:
-            first = first + block
-        return first
+        return reduce(torch.add, (weight * block for weight, block in zip(self.weights, blocks, strict=True)))
 
     def _columns(self, x: Tensor) -> Sequence[Tensor]:
         # contiguous, or each product of matrices would copy them again
@@ -44,10 +38,8 @@ class KernelMixture:
 def mixture_kernel(terms: tuple[KernelTerm, ...], real: Sequence[Vectors], weights: Sequence[float]) -> Kernel:
     """Build the kernel of a parsed specification for one feature space or several.
 
-    Args:
-        terms: The specification; a relative bandwidth is resolved in each space by itself.
-        real: Real features (M, D_i) in each space.
-        weights: Of each space; that of a single one matters too, as it scales the loss.
+    A relative bandwidth is resolved in each space by itself, on its real features (M, D_i). The weight of a single
+    space matters too, as it scales the loss.
     """
     kernels = tuple(make_kernel(terms, features) for features in real)
     if len(kernels) == 1 and weights[0] == 1:

@@ -39,20 +39,14 @@ class Moments(NamedTuple):
 
 
 def pieces(y: Vectors, like: Tensor, most: int) -> Iterator[tuple[int, Tensor]]:
-    """Rows of y in pieces, each with its first position, in the precision and on the device of another tensor.
-
-    Args:
-        y: (M, D).
-        like: what the pieces are computed with.
-        most: rows of a piece.
-    """
+    """Pieces of y (M, D), of some rows at most, with their first positions, in `like`'s precision and on its device."""
     step = max(1, min(most, PIECE_ELEMENTS // max(1, like.shape[1])))
     for start in range(0, len(y), step):
         yield start, y[start : start + step].to(like)
 
 
 def within_mean(x: Float[Tensor, "N D"], kernel: Kernel) -> Float[Tensor, ""]:
-    """The mean of k(x_i, x_j) over i != j, a float64 scalar; x (N, D), N at least 2."""
+    """The mean of k(x_i, x_j) over i != j, float64; N at least 2."""
     return within_moments(x, kernel, x).rows.sum() / (len(x) * (len(x) - 1))
 
 
@@ -61,13 +55,7 @@ def mmd2(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], kernel: Kernel) -> Fl
 
     1/(N(N-1)) sum_{i != j} k(x_i, x_j) - 2/(NM) sum_ij k(x_i, y_j) + 1/(M(M-1)) sum_{i != j} k(y_i, y_j)
 
-    Args:
-        x: (N, D) generated features, N at least 2.
-        y: (M, D) real features, M at least 2.
-        kernel: any kernel.
-
-    Returns:
-        A float64 scalar; may be negative, is not clamped. Differentiable.
+    N generated and M real features, at least 2 of each; float64, may be negative, is not clamped. Differentiable.
     """
     cross = cross_moments(x, y, kernel).rows.sum() / (len(x) * len(y))
     return within_mean(x, kernel) - 2 * cross + within_mean(y, kernel)
@@ -76,16 +64,10 @@ def mmd2(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], kernel: Kernel) -> Fl
 def sum_and_gradient(
     x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, skip: int | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"]]:
-    """The sum of k(x_i, y_j) and its gradient with respect to x, one block alive at a time.
+    """The sum of k(x_i, y_j), float64, and its gradient with respect to x in x's dtype, one block alive at a time.
 
-    Args:
-        x: (N, D).
-        y: (M, D) of any precision, treated as constant.
-        kernel: any kernel.
-        skip: leave out the pairs j = i + skip, where x is rows skip, skip + 1 ... of y.
-
-    Returns:
-        The sum, a float64 scalar, and the gradient (N, D) in x's dtype.
+    y (M, D) may have any precision and is treated as constant. With `skip` the pairs j = i + skip are left out, where x
+    is rows skip, skip + 1 ... of y.
     """
     total, gradient = x.new_zeros((), dtype=torch.float64), torch.zeros_like(x)
     height = min(BLOCK_ROWS, len(x))
@@ -115,11 +97,8 @@ def mmd2_with_error(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, within_
     alone explains, and so on. All five come from the sums of rows and of squares; the noise of the row means is taken
     out of z_x and z_y. The first two terms vanish where P = Q and dominate where P and Q are far apart.
 
-    Args:
-        x: (N, D) generated features, N at least 4.
-        y: (M, D) real features, M at least 4.
-        kernel: any kernel.
-        within_y: `within_moments` of y, where they are known already: the bulk of the work if M is large.
+    N generated and M real features (M, D), at least 4 of each; `within_y` is `within_moments` of y where that is known
+    already: the bulk of the work if M is large.
     """
     n, m = len(x), len(y)
     xx, xy = within_moments(x, kernel, x), cross_moments(x, y, kernel)
@@ -151,14 +130,10 @@ def cross_moments(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel) -> Moment
 
 
 def within_moments(x: Vectors, kernel: Kernel, like: Tensor, first_rows: range | None = None) -> Moments:
-    """Sums over the matrix k(x_i, x_j) without its diagonal; k is symmetric, so half of the blocks are computed.
+    """Sums over the matrix k(x_i, x_j) of x (N, D) without its diagonal, in the precision and on the device of `like`.
 
-    Args:
-        x: (N, D).
-        kernel: any kernel.
-        like: precision and device to compute in.
-        first_rows: only blocks whose first row is in this range of block numbers, 0 ... ceil(N / 1024) - 1; the sums
-            over all blocks are those of the whole matrix.
+    k is symmetric, so half of the blocks are computed; with `first_rows` only those whose first row is in this range of
+    block numbers, 0 ... ceil(N / 1024) - 1. The sums over all blocks are those of the whole matrix.
     """
     sums = like.new_zeros(len(x), dtype=torch.float64)
     squares = like.new_zeros((), dtype=torch.float64)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.baselines import Baseline
+from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, share
@@ -19,21 +20,7 @@ from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
 
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
-
-
-class Sampler(Protocol):
-    """A sampler with its budget: a finetuned model's chain, or a baseline."""
-
-    @property
-    def timesteps(self) -> tuple[int, ...]:
-        """Of the network evaluations, in their order."""
-
-    @property
-    def draws(self) -> int:
-        """How many standard normal images one sample needs."""
-
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
-        """Images (N, C, H, W) from noise (draws, N, C, H, W)."""
+Sampler = Chain | Baseline  # with its budget
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -52,25 +39,16 @@ class Evaluator:
 
     Images pass the networks in the same batches whatever the number of workers, so it changes no score.
 
-    Args:
-        denoiser: the model.
-        sampler: with its budget.
-        spaces: feature spaces by name.
-        real: the real images in each.
-        images: how many images to generate.
-        noise: which noise they start from; the same for every model that is compared.
-        collective: workers over which sampling and embedding are spread.
-        device: of denoiser and spaces.
     """
 
     denoiser: Denoiser
     sampler: Sampler
     spaces: Mapping[str, FeatureSpace]
-    real: Mapping[str, RealSide]
-    images: int
-    noise: NoiseSource
-    collective: Collective
-    device: torch.device
+    real: Mapping[str, RealSide]  # in each of the spaces
+    images: int  # how many to generate
+    noise: NoiseSource  # the same for every model that is compared
+    collective: Collective  # the workers over which sampling and embedding are spread
+    device: torch.device  # of denoiser and spaces
 
     @property
     def nfe(self) -> int:

@@ -12,8 +12,6 @@ from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.evaluation.measures.fid import fid
 from mmd_ddm.evaluation.measures.kid import kid
 
-SPLITS = 10
-
 
 class Floor(NamedTuple):
     """KID and FID between two halves of the real images, and the standard deviation of that KID over splits."""
@@ -23,17 +21,12 @@ class Floor(NamedTuple):
     fid: float
 
 
-def real_floor(features: Vectors, splits: int = SPLITS, seed: int = 0, device: torch.device | None = None) -> Floor:
-    """Score random halves of the real features against each other.
+def real_floor(features: Vectors, splits: int = 10, seed: int = 0, device: torch.device | None = None) -> Floor:
+    """Score random halves of the real features (M, D), M at least 8, against each other, a few times over.
 
     Random, since data sets are often sorted: neighbouring rows may be more alike than chance. KID's expectation is 0;
-    FID is biased upwards by the small number of images, so it is a floor for that number only.
-
-    Args:
-        features: (M, D) of all real images, M at least 8.
-        splits: how many random splits the means are taken over.
-        seed: of the splits.
-        device: to compute on; None: the features' own.
+    FID is biased upwards by the small number of images, so it is a floor for that number only. Computed on a device
+    (None: the features' own).
     """
     source, kids, fids = NoiseSource(seed, "floor"), [], []
     for split in range(splits):

@@ -39,16 +39,13 @@ def seed_interval(scores: Sequence[float]) -> Interval:
     """Mean and Student-t 95 % interval of the scores of several seeds, of which at least 2.
 
     It holds for fresh seeds of what was varied and nothing else: over sampling seeds, for this model and these real
-    images.
-
-    Raises:
-        UserError: fewer than 2 scores.
+    images. Raises a UserError for fewer than 2 scores.
     """
     count = len(scores)
     if count < 2:
         raise UserError(f"an interval over seeds needs at least 2 scores; there is {count}")
     mean, deviation = statistics.fmean(scores), statistics.stdev(scores)
-    half = _quantile(count - 1) * deviation / math.sqrt(count)
+    half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * deviation / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, deviation, count)
 
 
@@ -62,13 +59,8 @@ def compare_settings(
     mean square over its seeds. They are not divided by the number of seeds, as the part from the real images
     is shared by all seeds, so that test says "tie" too often rather than too rarely.
 
-    Args:
-        one: scores of the first setting, a seed each.
-        other: of the second; seeds need not be the same, and if they are the test is careful rather than sharp.
-        errors: standard errors of these scores; needed where a side has one seed.
-
-    Raises:
-        UserError: no scores, or a single seed without standard errors.
+    Each score is one seed's. Seeds need not be the same, and if they are the test is careful rather than sharp. No
+    scores, or a single seed on a side without standard errors, raise a UserError.
     """
     if not one or not other:
         raise UserError("two settings can only be compared where each has a score")
@@ -85,16 +77,6 @@ def compare_settings(
 
 
 def _decide(difference: float, error: float, freedom: float, test: str) -> Difference:
-    p = 2 * _cumulative(-abs(difference) / error, freedom) if error > 0 else float(difference == 0)
-    half = _quantile(freedom) * error
+    p = 2 * float(stdtr(freedom, -abs(difference) / error)) if error > 0 else float(difference == 0)
+    half = float(stdtrit(freedom, 1 - LEVEL / 2)) * error
     return Difference(difference, difference - half, difference + half, p, p >= LEVEL, test)
-
-
-def _quantile(freedom: float) -> float:
-    if math.isinf(freedom):
-        return statistics.NormalDist().inv_cdf(1 - LEVEL / 2)
-    return float(stdtrit(freedom, 1 - LEVEL / 2))
-
-
-def _cumulative(t: float, freedom: float) -> float:
-    return math.erfc(-t / math.sqrt(2)) / 2 if math.isinf(freedom) else float(stdtr(freedom, t))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -22,11 +22,7 @@ KINDS = {"precision_recall": ("precision", "recall")}  # of a measure's metrics,
 
 
 def parse_measures(text: str) -> tuple[str, ...]:
-    """Read names joined by commas.
-
-    Raises:
-        UserError: an unknown name.
-    """
+    """Read names joined by commas; an unknown one raises a UserError."""
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in MEASURES:
@@ -40,26 +36,17 @@ def spaces_of(measures: Collection[str]) -> tuple[str, ...]:
 
 
 def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measures: Collection[str]) -> Metrics:
-    """Compute measures of N generated images.
+    """Compute some of `MEASURES` of N generated images from their features (N, D) in each space.
 
-    Args:
-        features: (N, D) by feature space; those of `spaces_of` serve their measure alone.
-        real: the real images in each space.
-        measures: of `MEASURES`.
-
-    Returns:
-        In each other space those asked for of KID, FID, precision and recall, and `nn_auc`: the probability that a
-        generated image is nearer to its nearest real one than a real one to its own, 0.5 without memorisation. Then,
-        once, the Inception Score and sFID.
+    In each space those asked for of KID, FID, precision and recall, and `nn_auc`: the probability that a generated
+    image is nearer to its nearest real one than a real one to its own, 0.5 without memorisation. Then, once, the
+    Inception Score and sFID, whose spaces (`spaces_of`) serve them alone.
     """
-    found = [
-        metric
-        for name, each in features.items()
-        if name not in spaces_of(measures)
-        for wanted in measures
-        if wanted in _IN_EACH_SPACE
-        for metric in _IN_EACH_SPACE[wanted](name, each, real[name])
-    ]
+    found: list[Metric] = []
+    for name, each in features.items():
+        if name not in spaces_of(measures):
+            for wanted in measures:
+                found += _in_space(wanted, name, each, real[name])
     if "is" in measures:
         score = inception_score(features[LOGITS])
         found.append(Metric("is", score.mean, deviation=score.deviation))
@@ -69,29 +56,16 @@ def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measur
     return tuple(found)
 
 
-def _kid(space: str, features: Tensor, real: RealSide) -> Metrics:
-    found = kid(features, real.features, real.moments)
-    return (Metric("kid", found.mmd2, space, stderr=found.standard_error),)
-
-
-def _fid(space: str, features: Tensor, real: RealSide) -> Metrics:
-    return (Metric("fid", frechet_distance(fit(features), real.gaussian), space, images=len(features)),)
-
-
-def _precision_recall(space: str, features: Tensor, real: RealSide) -> Metrics:
-    found = precision_recall(features, real.features)
-    return Metric("precision", found.precision, space), Metric("recall", found.recall, space)
-
-
-def _nn_auc(space: str, features: Tensor, real: RealSide) -> Metrics:
-    generated = nearest(features, real.features).distances[:, 0]
-    found = neighbour_auc(generated, real.own_distances)
-    return (Metric("nn_auc", found.auc, space, stderr=found.standard_error),)
-
-
-_IN_EACH_SPACE: Mapping[str, Callable[[str, Tensor, RealSide], Metrics]] = {
-    "kid": _kid,
-    "fid": _fid,
-    "precision_recall": _precision_recall,
-    "nn_auc": _nn_auc,
-}
+def _in_space(measure: str, space: str, features: Tensor, real: RealSide) -> Metrics:
+    if measure == "kid":
+        value, error = kid(features, real.features, real.moments)
+        return (Metric("kid", value, space, stderr=error),)
+    if measure == "fid":
+        return (Metric("fid", frechet_distance(fit(features), real.gaussian), space, images=len(features)),)
+    if measure == "precision_recall":
+        precision, recall = precision_recall(features, real.features)
+        return Metric("precision", precision, space), Metric("recall", recall, space)
+    if measure == "nn_auc":
+        auc = neighbour_auc(nearest(features, real.features).distances[:, 0], real.own_distances)
+        return (Metric("nn_auc", auc.auc, space, stderr=auc.standard_error),)
+    return ()

@@ -7,14 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 WORDS = {
-    "kid": "KID",
-    "fid": "FID",
-    "precision": "Precision",
-    "recall": "Recall",
-    "nn_auc": "Nearest-neighbour AUC",
-    "is": "Inception Score",
-    "sfid": "sFID",
-}
+    "kid": "KID", "fid": "FID", "precision": "Precision", "recall": "Recall", "nn_auc": "Nearest-neighbour AUC",
+    "is": "Inception Score", "sfid": "sFID",
+}  # fmt: skip
 MORE_IS_BETTER = ("is", "precision", "recall")
 _NAME = re.compile(
     r"(?P<kind>kid|precision|recall|nn_auc)_(?P<space>.+)|(?P<fid>fid)_(?P<of>.+)_(?P<n>\d+)|(?P<sfid>sfid)_(?P<m>\d+)|is"
@@ -22,23 +17,14 @@ _NAME = re.compile(
 
 
 class Metric(NamedTuple):
-    """A measured number.
+    """A measured number."""
 
-    Args:
-        kind: One of `WORDS`.
-        value: The number.
-        space: Feature space; None for `is` and `sfid`, which belong to layers of Inception.
-        stderr: Standard error over fresh images, where it is known.
-        deviation: Standard deviation over splits of the images, where the number is a mean over them.
-        images: Number of generated images, for FID and sFID, which depend on it.
-    """
-
-    kind: str
+    kind: str  # one of `WORDS`
     value: float
-    space: str | None = None
-    stderr: float | None = None
-    deviation: float | None = None
-    images: int | None = None
+    space: str | None = None  # of features; None for `is` and `sfid`, which belong to layers of Inception
+    stderr: float | None = None  # over fresh images, where it is known
+    deviation: float | None = None  # over splits of the images, where the number is a mean over them
+    images: int | None = None  # how many were generated, for FID and sFID, which depend on it
 
     @property
     def name(self) -> str:
@@ -71,17 +57,9 @@ def read_metrics(numbers: Mapping[str, float]) -> Metrics:
     for name, value in numbers.items():
         match = None if name.endswith(("_stderr", "_deviation")) else _NAME.fullmatch(name)
         if match:
-            images = match["n"] or match["m"]
-            found.append(
-                Metric(
-                    match["kind"] or match["fid"] or match["sfid"] or "is",
-                    value,
-                    match["space"] or match["of"],
-                    numbers.get(f"{name}_stderr"),
-                    numbers.get(f"{name}_deviation"),
-                    int(images) if images else None,
-                )
-            )
+            kind, images = match["kind"] or match["fid"] or match["sfid"] or "is", match["n"] or match["m"]
+            errors = numbers.get(f"{name}_stderr"), numbers.get(f"{name}_deviation")
+            found.append(Metric(kind, value, match["space"] or match["of"], *errors, int(images) if images else None))
     return tuple(found)
 
 

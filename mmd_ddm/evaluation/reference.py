@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,21 +10,17 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.mmd import Moments
+from mmd_ddm.discrepancy.kernels import Cubic
+from mmd_ddm.discrepancy.mmd import Moments, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.evaluation.measures.fid import Gaussian, fit
-from mmd_ddm.evaluation.measures.kid import real_moments
+from mmd_ddm.evaluation.measures.kid import ALL_PAIRS
 from mmd_ddm.evaluation.measures.neighbours import nearest
 
 
 @dataclass(frozen=True)
 class RealSide:
-    """Real features and what KID and FID need of them alone.
-
-    Args:
-        bank: Features of the real images, without mirror images.
-        device: To compute on.
-    """
+    """A bank of real features, without mirror images, and what scores need of them alone, computed on a device."""
 
     bank: Bank
     device: torch.device
@@ -36,45 +33,30 @@ class RealSide:
     @cached_property
     def gaussian(self) -> Gaussian:
         """Mean and covariance."""
-        kept = self.bank.recall("gaussian")
-        if kept is None:
-            found = fit(self.features, self.device)
-            self.bank.keep("gaussian", found._asdict())
-            return found
-        return Gaussian(**{name: tensor.to(self.device) for name, tensor in kept.items()})
+        return Gaussian(**self._kept("gaussian", lambda: fit(self.features, self.device)._asdict()))
 
     @cached_property
     def moments(self) -> Moments | None:
-        """Sums over KID's kernel among the real images; None where they are too many for all pairs."""
-        kept = self.bank.recall("kid")
-        if kept is None:
-            found = real_moments(self.features, self.device)
-            if found is not None:
-                self.bank.keep("kid", {"rows": found.rows, "squares": found.squares})
-            return found
-        rows = kept["rows"].to(self.device)
-        return Moments(rows, rows, kept["squares"].to(self.device))
+        """Sums over KID's kernel among the real images in float64; None where they are too many for all pairs."""
+        if len(self.features) > ALL_PAIRS:
+            return None
+
+        def compute() -> dict[str, Tensor]:
+            found = within_moments(self.features, Cubic(), self.features[0:1].to(self.device).double())
+            return {"rows": found.rows, "squares": found.squares}
+
+        sums = self._kept("kid", compute)
+        return Moments(sums["rows"], sums["rows"], sums["squares"])
 
     @cached_property
     def own_distances(self) -> Tensor:
         """Of each real image to the nearest other one, (M,) float64."""
-        kept = self.bank.recall("nearest")
+        real, device = self.features, self.device
+        found = self._kept("neighbours", lambda: nearest(real, real, leave_one_out=True, device=device)._asdict())
+        return found["distances"][:, 0]
+
+    def _kept(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        kept = self.bank.recall(name)
         if kept is None:
-            found = nearest(_On(self.features, self.device), self.features, leave_one_out=True).distances[:, 0]
-            self.bank.keep("nearest", {"distances": found})
-            return found
-        return kept["distances"].to(self.device)
-
-
-@dataclass(frozen=True)
-class _On:
-    """Vectors on a device, moved piece by piece."""
-
-    source: Vectors
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, where: slice | Tensor) -> Tensor:
-        return self.source[where].to(self.device)
+            self.bank.keep(name, kept := compute())
+        return {key: tensor.to(self.device) for key, tensor in kept.items()}

@@ -25,12 +25,8 @@ class Change(Enum):
     UNDECIDED = "does not change by more than its error"
 
 
-PLURAL = {
-    Change.BETTER: "improve",
-    Change.WORSE: "get worse",
-    Change.UNDECIDED: "do not change by more than their errors",
-}
-BLIND_SPOTS = " What was gained may be a blind spot of the trained space rather than better images."
+_PLURAL = dict(zip(Change, ("improve", "get worse", "do not change by more than their errors"), strict=True))
+_BLIND_SPOTS = " What was gained may be a blind spot of the trained space rather than better images."
 
 
 def change(base: Score, finetuned: Score) -> Change:
@@ -47,52 +43,40 @@ def change(base: Score, finetuned: Score) -> Change:
     return Change.BETTER if difference < 0 else Change.WORSE
 
 
-def verdict(
-    base: Mapping[str, Score], finetuned: Mapping[str, Score], trained: Collection[str], measure: str = "KID"
-) -> str:
+def verdict(base: Mapping[str, Score], finetuned: Mapping[str, Score], trained: Collection[str]) -> str:
     """One sentence, or two, on what finetuning did.
 
-    Args:
-        base: scores of the model before finetuning, by feature space.
-        finetuned: of the model after it, with the same number of network evaluations and images.
-        trained: the feature spaces of the loss; all others are held out.
-        measure: what the scores are called.
+    The KIDs before and after it are given by feature space, of equally many network evaluations and images. The loss
+    was of the trained spaces; all others are held out.
     """
-    spaces = [space for space in finetuned if space in base]
-    inside, outside = (
-        {space: change(base[space], finetuned[space]) for space in spaces if (space in trained) is own}
-        for own in (True, False)
-    )
-
-    if not spaces:
+    changes = {space: change(base[space], finetuned[space]) for space in finetuned if space in base}
+    inside, outside = ({s: c for s, c in changes.items() if (s in trained) is own} for own in (True, False))
+    if not changes:
         return "No space was measured both before and after finetuning, so nothing is known."
-    texts = {space: f"{space} ({measure} {_number(base[space])} to {_number(finetuned[space])})" for space in spaces}
+    texts = {space: f"{space} (KID {_number(base[space])} to {_number(finetuned[space])})" for space in changes}
     own, held_out = _told(inside, "trained", texts), _told(outside, "held-out", texts)
     if not inside:
         return f"No trained space was measured. {held_out}."
     if not outside:
         return f"{own}. No other space was measured, so nothing is known beyond it."
     if set(inside.values()) == set(outside.values()) == {Change.BETTER}:
-        places = [f"in the {_noun('trained', inside)}, {_joined(texts[space] for space in inside)}"]
-        places += [f"in the {_noun('held-out', outside)}, {_joined(texts[space] for space in outside)}"]
-        return f"It improves in both: {', and '.join(places)}."
+        groups = [(_noun("trained", inside), inside), (_noun("held-out", outside), outside)]
+        places = ", and ".join(f"in the {noun}, {_joined(texts[space] for space in group)}" for noun, group in groups)
+        return f"It improves in both: {places}."
+    rest = held_out[0].lower() + held_out[1:]
     if set(inside.values()) != {Change.BETTER}:
-        return f"{own}; {_lower(held_out)}."
-    return f"{own}, but {_lower(held_out)}.{'' if Change.BETTER in outside.values() else BLIND_SPOTS}"
+        return f"{own}; {rest}."
+    return f"{own}, but {rest}.{'' if Change.BETTER in outside.values() else _BLIND_SPOTS}"
 
 
 def _told(changes: Mapping[str, Change], kind: str, texts: Mapping[str, str]) -> str:
     """What happened in some spaces, those of one fate together."""
     fates = {fate: [s for s, found in changes.items() if found is fate] for fate in Change if fate in changes.values()}
-    parts = [(_joined(texts[space] for space in group), _verb(fate, len(group))) for fate, group in fates.items()]
+    verbs = {fate: fate.value if len(group) == 1 else _PLURAL[fate] for fate, group in fates.items()}
+    parts = [(_joined(texts[space] for space in group), verbs[fate]) for fate, group in fates.items()]
     if len(parts) == 1:
-        ((named, verb),) = parts
-        return f"The {_noun(kind, changes)}, {named}, {verb}"
-    return f"Of the {_noun(kind, changes)}, {_joined(f'{named} {verb}' for named, verb in parts)}"
-
-
-def _verb(fate: Change, count: int) -> str:
-    return fate.value if count == 1 else PLURAL[fate]
+        return f"The {_noun(kind, changes)}, {parts[0][0]}, {parts[0][1]}"
+    return f"Of the {_noun(kind, changes)}, {_joined(' '.join(part) for part in parts)}"
 
 
 def _noun(kind: str, changes: Mapping[str, Change]) -> str:
@@ -102,10 +86,6 @@ def _noun(kind: str, changes: Mapping[str, Change]) -> str:
 def _joined(parts: Iterable[str]) -> str:
     *most, last = list(parts) or [""]
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
 
 
 def _number(score: Score) -> str:

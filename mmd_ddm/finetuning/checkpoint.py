@@ -22,30 +22,19 @@ from mmd_ddm.finetuning.memory import Route
 class TrainingState:
     """Everything that changes from update to update; random numbers need no place, they depend on position alone.
 
-    Args:
-        denoiser: with the raw weights.
-        optimizer: Adam over the denoiser's parameters, in their order.
-        ema: the average, or none.
-        update: updates done.
-        route: how the gradient is computed, once chosen: part of the state, since the choice may depend on the free
-            memory of the moment and the ways differ by rounding.
+    How the gradient is computed is part of it, since the choice may depend on the free memory of the moment and the
+    ways differ by rounding.
     """
 
-    denoiser: Denoiser
-    optimizer: torch.optim.Adam
+    denoiser: Denoiser  # with the raw weights
+    optimizer: torch.optim.Adam  # over the denoiser's parameters, in their order
     ema: EMA | None
-    update: int = 0
-    route: Route | None = None
+    update: int = 0  # updates done
+    route: Route | None = None  # once chosen
 
 
 def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> Path:
-    """Write a checkpoint folder, complete or not at all.
-
-    Args:
-        state: of the run.
-        folder: its final name; replaced if it exists.
-        config: of the run, kept to recognise a checkpoint of another one.
-    """
+    """Write or replace a checkpoint folder, complete or not at all; its config tells it from that of another run."""
     for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed; only one writes at a time
         remove(left)
     with replacing(folder) as half:

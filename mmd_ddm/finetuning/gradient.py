@@ -28,19 +28,12 @@ from mmd_ddm.finetuning.objective import Objective
 
 @dataclass(frozen=True)
 class Rollout:
-    """From noise to features.
+    """From noise to features."""
 
-    Args:
-        denoiser: its parameters receive the gradient.
-        chain: the sampler.
-        embed: images, (N, C, H, W), to features, (N, D), differentiable.
-        dropout: source of the dropout masks where the network is in train mode.
-    """
-
-    denoiser: Denoiser
+    denoiser: Denoiser  # its parameters receive the gradient
     chain: Chain
-    embed: Callable[[Tensor], Tensor]
-    dropout: NoiseSource | None = None
+    embed: Callable[[Tensor], Tensor]  # images (N, C, H, W) to features (N, D), differentiable
+    dropout: NoiseSource | None = None  # of the masks where the network is in train mode
 
     def step(self, state: State, k: int, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> State:
         """One step of the chain; the same masks each time it is computed at the same position."""
@@ -60,13 +53,7 @@ class Rollout:
 def stored_gradient(
     pipeline: Rollout, objective: Objective, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
 ) -> Float[Tensor, ""]:
-    """Add the objective's gradient to the denoiser's parameters through a stored graph.
-
-    Args:
-        pipeline: from noise to features.
-        objective: the loss on features.
-        noises: each micro-batch's noise, (draws, n, C, H, W).
-        update: position of the update.
+    """Add the objective's gradient to the denoiser's parameters through a stored graph of all micro-batches' noises.
 
     Returns:
         MMD^2 of the whole batch, a float64 scalar.

@@ -9,12 +9,10 @@ IMAGE_RANGES = ("none", "clamp", "straight_through")
 
 
 def into_range(images: Float[Tensor, "N C H W"], how: str) -> Float[Tensor, "N C H W"]:
-    """What the feature network sees of an image.
+    """What the feature network sees of images, nominally in [-1, 1].
 
-    Args:
-        images: (N, C, H, W), nominally in [-1, 1].
-        how: `none` leaves them; `clamp` clamps, so that saturated pixels get no gradient (the published code);
-            `straight_through` clamps and lets the gradient pass.
+    `none` leaves them; `clamp` clamps, so that saturated pixels get no gradient (the published code);
+    `straight_through` clamps and lets the gradient pass.
     """
     if how == "none":
         return images

@@ -65,10 +65,8 @@ class Route(NamedTuple):
 def footprint(pipeline: Rollout, noise: Tensor) -> Footprint:
     """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
-    Args:
-        pipeline: from noise to features.
-        noise: (draws, n, C, H, W) for the trial run, n at least 2: what n samples keep more than one of them is theirs
-            alone, without weights.
+    The noise (draws, n, C, H, W) is for the trial run, n at least 2: what n samples keep more than one of them is
+    theirs alone, without weights.
     """
     one, all_ = (_kept(pipeline, part) for part in (noise[:, :1], noise))
     evaluation, features = ((b - a) / (noise.shape[1] - 1) for a, b in zip(one, all_, strict=True))

@@ -39,13 +39,9 @@ class Reference(Protocol):
 
 
 class BankReference:
-    """All real features in every update.
+    """All real features of the bank in every update.
 
-    Args:
-        bank: All of them, in memory or on disk.
-        kernel: Any kernel.
-        collective: The workers.
-        like: Precision and device of the generated features; the shard stays in the bank's precision.
+    `like` has the precision and device of the generated features; the shard stays in the bank's precision.
     """
 
     def __init__(self, bank: Bank, kernel: Kernel, collective: Collective, like: Tensor) -> None:
@@ -61,14 +57,7 @@ class BatchReference:
     """A fresh batch of real images per update, drawn without replacement (paper, Section III-B).
 
     Their features are rows of the bank: the feature network is frozen, so embedding them again would give the same.
-
-    Args:
-        bank: All real features, in memory or on disk.
-        kernel: Any kernel.
-        collective: The workers.
-        like: Precision and device of the generated features.
-        size: Of a batch, over all workers.
-        seed: Of the drawing.
+    `like` has the precision and device of the generated features; the size of a batch is that over all workers.
     """
 
     def __init__(
@@ -92,11 +81,6 @@ class Objective:
 
     Each worker computes the repulsion of its own rows from all generated features and the attraction of all generated
     features to its shard of the reference; one sum over workers of an (N, D) gradient completes both.
-
-    Args:
-        kernel: any kernel.
-        reference: the real side.
-        collective: the workers.
     """
 
     kernel: Kernel
@@ -104,12 +88,7 @@ class Objective:
     collective: Collective
 
     def __call__(self, features: Float[Tensor, "n D"], update: int) -> ValueAndGradient:
-        """Evaluate the loss.
-
-        Args:
-            features: (n, D) this worker's generated features, any n; at least 2 over all workers.
-            update: position of the update, for the reference.
-        """
+        """The loss of this worker's n generated features and all others', together at least 2, in an update."""
         everyone = self.collective.gather_rows(features.detach())
         offset = self._offset(len(features), features.device)
         mine = slice(offset, offset + len(features))

@@ -21,15 +21,11 @@ class Point(NamedTuple):
     finetuned: bool = False
 
 
-def save_curve(points: Sequence[Point], floors: Mapping[str, Estimate], file: Path, measure: str = "KID") -> Path:
-    """Draw scores over network evaluations, a panel for each feature space and a line for each label.
+def save_curve(points: Sequence[Point], floors: Mapping[str, Estimate], file: Path) -> Path:
+    """Draw KID over network evaluations as PNG, a panel for each feature space and a line for each label.
 
-    Args:
-        points: at least one; not every one needs a score in every space.
-        floors: mean and standard deviation of the score between real images, by feature space; drawn as a band of
-            one standard deviation to both sides.
-        file: PNG.
-        measure: what the scores are called.
+    Not every point needs a score in every space. Floors, means and standard deviations of the score between real
+    images by feature space, are drawn as bands of one standard deviation to both sides.
     """
     spaces = list(dict.fromkeys(space for point in points for space in point.scores))
     looks = style.looks({point.label: point.finetuned for point in points})
@@ -39,10 +35,9 @@ def save_curve(points: Sequence[Point], floors: Mapping[str, Estimate], file: Pa
             for point in points:
                 if space in point.scores:
                     lines.setdefault(point.label, []).append((point.evaluations, *point.scores[space]))
-            band = [floors[space][0] + sign * floors[space][1] for sign in (-1, 1)] if space in floors else []
-            if band:
+            if band := [floors[space][0] + sign * floors[space][1] for sign in (-1, 1)] if space in floors else []:
                 panel.axhspan(band[0], band[1], color="0.85", zorder=0, label="real images")
-            draw_scores(panel, f"{measure} (less is better)", lines, looks, seen=band)
+            draw_scores(panel, "KID (less is better)", lines, looks, seen=band)
             panel.set_title(f"{space} features")
         style.legend(figure)
     return file

@@ -13,8 +13,6 @@ from mmd_ddm.evaluation.figures.interpolation import slerp
 from mmd_ddm.evaluation.figures.labelled_sheet import GAP, SIDE, LabelledSheet, Line
 from mmd_ddm.evaluation.measures.neighbours import Neighbours
 
-_WIDTH, _MOST, _FEWEST = 1700, 16, 8  # pixels of a sheet of samples, and how many may be beside each other
-
 
 class Series(NamedTuple):
     """Images of one model, under its name; those of the real images alike."""
@@ -24,19 +22,13 @@ class Series(NamedTuple):
 
 
 def columns(image_shape: tuple[int, int, int]) -> int:
-    """How many images of a shape (C, H, W) a row of samples has."""
+    """How many images of a shape (C, H, W) a row of samples has: 8 to 16, as 1700 pixels hold."""
     side = image_shape[-1] * max(1, -(-SIDE // min(image_shape[-2:])))
-    return max(_FEWEST, min(_MOST, _WIDTH // (side + GAP)))
+    return max(8, min(16, 1700 // (side + GAP)))
 
 
 def samples_sheet(title: str, models: Sequence[Series], real: Series) -> LabelledSheet:
-    """Each model's images of the same noise, one noise a column, above real images.
-
-    Args:
-        title: of the figure.
-        models: all with the images of the same noise in the same order.
-        real: any real images.
-    """
+    """Each model's images of the same noise in the same order, one noise a column, above any real images."""
     lines = [*(Line(*series) for series in models), Line(*real, apart=True)]
     return LabelledSheet(title, lines, note="Each column starts from one noise; the real images are chosen at random.")
 
@@ -46,12 +38,8 @@ def neighbours_sheet(
 ) -> LabelledSheet:
     """Generated images with their nearest real ones (paper, Figures 3 and 8), the models side by side.
 
-    Args:
-        title: of the figure.
-        models: (N, C, H, W) each, image i of all of the same noise.
-        found: the (N, k) neighbours of each model's images; their distances are written below.
-        nearest: (N, k, C, H, W) the images that they are, of each model.
-        note: in what the distances are measured.
+    Image i of all models is of the same noise. `nearest` are each model's (N, k, C, H, W) neighbours, below which the
+    distances `found` stand; the note says in what they are measured.
     """
     count, k = found[0].distances.shape
     longest = max(float(each.distances.max()) for each in found)
@@ -74,14 +62,8 @@ def interpolated(noise: Tensor, fractions: Sequence[float]) -> Tensor:
     """Noise between pairs of noises along great circles (paper, Equation 8).
 
     All of a chain's draws are interpolated, each by itself, so that the end points give the plain samples also where
-    a sampler adds noise on the way.
-
-    Args:
-        noise: (draws, 2 P, C, H, W); 2 p and 2 p + 1 are the end points of pair p.
-        fractions: F numbers from 0 to 1.
-
-    Returns:
-        (draws, P F, C, H, W), pair after pair.
+    a sampler adds noise on the way. Of noise (draws, 2 P, C, H, W), where 2 p and 2 p + 1 are the end points of pair p,
+    and F fractions from 0 to 1 it makes (draws, P F, C, H, W), pair after pair.
     """
     draws, pairs = len(noise), noise.shape[1] // 2
     ends = noise.unflatten(1, (pairs, 2)).flatten(0, 1)  # (draws P, 2, C, H, W)
@@ -89,13 +71,7 @@ def interpolated(noise: Tensor, fractions: Sequence[float]) -> Tensor:
 
 
 def interpolation_sheet(title: str, models: Sequence[Series], fractions: Sequence[float]) -> LabelledSheet:
-    """The images along each path of `interpolated`, a row for each model, the end points framed.
-
-    Args:
-        title: of the figure.
-        models: (P F, C, H, W) each, pair after pair.
-        fractions: F numbers from 0 to 1.
-    """
+    """The images (P F, C, H, W) along each path of `interpolated`, a row for each model, the end points framed."""
     steps, last = len(fractions), len(fractions) - 1
     lines = [
         Line(model.title, path.cpu(), framed=(0, last), apart=pair > 0 and model is models[0])

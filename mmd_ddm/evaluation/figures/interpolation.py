@@ -17,16 +17,9 @@ def slerp(a: Tensor, b: Tensor, fractions: Sequence[float] | Tensor) -> Tensor:
     to rounding at any angle where the arc cosine loses half its digits for nearly parallel vectors; the ratios of sines
     go over into 1 - f and f there. Fractions 0 and 1 give a and b to the bit; if a and b have one norm, so have all.
 
-    Args:
-        a: (N, ...) noise; everything but the first dimension is one vector.
-        b: of the same shape.
-        fractions: (F,) usually between 0 and 1.
-
-    Returns:
-        (N, F, ...) in a's precision.
-
-    Raises:
-        UserError: a pair of opposite vectors, between which no shortest arc is the only one, or a vector of zeros.
+    a and b are (N, ...), everything but the first dimension one vector; the F fractions are usually between 0 and 1;
+    the result is (N, F, ...) in a's precision. A vector of zeros raises a UserError, and so does a pair of opposite
+    ones, between which no shortest arc is the only one.
     """
     one, other = a.double().flatten(1), b.double().flatten(1)
     lengths = one.norm(dim=1, keepdim=True), other.norm(dim=1, keepdim=True)

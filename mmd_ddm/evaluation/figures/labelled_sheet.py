@@ -21,45 +21,28 @@ SIDE = 96  # pixels that a tile has at least
 GAP, WIDE, MARGIN = 12, 36, 24  # pixels between tiles, between groups of tiles, around everything
 TITLE, TEXT, SMALL = 11, 9, 7.5  # points of the letters
 INK, FAINT, MARK = "#1a1a1a", "#5a5a5a", (200, 16, 46)
-Span = tuple[int, int]  # first and last column
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a sheet.
+    """A row of a sheet."""
 
-    Args:
-        label: to the left of it, of one or more lines.
-        images: (N, C, H, W) in [-1, 1].
-        captions: below the images; an empty one for none.
-        framed: columns whose images are marked.
-        apart: whether more room separates it from the row above.
-    """
-
-    label: str
-    images: Tensor
-    captions: Sequence[str] = ()
-    framed: Collection[int] = ()
-    apart: bool = False
+    label: str  # to the left of it, of one or more lines
+    images: Tensor  # (N, C, H, W) in [-1, 1]
+    captions: Sequence[str] = ()  # below the images; an empty one for none
+    framed: Collection[int] = ()  # columns whose images are marked
+    apart: bool = False  # whether more room separates it from the row above
 
 
 @dataclass(frozen=True)
 class LabelledSheet:
-    """Rows of images of one width.
-
-    Args:
-        title: above everything.
-        lines: the rows, from the top.
-        headings: lines of text above the columns, each over a span of them.
-        breaks: columns that more room separates from the one before.
-        note: below everything, in smaller letters.
-    """
+    """Rows of images of one width."""
 
     title: str
     lines: Sequence[Line]
-    headings: Sequence[Mapping[Span, str]] = ()
-    breaks: Collection[int] = ()
-    note: str = ""
+    headings: Sequence[Mapping[tuple[int, int], str]] = ()  # lines of text above columns, by the first and the last
+    breaks: Collection[int] = ()  # columns that more room separates from the one before
+    note: str = ""  # below everything, in smaller letters
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of a tile, in pixels of the sheet, for `Image.crop`."""

@@ -8,10 +8,10 @@ from itertools import pairwise, zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
+from mmd_ddm.evaluation.figures.style import Look
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from mmd_ddm.evaluation.figures.style import Look
 
 _NEAR = 1.16  # budgets of a smaller ratio share a label on the axis
 
@@ -28,14 +28,9 @@ def draw_scores(
 ) -> None:
     """Draw scores over network evaluations; those that are not finite, of a diverged model, are left out.
 
-    Args:
-        panel: to draw in.
-        name: of the scores.
-        lines: network evaluations, score and error of each point of a line, by its label.
-        looks: of all lines, those too that other panels alone have.
-        hollow: labels of lines whose markers are not filled.
-        beside: whether points of different lines at one budget stand beside each other.
-        seen: further scores to keep in sight.
+    The points of a line, given by its label, are (network evaluations, score, error). `looks` has those too that other
+    panels alone draw; the markers of `hollow` lines are not filled; `beside` sets points of several lines at one budget
+    beside each other; `seen` are further scores to keep in sight.
     """
     finite = {
         label: sorted((nfe, score, error if math.isfinite(error) else 0.0) for nfe, score, error in lines[label]
@@ -60,14 +55,8 @@ def score_axis(
     """Make the vertical axis one of scores: linear, logarithmic, or logarithmic but for a linear part around zero.
 
     Scores that reach down to their median standard error are not told from zero, so that nothing is enlarged there;
-    scores above are drawn on a logarithmic axis unless they differ by less than a factor of three.
-
-    Args:
-        panel: to change.
-        name: of the scores.
-        values: finite.
-        errors: of the first values; further ones have none.
-        seen: further values to keep in sight, on a logarithmic axis those not far below the others.
+    scores above are drawn on a logarithmic axis unless they differ by less than a factor of three. The errors are of
+    the first values; `seen` are further ones to keep in sight, on a logarithmic axis those not far below the others.
     """
     from matplotlib.ticker import LogLocator, NullFormatter, SymmetricalLogLocator
 
@@ -76,9 +65,8 @@ def score_axis(
     ends = [value + sign * error for value, error in bars for sign in (-1, 1)]
     if low > error:
         unit = low
-        ends = [max(end, low / 3) for end in ends] + [
-            value for value in seen if value > low / 30
-        ]  # longer bars run off
+        ends = [max(end, low / 3) for end in ends]  # longer bars run off
+        ends += [value for value in seen if value > low / 30]
     else:
         unit = 10.0 ** round(math.log10(error or max(high, -low) / 100 or 1.0))
         ends += [*seen, -unit / 2, unit]

@@ -20,21 +20,11 @@ if TYPE_CHECKING:
 
 WIDTH, DENSITY = 7.8, 160  # inches, so that the letters can be read at 700 pixels; pixels an inch
 _STYLE = {
-    "font.size": 10,
-    "text.parse_math": False,  # a dollar sign in a name is one
-    "axes.titlesize": 10,
-    "figure.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.5,
-    "errorbar.capsize": 2.5,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-}
+    "font.size": 10, "text.parse_math": False,  # a dollar sign in a name is one
+    "axes.titlesize": 10, "figure.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.3, "grid.linewidth": 0.5, "lines.linewidth": 1.5, "errorbar.capsize": 2.5,
+    "legend.fontsize": 8.5, "legend.frameon": False, "legend.handlelength": 2.8,
+}  # fmt: skip
 # told apart with any kind of colour blindness (Okabe and Ito 2008, and two dark ones), the warm ones first
 _COLOURS = ("#d55e00", "#e69f00", "#cc79a7", "#0072b2", "#009e73", "#56b4e9", "#661100", "#999933")
 _GREYS = ("0.25", "0.6", "#0072b2", "#009e73", "#56b4e9", "#8c6d31")
@@ -78,13 +68,9 @@ def figure(file: Path, width: float = WIDTH, height: float = 4.0, density: int =
 def panels(
     file: Path, count: int = 1, *, columns: int = 1, height: float = 4.0
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """A `figure` with panels, of one column or more.
+    """A `figure` with panels of some inches' height, at most `columns` beside each other.
 
-    Args:
-        file: PNG.
-        count: how many panels, at least one.
-        columns: how many stand beside each other at most; those below each other in one column share their x axis.
-        height: inches of a panel.
+    Those below each other in a single column share their x axis.
     """
     columns = min(columns, count)
     rows = -(-count // columns)

@@ -31,7 +31,7 @@ def spread(values: Tensor, lengths: Tensor) -> Tensor:
 
 def centred(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of each block (B,), and the values less it."""
-    block = torch.arange(len(lengths), device=values.device).repeat_interleave(lengths.long())
+    block = spread(torch.arange(len(lengths), device=values.device), lengths)
     means = torch.zeros_like(lengths).index_add_(0, block, values) / lengths
     return means, values - means[block]
 
@@ -46,12 +46,8 @@ def within_residual(moments: Moments, order: Tensor, blocks: int) -> Tensor:
     """The variance of k(x, x') around the best additive fit a(x) + a(x') of each block.
 
     As for one block in `discrepancy.mmd`: the fit's effects are (n-1)/(n-2) (mean_i - mean), which explain
-    2 (n-2) effect_i^2 of the sum of squares, and n(n-3) degrees of freedom are left.
-
-    Args:
-        moments: row sums (N,) by position, each over the others of its block, and the sum of squares of all blocks.
-        order: the positions (N,) in the order of their blocks.
-        blocks: B.
+    2 (n-2) effect_i^2 of the sum of squares, and n(n-3) degrees of freedom are left. Row sums (N,) are by position,
+    each over the others of its block; the sum of squares is that of all blocks.
     """
     n = sizes(order, blocks)
     each = spread(n, n)

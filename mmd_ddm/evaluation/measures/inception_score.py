@@ -9,8 +9,6 @@ import torch
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
 
-SPLITS = 10
-
 
 class InceptionScore(NamedTuple):
     """Mean and population standard deviation over splits; 1 is the smallest, the number of classes the largest."""
@@ -19,7 +17,7 @@ class InceptionScore(NamedTuple):
     deviation: float
 
 
-def inception_score(logits: Vectors, splits: int = SPLITS) -> InceptionScore:
+def inception_score(logits: Vectors, splits: int = 10) -> InceptionScore:
     """exp(E KL(p(class | image) || p(class))) on each split, in float64.
 
     The splits are consecutive: images in an order that means something, such as by class, must be shuffled before.
@@ -27,13 +25,8 @@ def inception_score(logits: Vectors, splits: int = SPLITS) -> InceptionScore:
     10 splits of 50 000. torch-fidelity shuffles unless told not to, by numpy's RandomState(2020).permutation(N); in
     one order the two agree to 12 digits.
 
-    Args:
-        logits: (N, C) of the network's last layer, without its bias for the published score (`inception_logits`,
-            C = 1008); N at least the number of splits.
-        splits: as published 10; sizes differ by at most one.
-
-    Raises:
-        UserError: fewer images than splits.
+    The logits (N, C) are of the network's last layer, without its bias for the published score (`inception_logits`,
+    C = 1008). Sizes of splits differ by at most one; fewer images than splits raise a UserError.
     """
     count = len(logits)
     if count < splits:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Cubic
-from mmd_ddm.discrepancy.mmd import MMD, Moments, mmd2_with_error, within_moments
+from mmd_ddm.discrepancy.mmd import MMD, Moments, mmd2_with_error
 from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.evaluation.measures.kid_blocks import kid_in_blocks
 
@@ -22,26 +21,11 @@ def kid(generated: Tensor, real: Vectors, within_real: Moments | None = None) ->
 
     torch-fidelity's value is the mean of the full statistic over 100 random subsets of 1000: equal in expectation, and
     equal to ours to 6 digits where the subset is everything. Its deviation is that of one subset; ours is the standard
-    error of the value.
+    error of the value over fresh generated and real images.
 
-    Args:
-        generated: (N, D) features, N at least 4.
-        real: (M, D) features, M at least 4.
-        within_real: what `real_moments` gave for them, where that is known already.
-
-    Returns:
-        KID and its standard error over fresh generated and real images.
+    Features are (N, D) and (M, D), N and M at least 4; `within_real` is `within_moments` of the real ones with this
+    kernel, where that is known already.
     """
     if max(len(generated), len(real)) > ALL_PAIRS:
         return kid_in_blocks(generated, real)
     return mmd2_with_error(generated.double(), real, Cubic(), within_real)
-
-
-def real_moments(real: Vectors, device: torch.device) -> Moments | None:
-    """What the full KID needs of the kernel among the real features alone, on a device in float64.
-
-    None above 10 000 images, where it is not needed.
-    """
-    if len(real) > ALL_PAIRS:
-        return None
-    return within_moments(real, Cubic(), real[0:1].to(device).double())

@@ -15,6 +15,8 @@ the full one, and of the second-order terms only those of the second bracket gro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -58,64 +60,42 @@ def kid_in_blocks(generated: Tensor, real: Vectors) -> MMD:
     Each of the three sums (generated-generated, real-real, generated-real) has its own number of blocks, a power of
     two, the smallest with at most 2.5e7 pairs. They are drawn with a fixed seed and depend on N and M alone. Kernel
     values in blocks and their sums over at most 1024 images are float32, all else float64: with c taken out, that moves
-    KID by less than a hundredth of its standard error.
-
-    Args:
-        generated: (N, D), N at least 4.
-        real: (M, D), M at least 4.
-
-    Returns:
-        KID and its standard error over fresh images and blocks.
-    """
-    n, m, device = len(generated), len(real), generated.device
-    orders = _order(n, 0), _order(m, 1)
-    centre = real[orders[1][:PIECE]].to(device, torch.float32).mean(0).double()
-    first_x, first_y = _whole(generated, centre), _whole(real, centre)
-    blocks = block_count(n, n), block_count(m, m), block_count(n, m)
-    xx, yy = _within(generated, orders[0], blocks[0], centre), _within(real, orders[1], blocks[1], centre)
-    xy = _cross(generated, real, orders, blocks[2], centre)
-    rows_x, rows_y = _first_rows(generated, centre, first_x, first_y), _first_rows(real, centre, first_y, first_x)
-    return combine((first_x, first_y), (rows_x, rows_y), (xx, yy, xy), orders, blocks)
-
-
-def combine(
-    whole: tuple[Whole, Whole],
-    rows: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
-    part: tuple[Part, Part, Part],
-    orders: tuple[Tensor, Tensor],
-    blocks: tuple[int, int, int],
-) -> MMD:
-    """The estimate and its standard error.
+    KID by less than a hundredth of its standard error, which is over fresh images and blocks. Features are (N, D) and
+    (M, D), N and M at least 4.
 
     With P_xx ordered pairs in blocks, r the second bracket and z as in `discrepancy.mmd.mmd2_with_error`, the variance
     that the pairs of generated images add is 2 z_xx / (N(N-1)) + 2 z_xx(r) (1 / P_xx - 1 / (N(N-1))), and likewise for
     the other two sums. Every z is estimated within blocks, where nothing but the row itself varies, and pooled.
     """
-    device = whole[0].powers.device
-    (xx, yy, xy), (x, y) = part, (order.to(device) for order in orders)
-    (b_xx, b_yy, b_xy), n, m = blocks, len(x), len(y)
+    n, m, device = len(generated), len(real), generated.device
+    x, y = _order(n, 0), _order(m, 1)
+    centre = real[y[:PIECE]].to(device, torch.float32).mean(0).double()
+    whole_x, whole_y = _whole(generated, centre), _whole(real, centre)
+    own_x, cross_x = _first_rows(generated, centre, whole_x, whole_y)
+    own_y, cross_y = _first_rows(real, centre, whole_y, whole_x)
+    b_xx, b_yy, b_xy = block_count(n, n), block_count(m, m), block_count(n, m)
+    xx, yy = _in_blocks([(generated, x)], b_xx, centre), _in_blocks([(real, y)], b_yy, centre)
+    xy = _in_blocks([(generated, x), (real, y)], b_xy, centre)
+    x, y = x.to(device), y.to(device)
     all_xx, all_yy, all_xy = n * (n - 1), m * (m - 1), n * m
     n_xx, m_yy, n_xy, m_xy = sizes(x, b_xx), sizes(y, b_yy), sizes(x, b_xy), sizes(y, b_xy)
     p_xx, p_yy, p_xy = (n_xx * (n_xx - 1)).sum(), (m_yy * (m_yy - 1)).sum(), (n_xy * m_xy).sum()
     value = (
-        (_first_bracket(whole[0], whole[0]) - whole[0].diagonal) / all_xx
-        + (_first_bracket(whole[1], whole[1]) - whole[1].diagonal) / all_yy
-        - 2 * _first_bracket(*whole) / all_xy
+        (_first_bracket(whole_x, whole_x) - whole_x.diagonal) / all_xx
+        + (_first_bracket(whole_y, whole_y) - whole_y.diagonal) / all_yy
+        - 2 * _first_bracket(whole_x, whole_y) / all_xy
         + xx.rest.rows.sum() / p_xx
         + yy.rest.rows.sum() / p_yy
         - 2 * xy.rest.rows.sum() / p_xy
     )
-    z_xx, z_yy, z_xy = (
-        within_residual(xx.kernel, x, b_xx), within_residual(yy.kernel, y, b_yy), cross_residual(xy.kernel, x, y, b_xy)
-    )  # fmt: skip
-    rest_xx, rest_yy, rest_xy = (
-        within_residual(xx.rest, x, b_xx), within_residual(yy.rest, y, b_yy), cross_residual(xy.rest, x, y, b_xy)
-    )  # fmt: skip
+    z_xx, rest_xx = (within_residual(sums, x, b_xx) for sums in xx)
+    z_yy, rest_yy = (within_residual(sums, y, b_yy) for sums in yy)
+    z_xy, rest_xy = (cross_residual(sums, x, y, b_xy) for sums in xy)
     # what an image adds to the mean over its partners, all of them or those in its block; one less in the divisor than
     # there are partners of its own kind, as the mean of the block, itself included, is about to be taken off
-    x_effect = rows[0][0][x] / (n - 2) - rows[0][1][x] / m
+    x_effect = own_x[x] / (n - 2) - cross_x[x] / m
     x_effect += xx.rest.rows[x] / spread(n_xx - 2, n_xx) - xy.rest.rows[x] / spread(m_xy, n_xy)
-    y_effect = rows[1][0][y] / (m - 2) - rows[1][1][y] / n
+    y_effect = own_y[y] / (m - 2) - cross_y[y] / n
     y_effect += yy.rest.rows[y] / spread(m_yy - 2, m_yy) - xy.rest.columns[y] / spread(n_xy, m_xy)
     noise_x = (z_xx - rest_xx) / (n - 2) + rest_xx / (n_xx.mean() - 2) + (z_xy - rest_xy) / m + rest_xy / m_xy.mean()
     noise_y = (z_yy - rest_yy) / (m - 2) + rest_yy / (m_yy.mean() - 2) + (z_xy - rest_xy) / n + rest_xy / n_xy.mean()
@@ -140,15 +120,21 @@ def _order(count: int, side: int) -> Tensor:
     return torch.randperm(count, generator=NoiseSource(0, "kid").generator(side))
 
 
-def _whole(features: Vectors, centre: Tensor) -> Whole:
-    d = len(centre)
-    powers, vectors, diagonal = centre.new_zeros(4), centre.new_zeros(3, d), centre.new_zeros(())
+def _pieces(features: Vectors, centre: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows u (n, D) in float32 with A^0 ... A^3 (n, 4) and |u|^2 (n,) in float64."""
     for start in range(0, len(features), PIECE):
         shifted = _shifted(features, slice(start, start + PIECE), centre)
         a = torch.vander(_offsets(shifted, centre), 4, increasing=True)
+        yield shifted, a, torch.linalg.vector_norm(shifted, dim=1).square().double()
+
+
+def _whole(features: Vectors, centre: Tensor) -> Whole:
+    d = len(centre)
+    powers, vectors, diagonal = centre.new_zeros(4), centre.new_zeros(3, d), centre.new_zeros(())
+    for shifted, a, squares in _pieces(features, centre):
         powers += a.sum(0)
         vectors += a[:, :3].to(shifted).T @ shifted
-        diagonal += 8 * a[:, 3].sum() + 12 * (a[:, 2] @ torch.linalg.vector_norm(shifted, dim=1).square().double()) / d
+        diagonal += 8 * a[:, 3].sum() + 12 * (a[:, 2] @ squares) / d
     return Whole(powers, vectors, diagonal)
 
 
@@ -176,11 +162,8 @@ def _first_rows(features: Vectors, centre: Tensor, mine: Whole, other: Whole) ->
     d, own, cross = len(centre), [], []
     weights = 3 / d * torch.cat([side.vectors * centre.new_tensor([[1], [2], [1]]) for side in (mine, other)])
     binomial = centre.new_tensor([1, 3, 3, 1])
-    for start in range(0, len(features), PIECE):
-        shifted = _shifted(features, slice(start, start + PIECE), centre)
-        a = torch.vander(_offsets(shifted, centre), 4, increasing=True)
+    for shifted, a, squares in _pieces(features, centre):
         products = (shifted @ weights.to(shifted).T).double()
-        squares = torch.linalg.vector_norm(shifted, dim=1).square().double()
         sums = [a @ (binomial * side.powers).flip(0) for side in (mine, other)]
         sums = [each + (a[:, :3].flip(1) * products[:, 3 * k : 3 * k + 3]).sum(1) for k, each in enumerate(sums)]
         own.append(sums[0] - 8 * a[:, 3] - 12 * a[:, 2] * squares / d)
@@ -188,36 +171,26 @@ def _first_rows(features: Vectors, centre: Tensor, mine: Whole, other: Whole) ->
     return torch.cat(own), torch.cat(cross)
 
 
-def _within(x: Vectors, order: Tensor, blocks: int, centre: Tensor) -> Part:
-    rows = centre.new_zeros(2, len(x))
-    part = Part(*(Moments(each, each, centre.new_zeros(())) for each in rows))
-    for where in split(order, blocks):
-        shifted = _shifted(x, where, centre)
-        _add_block(part, (where, where), (shifted, shifted), centre)
-    return part
+def _in_blocks(sides: Sequence[tuple[Vectors, Tensor]], blocks: int, centre: Tensor) -> Part:
+    """Sums over pairs within blocks, a tile at a time: of one side, without its diagonal, or between two sides.
 
-
-def _cross(x: Vectors, y: Vectors, orders: tuple[Tensor, Tensor], blocks: int, centre: Tensor) -> Part:
-    new = centre.new_zeros
-    part = Part(*(Moments(new(len(x)), new(len(y)), new(())) for _ in range(2)))
-    for mine, theirs in zip(*(split(order, blocks) for order in orders), strict=True):
-        _add_block(part, (mine, theirs), (_shifted(x, mine, centre), _shifted(y, theirs, centre)), centre)
-    return part
-
-
-def _add_block(part: Part, where: tuple[Tensor, Tensor], shifted: tuple[Tensor, Tensor], centre: Tensor) -> None:
-    """Add one block's sums, a tile at a time; of a block with itself half of the tiles, as the kernel is symmetric."""
-    (x, y), (mine, theirs) = shifted, (each.to(centre.device) for each in where)
-    within, scaled = x is y, x / len(centre)
-    a, b = (_offsets(side, centre).float() for side in shifted)
+    A side is its features and their order; of one side half of the tiles are computed, as the kernel is symmetric.
+    """
+    (x, order_x), (y, order_y), within, new = sides[0], sides[-1], len(sides) == 1, centre.new_zeros
+    part = Part(*(Moments(each, each if within else new(len(y)), new(())) for each in new(2, len(x))))
     level = (1 + centre.square().mean()) ** 3  # taken off the kernel, whose variances alone are used
-    for i in range(0, len(x), SQUARE):
-        for j in range(i if within else 0, len(y), SQUARE):
+    for mine, theirs in zip(split(order_x, blocks), split(order_y, blocks), strict=True):
+        u = _shifted(x, mine, centre)
+        v = u if within else _shifted(y, theirs, centre)
+        a, b, scaled = _offsets(u, centre).float(), _offsets(v, centre).float(), u / len(centre)
+        mine, theirs = mine.to(centre.device), theirs.to(centre.device)
+        for i, j in product(range(0, len(u), SQUARE), range(0, len(v), SQUARE)):
+            if within and j < i:
+                continue
             rows, columns, diagonal = slice(i, i + SQUARE), slice(j, j + SQUARE), within and i == j
-            product = scaled[rows] @ y[columns].T
-            offsets = a[rows, None] + b[columns]
-            rest = product.square() * (3 * offsets + product)
-            kernel = product.add_(offsets) ** 3 - level.float()
+            products, offsets = scaled[rows] @ v[columns].T, a[rows, None] + b[columns]
+            rest = products.square() * (3 * offsets + products)
+            kernel = products.add_(offsets) ** 3 - level.float()
             for moments, values in zip(part, (kernel, rest), strict=True):
                 if diagonal:
                     values.fill_diagonal_(0)
@@ -226,3 +199,4 @@ def _add_block(part: Part, where: tuple[Tensor, Tensor], shifted: tuple[Tensor, 
                     moments.columns[theirs[columns]] += values.sum(0).double()
                 squares = torch.linalg.vector_norm(values, dim=1).double().square().sum()
                 moments.squares.add_(squares, alpha=2 if within and not diagonal else 1)
+    return part

@@ -20,16 +20,9 @@ _CERTAIN = CERTAIN * math.sqrt(2)  # standard errors: leave-one-out distances ma
 def left_out_distances(
     real: Vectors, count: int = LEFT_OUT, seed: int = 0, device: torch.device | None = None
 ) -> Tensor:
-    """Distances of real images to their nearest other real image.
+    """Distances of real images (M, D) to their nearest other one, (M,) or of `count` random ones of more, float64.
 
-    Args:
-        real: (M, D) features, in memory or on disk.
-        count: how many real images, at random; all if there are no more.
-        seed: of the choice.
-        device: to compute on; None: the features' own.
-
-    Returns:
-        (min(M, count),) float64.
+    Computed on a device (None: the features' own).
     """
     if len(real) <= count:
         return nearest(real, real, leave_one_out=True, device=device).distances[:, 0]
@@ -41,10 +34,8 @@ def left_out_distances(
 def told(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC], space: str) -> str:
     """What the numbers of a model say, in one sentence.
 
-    Args:
-        finetuned: of the model.
-        base: of its base model, by network evaluations; the largest number of them is what the model is held against.
-        space: in which distances were measured, and whether the model was trained on it.
+    The base model's are given by network evaluations; the model is held against the largest number of them. `space`
+    says in which space distances were measured, and whether the model was trained on it.
     """
     others = " and ".join(f"{_percent(found)} with {steps}" for steps, found in sorted(base.items()))
     compared = f"; the base model's in {others} network evaluations" if base else ""
@@ -57,19 +48,14 @@ def told(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC], space: str) 
 
 def _conclusion(finetuned: NeighbourAUC, base: Mapping[int, NeighbourAUC]) -> str:
     error = _CERTAIN * finetuned.standard_error
-    if finetuned.auc < 0.5 - error:
-        return (
-            "no sign that training images are copied; some lie further from the real ones than these from one another"
-        )
     if finetuned.auc <= 0.5 + error:
-        return "no sign that training images are copied"
+        further = "; some lie further from the real ones than these from one another"
+        return f"no sign that training images are copied{further if finetuned.auc < 0.5 - error else ''}"
     if base:
         reference = base[max(base)]
-        between = _CERTAIN * math.hypot(finetuned.standard_error, reference.standard_error)
-        if finetuned.auc <= reference.auc + between:
-            return (
-                "nearer than new images would be, but no nearer than the base model's, so finetuning is not the cause"
-            )
+        if finetuned.auc <= reference.auc + _CERTAIN * math.hypot(finetuned.standard_error, reference.standard_error):
+            of_base = "but no nearer than the base model's, so finetuning is not the cause"
+            return f"nearer than new images would be, {of_base}"
     return "the model overfits, or its images are more alike than real ones; their nearest neighbours show which"
 
 

@@ -25,20 +25,13 @@ class Neighbours(NamedTuple):
 def nearest(
     queries: Vectors, real: Vectors, k: int = 1, leave_one_out: bool = False, device: torch.device | None = None
 ) -> Neighbours:
-    """Find the k nearest real features of each query, a block of distances at a time.
+    """Find the k nearest real features (M, D) of each query (N, D), a block of distances at a time.
 
     Candidates are found in float32 (float64 for float64 features) with the mean taken off; their distances are then
     computed anew in float64, so that those of copies are zero and not what cancellation leaves.
 
-    Args:
-        queries: (N, D), in memory or on disk.
-        real: (M, D), in memory or on disk.
-        k: 1 or larger.
-        leave_one_out: queries are the real features themselves; none is its own neighbour.
-        device: to compute on; None: the queries' own.
-
-    Raises:
-        UserError: fewer than k real features.
+    With `leave_one_out` the queries are the real features themselves, and none is its own neighbour. Computed on a
+    device (None: the queries' own). Fewer than k real features raise a UserError.
     """
     if len(real) - leave_one_out < k:
         raise UserError(f"{k} nearest neighbours were asked for, but there are only {len(real) - leave_one_out}")
@@ -93,14 +86,12 @@ def neighbour_auc(generated: Tensor, held_out: Tensor) -> NeighbourAUC:
     The probability is the Mann-Whitney statistic over N N', its error that of DeLong et al. 1988 (the variances of each
     side's placements in the other). Equal to scipy.stats.mannwhitneyu's statistic to rounding.
 
-    Args:
-        generated: (N,) distances of generated images to their nearest real image, N at least 2.
-        held_out: (N',) distances of held-out real images to theirs among the same real images, N' at least 2. Without
-            held-out images, the leave-one-out distances among the real ones: they have M - 1 candidates and not M,
-            which lengthens them by a factor of about 1 + 1 / (M D) for features of intrinsic dimension D, and two
-            images that are nearest to each other share their distance, which makes the stated error too small by a
-            factor of at most sqrt(2). They also share the data set's near-duplicates, which held-out images
-            from elsewhere need not.
+    The distances (N,) are of generated images to their nearest real image, those (N',) of held-out real images to
+    theirs among the same, N and N' at least 2. Without held-out images, take the leave-one-out distances among the real
+    ones: they have M - 1 candidates and not M, which lengthens them by a factor of about 1 + 1 / (M D) for features of
+    intrinsic dimension D, and two images that are nearest to each other share their distance, which makes the stated
+    error too small by a factor of at most sqrt(2). They also share the data set's near-duplicates, which held-out
+    images from elsewhere need not.
     """
     one, other = generated.double(), held_out.double().to(generated.device)
     placements = _share_above(one, other), 1 - _share_above(other, one)
@@ -111,7 +102,6 @@ def neighbour_auc(generated: Tensor, held_out: Tensor) -> NeighbourAUC:
 
 def _share_above(values: Tensor, others: Tensor) -> Tensor:
     """The share of the others that lie above each value, ties counted half."""
-    ordered = others.sort().values
-    not_above = torch.searchsorted(ordered, values.contiguous(), right=True)
-    below = torch.searchsorted(ordered, values.contiguous())
+    ordered, values = others.sort().values, values.contiguous()
+    not_above, below = (torch.searchsorted(ordered, values, right=right) for right in (True, False))
     return 1 - (not_above + below).double() / (2 * len(others))

@@ -41,11 +41,11 @@ POINTS = [
 
 def test_all_scores_are_in_sight_in_the_order_of_their_budgets(drawn: list[Figure], tmp_path: Path) -> None:
     floors = {"a": (0.0001, 0.004), "b": (0.0, 0.003)}
-    assert save_curve(POINTS, floors, tmp_path / "curve.png", "FID") == tmp_path / "curve.png"
+    assert save_curve(POINTS, floors, tmp_path / "curve.png") == tmp_path / "curve.png"
     (figure,) = drawn
     assert [panel.get_title() for panel in figure.axes] == ["a features", "b features"]
     assert [panel.get_yscale() for panel in figure.axes] == ["log", "symlog"]  # b has scores that are not above 0
-    assert "FID" in figure.axes[0].get_ylabel()
+    assert "KID" in figure.axes[0].get_ylabel()
     for space, panel in zip("ab", figure.axes, strict=True):
         found = lines(panel)
         assert set(found) == {point.label for point in POINTS if space in point.scores}

@@ -1,15 +1,39 @@
-"""The Frechet distance of singular, ill-conditioned and large covariances."""
+"""Mean and covariance piece by piece, and the Frechet distance of singular, ill-conditioned and large covariances."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from mmd_ddm.evaluation.measures.fid import Gaussian, fid, frechet_distance
+from mmd_ddm.evaluation.measures.fid import PANEL, Gaussian, fid, fit, frechet_distance
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 5000])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_pieces_give_numpys_mean_and_covariance(monkeypatch: pytest.MonkeyPatch, piece: int, offset: float) -> None:
+    """Ten classes one after the other, all far from zero: what shifted sums must stand."""
+    classes = torch.randn(10, PANEL + 44, generator=torch.Generator().manual_seed(1)).double()
+    features = offset + torch.randn(410, PANEL + 44).double() * 0.1 + classes[torch.arange(410) * 10 // 410]
+    monkeypatch.setattr("mmd_ddm.evaluation.measures.fid.PIECE", piece)
+    mean, covariance = fit(features)
+    theirs = torch.from_numpy(np.cov(features.numpy(), rowvar=False))
+    rounding = 1e-15 * max(1, offset)  # of an element; the errors of 410 terms add up as a random walk
+    assert torch.allclose(mean, features.mean(0), rtol=0, atol=10 * rounding)
+    assert torch.allclose(covariance, theirs, rtol=0, atol=100 * rounding)
+    assert torch.equal(covariance, covariance.T)
+
+
+def test_float32_features_are_summed_in_float64() -> None:
+    """100 + ±1e-3 in float32: sums of squares in float32 would lose the spread altogether."""
+    features = 100 + 1e-3 * torch.sign(torch.randn(5000, 2))
+    spread = fit(features).covariance.diagonal().sqrt()
+    assert spread.tolist() == pytest.approx([1e-3] * 2, rel=0.02)  # float32 has steps of 7.6e-6 at 100
+    assert math.isclose(float(spread[0]), float(features[:, 0].double().std()), rel_tol=1e-9)
 
 
 def by_factors(x: Tensor, y: Tensor) -> float:

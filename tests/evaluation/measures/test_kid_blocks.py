@@ -10,10 +10,13 @@ from torch import Tensor
 
 import mmd_ddm.evaluation.measures.kid as kid_module
 import mmd_ddm.evaluation.measures.kid_blocks as blocks_module
+import mmd_ddm.evaluation.reference as reference_module
+from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.discrepancy.mmd import mmd2_with_error
-from mmd_ddm.evaluation.measures.kid import kid, real_moments
+from mmd_ddm.evaluation.measures.kid import kid
 from mmd_ddm.evaluation.measures.kid_blocks import block_count, kid_in_blocks
+from mmd_ddm.evaluation.reference import RealSide
 
 
 def features(count: int, dim: int, shift: float = 0.0, seed: int = 0) -> Tensor:
@@ -95,11 +98,12 @@ def test_block_counts() -> None:
 
 
 def test_kid_takes_all_pairs_up_to_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kid_module, "ALL_PAIRS", 200)
+    for module in (kid_module, reference_module):
+        monkeypatch.setattr(module, "ALL_PAIRS", 200)
     x, y = features(200, 20, seed=2), features(200, 20, seed=3)
-    known = real_moments(y, y.device)
+    known = RealSide(Bank(y), y.device).moments
     assert known is not None
     assert kid(x, y) == kid(x, y, known) == full(x, y)
     more = features(201, 20, seed=3)
-    assert real_moments(more, y.device) is None
+    assert RealSide(Bank(more), y.device).moments is None
     assert kid(x, more) == kid_in_blocks(x, more) == kid(x.double(), more.double())
