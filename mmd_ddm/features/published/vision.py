@@ -24,6 +24,8 @@ def pooled_network(model: str, file: Path) -> nn.Module:
     """
     import timm
 
+    if file.suffix != ".safetensors":  # older versions of timm run what a pickle says; this reading refuses to
+        torch.load(file, map_location="meta", weights_only=True)
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
     overlay = {"file": str(file), "custom_load": False}
     whole = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
