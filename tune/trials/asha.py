@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
 
-class Halving(FIFOScheduler):
+class Halving(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
     """Stops a trial that is worse than half of the others were after as many updates, but never trial 0.
 
     Trial 0 is the preset `paper`, with which every study compares. Each number of network evaluations has a scheduler

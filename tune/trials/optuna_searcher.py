@@ -39,7 +39,7 @@ def open_optuna(file: Path, budgets: bool = False) -> optuna.Study:
     return study
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
     """Suggests points of a space: the first ones given, the others by Optuna's TPE.
 
     Args:

@@ -67,7 +67,7 @@ def interpolated(noise: Tensor, fractions: Sequence[float]) -> Tensor:
     """
     draws, pairs = len(noise), noise.shape[1] // 2
     ends = noise.unflatten(1, (pairs, 2)).flatten(0, 1)  # (draws P, 2, C, H, W)
-    return slerp(ends[:, 0], ends[:, 1], fractions).unflatten(0, (draws, pairs)).flatten(1, 2)
+    return slerp(ends[:, 0], ends[:, 1], fractions).reshape(draws, -1, *noise.shape[2:])
 
 
 def interpolation_sheet(title: str, models: Sequence[Series], fractions: Sequence[float]) -> LabelledSheet:

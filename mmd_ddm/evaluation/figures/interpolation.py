@@ -32,7 +32,7 @@ def slerp(a: Tensor, b: Tensor, fractions: Sequence[float] | Tensor) -> Tensor:
     angle = 2 * torch.atan2(differences, sums)[:, None]  # (N, 1)
     f = torch.as_tensor(fractions, dtype=torch.float64, device=a.device)[None]
     points = _weight(1 - f, angle)[:, :, None] * one[:, None] + _weight(f, angle)[:, :, None] * other[:, None]
-    return points.to(a.dtype).unflatten(2, a.shape[1:])
+    return points.to(a.dtype).reshape(*points.shape[:2], *a.shape[1:])
 
 
 def _weight(fraction: Tensor, angle: Tensor) -> Tensor:

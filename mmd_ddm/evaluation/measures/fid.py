@@ -54,13 +54,14 @@ def frechet_distance(generated: Gaussian, real: Gaussian) -> float:
 def _factor(covariance: Tensor) -> Tensor:
     """A (D, r) with A A^T the covariance: Cholesky's, which is fast, or of its numerical rank where that is below D."""
     rounding = ROUNDING * torch.finfo(covariance.dtype).eps
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(covariance)
     pivots = lower.diagonal().square()
     if not failed and bool(pivots.min() > len(pivots) * rounding * pivots.max()):
         return lower
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > rounding * values[-1]
-    return vectors[:, kept] * values[kept].sqrt()
+    return torch.mul(vectors[:, kept], values[kept].sqrt())
 
 
 def fid(generated: Vectors, real: Vectors) -> float:
