@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ from mmd_ddm.features.registry import check_feature_space, load_feature_space, w
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
-from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
+from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective, Reference
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
 
 TRIAL_NOISE = "evaluation"  # stream of the noise that a run is scored on while it goes on
@@ -61,21 +60,8 @@ def base_model(config: Config) -> str:
 
 
 def base_folder(config: Config) -> Path:
-    """The folder of the base model, downloaded if need be.
-
-    Raises:
-        UserError: as `base_model` and `locate`.
-    """
+    """The folder of the base model, downloaded if need be; a UserError as of `base_model` and `locate`."""
     return locate(base_model(config), _origin(config))
-
-
-def local_base_folder(config: Config) -> Path | None:
-    """The folder of the base model if it is on this machine; None if it would have to be downloaded.
-
-    Raises:
-        UserError: as `base_model` and `find_local`.
-    """
-    return find_local(base_model(config), _origin(config))
 
 
 def _origin(config: Config) -> str | None:
@@ -100,13 +86,11 @@ def check(config: Config) -> None:
     scored_spaces(config)
     for name in config.objective.spaces:
         check_preprocessing(name, config.objective.preprocessing)
-    local = local_base_folder(config)
-    if local is None:
-        return
-    check_fits(unet_config(local), dataset_of(config))
-    length = scheduler_config(local).get("num_train_timesteps")
-    if isinstance(length, int):
-        timesteps(config.sampler.schedule, config.sampler.steps, length)
+    if (local := find_local(base_model(config), _origin(config))) is not None:
+        check_fits(unet_config(local), dataset_of(config))
+        length = scheduler_config(local).get("num_train_timesteps")
+        if isinstance(length, int):
+            timesteps(config.sampler.schedule, config.sampler.steps, length)
 
 
 def obtain(config: Config) -> None:
@@ -129,17 +113,14 @@ def default_device() -> torch.device:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of, on its device; expensive parts are made when first asked for.
-
-    Args:
-        config: of the run.
-        device: of network and features.
-        collective: the workers.
-    """
+    """What a run is made of, on its device, for one of its workers; expensive parts are made when first asked for."""
 
     config: Config
     device: torch.device = field(default_factory=default_device)
     collective: Collective = field(default_factory=SingleCollective)
+    _models: dict[Path, Denoiser] = field(default_factory=dict, init=False, repr=False)
+    _spaces: dict[tuple[str, str], FeatureSpace] = field(default_factory=dict, init=False, repr=False)
+    _banks: dict[tuple[str, str, bool], Bank] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def images(self) -> ImageSet:
@@ -150,11 +131,6 @@ class Parts:
     def folder(self) -> Path:
         """The base model's, downloaded if need be."""
         return base_folder(self.config)
-
-    @cached_property
-    def scheduler(self) -> dict[str, Any]:
-        """Scheduler config of the base model."""
-        return scheduler_config(self.folder)
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -177,21 +153,9 @@ class Parts:
         return load_denoiser(folder).to(self.device)
 
     @cached_property
-    def _models(self) -> dict[Path, Denoiser]:
-        return {}
-
-    @cached_property
     def chain(self) -> Chain:
         """The sampler with its budget."""
         return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
-
-    @cached_property
-    def _spaces(self) -> dict[tuple[str, str], FeatureSpace]:
-        return {}
-
-    @cached_property
-    def _banks(self) -> dict[tuple[str, str, bool], Bank]:
-        return {}
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing
@@ -215,10 +179,9 @@ class Parts:
         return Bank(Bank.embed(images, space, self.collective).features[:].to(DTYPES[dtype]))
 
     @cached_property
-    def loss_spaces(self) -> list[tuple[float, FeatureSpace]]:
-        """Feature spaces of the loss with their weights."""
-        c = self.config.objective
-        return [(weight, self._space(name, c.preprocessing)) for name, weight in c.spaces.items()]
+    def spaces(self) -> dict[str, FeatureSpace]:
+        """Feature spaces of the scores, by name."""
+        return {name: self._space(name, "evaluation") for name in scored_spaces(self.config)}
 
     @cached_property
     def real(self) -> dict[str, RealSide]:
@@ -227,17 +190,14 @@ class Parts:
         return {name: RealSide(bank, self.device) for name, bank in banks.items()}
 
     @cached_property
-    def spaces(self) -> dict[str, FeatureSpace]:
-        """Feature spaces of the scores, by name."""
-        return {name: self._space(name, "evaluation") for name in scored_spaces(self.config)}
-
-    @cached_property
-    def _loss_mixture(self) -> FeatureMixture:
-        return FeatureMixture([space for _, space in self.loss_spaces])
+    def loss_space(self) -> FeatureMixture:
+        """The feature spaces of the loss, side by side."""
+        c = self.config.objective
+        return FeatureMixture([self._space(name, c.preprocessing) for name in c.spaces])
 
     def embed(self, images: Tensor) -> Tensor:
         """Features of the loss (N, sum of D_i) of images (N, C, H, W)."""
-        features: Tensor = self._loss_mixture(into_range(images, self.config.objective.image_range))
+        features: Tensor = self.loss_space(into_range(images, self.config.objective.image_range))
         return features
 
     @cached_property
@@ -250,18 +210,18 @@ class Parts:
     @cached_property
     def objective(self) -> Objective:
         """The loss on features."""
-        c = self.config.objective
-        banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for _, space in self.loss_spaces]
-        weights = [weight for weight, _ in self.loss_spaces]
+        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
+        spaces = [self._space(name, c.preprocessing) for name in c.spaces]
+        banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for space in spaces]
         features = [bank.features for bank in banks]
-        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, weights)
+        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
-        like = torch.empty(0, sum(space.dim for _, space in self.loss_spaces), device=self.device)
+        like = torch.empty(0, sum(self.loss_space.dims), device=self.device)
         if c.reference == "bank":
-            return Objective(kernel, BankReference(bank, kernel, self.collective, like), self.collective)
-        size, seed = self.config.optimization.batch, self.config.seed
-        batches = BatchReference(bank, kernel, self.collective, like, size=size, seed=seed)
-        return Objective(kernel, batches, self.collective)
+            reference: Reference = BankReference(bank, kernel, self.collective, like)
+        else:
+            reference = BatchReference(bank, kernel, self.collective, like, size=size, seed=seed)
+        return Objective(kernel, reference, self.collective)
 
     @cached_property
     def evaluator(self) -> Evaluator:

@@ -37,10 +37,6 @@ from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 
 
-def _read_bandwidth(value: object) -> Bandwidth:
-    return parse_bandwidth(value if isinstance(value, (int, float)) else str(value))
-
-
 @dataclass(frozen=True)
 class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
@@ -77,14 +73,12 @@ class ObjectiveConfig:
     )
     bandwidth: Bandwidth | None = setting(
         None,
-        or_none(Rule(_read_bandwidth, lambda value: True, "dim, median, 0.5*median or so, or a positive number")),
+        or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
         "or a multiple such as 0.5*median",
     )
     reference: str = setting(
-        "bank",
-        one_of("bank", "batch"),
-        "real side of the loss: all real features, or a fresh batch per update",
+        "bank", one_of("bank", "batch"), "real side of the loss: all real features, or a fresh batch per update"
     )
     bank_dtype: str = setting(
         "float32", one_of(*DTYPES), "precision in which the loss keeps the real features; float16 takes half"
@@ -119,14 +113,10 @@ class OptimizationConfig:
         "largest norm of an update's gradient, applied once",
     )
     ema: float = setting(
-        0.0,
-        number(0, 0.99999, "a number from 0 to below 1"),
-        "decay of the moving average of the weights; 0: none",
+        0.0, number(0, 0.99999, "a number from 0 to below 1"), "decay of the moving average of the weights; 0: none"
     )
     gradient: str = setting(
-        "auto",
-        one_of("auto", *GRADIENTS),
-        "stored graph, replayed chain (constant memory), or what fits",
+        "auto", one_of("auto", *GRADIENTS), "stored graph, replayed chain (constant memory), or what fits"
     )
     dropout: str = setting("eval", one_of("eval", "train"), "the network's dropout while finetuning: off or on")
 
@@ -151,11 +141,7 @@ class ScoringConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A run, complete.
-
-    Raises:
-        UserError: a value is out of range or contradicts another; names the key, the value and what is allowed.
-    """
+    """A run, complete; a value that is out of range or contradicts another is a UserError that names it."""
 
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
     data: str | None = setting(
@@ -211,18 +197,13 @@ class Config:
         return {name: value for name, value in self.flat().items() if name not in aside}
 
     def replace(self, **values: object) -> Config:
-        """A copy with other values; text is read as the setting's type.
-
-        Raises:
-            UserError: an unknown name, or a value that the setting does not allow.
-        """
-        known = {item.name: item for item in settings()}
+        """A copy with other values, text read as the setting's type; unknown names and wrong values are UserErrors."""
+        known = [item.name for item in settings()]
         for name in values:
             if name not in known:
                 raise UserError(f"{name!r} is not a setting; the settings are {', '.join(known)}")
-        values_read = {name: read(known[name], value) for name, value in values.items()}
         parts = {
-            name: {item.name: values_read[item.name] for item in group if item.name in values_read}
+            name: {item.name: read(item, values[item.name]) for item in group if item.name in values}
             for name, group in setting_groups().items()
         }
         groups = {name: dataclasses.replace(getattr(self, name), **parts[name]) for name in _GROUPS}

@@ -27,7 +27,7 @@ class Rule:
     choices: tuple[str, ...] = ()
 
 
-def setting(default: Scalar, rule: Rule, help_text: str) -> Any:
+def setting(default: Scalar, rule: Rule, help_text: str) -> Any:  # as dataclasses.field: the type of its class's field
     """A dataclass field that knows its rule and its help text."""
     return field(default=default, metadata={"rule": rule, "help": help_text})
 
@@ -50,20 +50,16 @@ def whole(low: int, high: float = float("inf")) -> Rule:
     return Rule(_read_whole, _within(low, high), words)
 
 
-def _read_number(value: object) -> float:
-    return float(str(value))
-
-
 def _read_whole(value: object) -> int:
-    number = _read_number(value)
-    if number != int(number):
+    read = float(str(value))
+    if read != int(read):
         raise ValueError
-    return int(number)
+    return int(read)
 
 
 def number(low: float, high: float, words: str, low_included: bool = True) -> Rule:
     """A number in a range, its upper end included."""
-    return Rule(_read_number, _within(low, high, low_included), words)
+    return Rule(lambda value: float(str(value)), _within(low, high, low_included), words)
 
 
 def or_none(rule: Rule) -> Rule:
@@ -92,11 +88,7 @@ def read_place(value: object) -> str:
 
 
 def read(item: Setting, value: object) -> Scalar:
-    """Read a value from text or JSON.
-
-    Raises:
-        UserError: it is not of the setting's type.
-    """
+    """Read a value from text or JSON; raises UserError if it is not of the setting's type."""
     rule: Rule = item.metadata["rule"]
     try:
         return rule.read(value)
@@ -107,11 +99,7 @@ def read(item: Setting, value: object) -> Scalar:
 
 
 def check(item: Setting, value: Scalar) -> None:
-    """Refuse a value that the setting does not allow.
-
-    Raises:
-        UserError: names the setting, the value and what is allowed.
-    """
+    """Raise a UserError, which names the setting, the value and what is allowed, if the value is not."""
     rule: Rule = item.metadata["rule"]
     if not rule.allowed(value):
         raise UserError(f"{item.name} is {value!r}; it must be {rule.words}")

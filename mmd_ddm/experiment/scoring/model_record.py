@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmd_ddm.data.catalogue import OWN
@@ -17,28 +17,21 @@ from mmd_ddm.pretrained.load import locate
 from mmd_ddm.pretrained.record import sampling_settings
 
 DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
-NO_BASE = "none"
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of a model in a folder.
+    """What is known of a model in a folder."""
 
-    Args:
-        sampler: how it is sampled by itself; the exported process has the finetuned timesteps within itself.
-        finetuned: whether this project made it.
-        config: of the run that made it, if that is known.
-    """
-
-    sampler: SamplerConfig
-    finetuned: bool
-    config: Config | None
+    sampler: SamplerConfig  # by itself; the exported process has the finetuned timesteps within itself
+    finetuned: bool  # by this project
+    config: Config | None  # of the run that made it, if that is known
 
     @property
     def base_sampler(self) -> SamplerConfig:
         """How its base model is sampled alike: that one has to be told the timesteps."""
-        how = self.sampler if self.config is None else self.config.sampler
-        return SamplerConfig(self.sampler.sampler, how.steps, how.schedule, self.sampler.eta, self.sampler.variance)
+        run = self.sampler if self.config is None else self.config.sampler
+        return replace(self.sampler, steps=run.steps, schedule=run.schedule)
 
     def images(
         self, dataset: str | None, data: str | None, resolution: int | None
@@ -55,11 +48,7 @@ class ModelRecord:
 
 
 def read_record(folder: Path) -> ModelRecord:
-    """Read the record of a model; one that was not finetuned is sampled with 50 steps of deterministic DDIM.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """Read the record of a model, or refuse a damaged one; without one it is sampled as the paper does, in 50 steps."""
     sampler = SamplerConfig(**{"steps": DEFAULT_STEPS, **sampling_settings(folder)})
     if not (folder / RECORD).is_file():
         return ModelRecord(sampler, False, None)
@@ -71,7 +60,7 @@ def model_folder(source: str) -> Path:
     """The folder of a model, downloaded if need be.
 
     Args:
-        source: A folder, hub id, checkpoint file, MLflow address or name of a shipped model.
+        source: a folder, hub id, checkpoint file, MLflow address or name of a shipped model.
 
     Raises:
         UserError: there is none.
@@ -80,20 +69,17 @@ def model_folder(source: str) -> Path:
 
 
 def find_base(record: ModelRecord, asked: str | None) -> Path | None:
-    """The folder of the base model that is asked for, or else of the one that a model was finetuned from.
+    """The folder of a base model to compare with, if there is one.
 
     Args:
-        record: of the model.
+        record: of the model; where the base model that it names is not found any more, standard error says so.
         asked: as `model_folder` takes it, or `none`; None: the record's.
-
-    Returns:
-        None if there is none; where the record's can't be found any more, that is said on standard error.
 
     Raises:
         UserError: the one that is asked for is not there.
     """
     if asked is not None:
-        return None if asked == NO_BASE else model_folder(asked)
+        return None if asked == "none" else model_folder(asked)
     if record.config is None:
         return None
     try:

@@ -34,11 +34,9 @@ def table(results: Sequence[Scored]) -> str:
         named = [model.role, model.sampler.sampler, str(group[0].nfe)] if model else ["real", "", ""]
         cells = {_column(metric): _cell(group, place) for place, metric in enumerate(group[0].metrics)}
         rows.append([*named, str(group[0].images), *(cells.get(column, "") for column in columns)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
+    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
@@ -76,8 +74,7 @@ def curve_points(results: Sequence[Scored]) -> list[Point]:
     points = []
     for group in _groups(results):
         if (model := group[0].model) is not None:
-            name = model.sampler.sampler
-            label = name if model.role == BASE else f"{model.role}, {name}"
+            label = model.sampler.sampler if model.role == BASE else f"{model.role}, {model.sampler.sampler}"
             scores = {space: (kid.value, kid.standard_error or 0.0) for space, kid in _kids(group).items()}
             points.append(Point(label, group[0].nfe, scores, model.role == FINETUNED))
     return points
@@ -90,12 +87,7 @@ def floors(results: Sequence[Scored]) -> dict[str, tuple[float, float]]:
 
 
 def verdicts(results: Sequence[Scored], trained: Collection[str]) -> list[str]:
-    """In words, for each budget at which a finetuned model and its base model were scored alike.
-
-    Args:
-        results: of an evaluation.
-        trained: feature spaces of the loss.
-    """
+    """Compare a finetuned model with its base model, at each budget of both, given the feature spaces of the loss."""
     scores: dict[tuple[str, int], dict[str, Score]] = {}
     for group in _groups(results):
         if (model := group[0].model) is not None:
