@@ -33,7 +33,7 @@ from mmd_ddm.features.registry import check_feature_space, load_feature_space, w
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
-from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective, Reference
+from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
 
 TRIAL_NOISE = "evaluation"  # stream of the noise that a run is scored on while it goes on
@@ -48,11 +48,7 @@ _spec = lru_cache(maxsize=8)(dataset_spec)  # a folder of a million files is wal
 
 
 def base_model(config: Config) -> str:
-    """The base model's folder, hub id or file.
-
-    Raises:
-        UserError: there is none that belongs to the data set, and none is named.
-    """
+    """The base model's folder, hub id or file; a UserError if the data set has none of its own and none is named."""
     source = config.base_model or dataset_of(config).base_model
     if source is None:
         raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
@@ -61,11 +57,11 @@ def base_model(config: Config) -> str:
 
 def base_folder(config: Config) -> Path:
     """The folder of the base model, downloaded if need be; a UserError as of `base_model` and `locate`."""
-    return locate(base_model(config), _origin(config))
+    return locate(*_source(config))
 
 
-def _origin(config: Config) -> str | None:
-    return None if config.base_model else dataset_of(config).base_model_origin
+def _source(config: Config) -> tuple[str, str | None]:
+    return base_model(config), None if config.base_model else dataset_of(config).base_model_origin
 
 
 def scored_spaces(config: Config) -> tuple[str, ...]:
@@ -78,15 +74,11 @@ def scored_spaces(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """Find what a configuration alone cannot tell to be wrong, before anything heavy is loaded.
-
-    Raises:
-        UserError: a feature space that does not fit the data set, or more steps than the base model has.
-    """
+    """Refuse, before anything heavy is loaded, feature spaces, images or steps that do not fit data set or model."""
     scored_spaces(config)
     for name in config.objective.spaces:
         check_preprocessing(name, config.objective.preprocessing)
-    if (local := find_local(base_model(config), _origin(config))) is not None:
+    if (local := find_local(*_source(config))) is not None:
         check_fits(unet_config(local), dataset_of(config))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
@@ -94,11 +86,7 @@ def check(config: Config) -> None:
 
 
 def obtain(config: Config) -> None:
-    """Download and prepare what runs will need, once and where progress is seen, not in each worker.
-
-    Raises:
-        UserError: something cannot be had; says what, and what to do.
-    """
+    """Download and prepare what runs will need, once and where progress is seen, not in each worker."""
     base_folder(config)
     load_dataset(dataset_of(config))
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
@@ -135,9 +123,7 @@ class Parts:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The base model, in the mode in which it is finetuned."""
-        denoiser = self._load(self.folder)
-        denoiser.train(self.config.optimization.dropout == "train")
-        return denoiser
+        return self._load(self.folder).train(self.config.optimization.dropout == "train")
 
     def model(self, folder: Path | None) -> Denoiser:
         """A model to be sampled: the one in a folder, of which the latest is kept, or (None) the base model."""
@@ -164,19 +150,16 @@ class Parts:
         return self._spaces[key]
 
     def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
-        key = space.identity, dtype, mirrored
-        if key not in self._banks:
-            self._banks[key] = self._make_bank(space, dtype, mirrored)
-        return self._banks[key]
-
-    def _make_bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
-        if isinstance(self.images.images, Rows):
-            return stored_bank(
-                self.images, space, dtype=dtype, mirrored=mirrored, device=self.device, collective=self.collective
+        key, device, collective = (space.identity, dtype, mirrored), self.device, self.collective
+        if key not in self._banks and isinstance(self.images.images, Rows):
+            self._banks[key] = stored_bank(
+                self.images, space, dtype=dtype, mirrored=mirrored, device=device, collective=collective
             )
-        images = self.images.floats().to(self.device)
-        images = torch.cat([images, images.flip(-1)]) if mirrored else images
-        return Bank(Bank.embed(images, space, self.collective).features[:].to(DTYPES[dtype]))
+        elif key not in self._banks:
+            images = self.images.floats().to(device)
+            images = torch.cat([images, images.flip(-1)]) if mirrored else images
+            self._banks[key] = Bank(Bank.embed(images, space, collective).features[:].to(DTYPES[dtype]))
+        return self._banks[key]
 
     @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
@@ -216,11 +199,9 @@ class Parts:
         features = [bank.features for bank in banks]
         kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
-        like = torch.empty(0, sum(self.loss_space.dims), device=self.device)
-        if c.reference == "bank":
-            reference: Reference = BankReference(bank, kernel, self.collective, like)
-        else:
-            reference = BatchReference(bank, kernel, self.collective, like, size=size, seed=seed)
+        real = bank, kernel, self.collective, torch.empty(0, sum(self.loss_space.dims), device=self.device)
+        batches = c.reference == "batch"
+        reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
         return Objective(kernel, reference, self.collective)
 
     @cached_property

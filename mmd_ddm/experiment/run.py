@@ -33,7 +33,7 @@ SHEET_IMAGES = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: as it was scored last, and the exported pipeline; without them if it was stopped before."""
+    """How a run ended: as it was scored last, and the exported pipeline; None if it was stopped before."""
 
     scoring: Scoring | None = None
     model: Path | None = None
@@ -76,9 +76,8 @@ def finetune(
     parts = Parts(config, device or default_device(), collective)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if baseline is None:  # before a checkpoint is loaded: these are the base model's weights
-        with _sampled(parts.denoiser):
-            baseline = parts.evaluator.score()
+    if baseline is None:
+        baseline = _score(parts)  # before a checkpoint is loaded: these are the base model's weights
     gradient, state = UpdateGradient(parts), _state(parts, checkpoint)
     state.route = route = state.route or gradient.choose_route()
     run = _Run(parts, folder, report, baseline)
@@ -89,16 +88,10 @@ def finetune(
         on_update(update)
 
     loop.finetune(
-        state,
-        lambda update: gradient.compute(route, update),
-        updates=c.updates,
-        clip=c.clip,
-        collective=collective,
-        milestones=milestones(c.updates, config.scoring.scorings),
-        on_update=record,
-        on_milestone=run.milestone,
+        state, lambda update: gradient.compute(route, update), updates=c.updates, clip=c.clip, collective=collective,
+        milestones=milestones(c.updates, config.scoring.scorings), on_update=record, on_milestone=run.milestone,
         should_stop=should_stop,
-    )
+    )  # fmt: skip
     if state.update == c.updates and run.outcome.scoring is None:
         run.milestone(state)  # resumed from the end: tell the result once more
     if state.update < c.updates and run.leader:
@@ -132,6 +125,11 @@ def _sampled(denoiser: Denoiser, average: EMA | None = None) -> Iterator[None]:
     denoiser.train(training)
 
 
+def _score(parts: Parts, average: EMA | None = None) -> Metrics:
+    with _sampled(parts.denoiser, average):
+        return parts.evaluator.score()
+
+
 class _Run:
     """The scores of a run and its folder, which rank 0 writes."""
 
@@ -156,10 +154,10 @@ class _Run:
         return save_checkpoint(state, self.folder / CHECKPOINT, dict(self.config.trajectory()))
 
     def milestone(self, state: TrainingState) -> None:
-        ended = state.update == self.config.optimization.updates
-        scored = {"raw": self._score(state, None)} if state.ema is None or ended else {}
+        ended, last = state.update == self.config.optimization.updates, self.last
+        scored = {"raw": _score(self.parts)} if state.ema is None or ended else {}
         if state.ema is not None:
-            scored["ema"] = self._score(state, state.ema)
+            scored["ema"] = _score(self.parts, state.ema)
         relative = {weights: relative_score(found, self.baseline) for weights, found in scored.items()}
         better = min(relative, key=relative.__getitem__)
         row = {
@@ -168,17 +166,13 @@ class _Run:
             **flat(scored[better]),
             "score": relative[better],
             **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
-            **({"mmd2": self.last.mmd2, "grad_norm": self.last.grad_norm} if self.last else {}),
+            **({"mmd2": last.mmd2, "grad_norm": last.grad_norm} if last else {}),
         }
         kept = self._save(state, better, row, ended) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
         scoring = Scoring(state.update, relative[better], scored[better])
         self.outcome = Outcome(scoring, self.folder / MODEL if ended else None)
         self.report(row, kept)
-
-    def _score(self, state: TrainingState, average: EMA | None) -> Metrics:
-        with _sampled(state.denoiser, average):
-            return self.parts.evaluator.score()
 
     def _save(self, state: TrainingState, weights: str, row: Row, ended: bool) -> Path:
         evaluator = self.parts.evaluator

@@ -33,8 +33,7 @@ def run_distributed(
         report: Called in this process, in a thread, with the numbers of each scoring.
 
     Raises:
-        UserError: The folder or the configuration doesn't fit, or the machines don't suffice.
-        DivergenceError: The loss stopped being finite.
+        UserError, DivergenceError: As of `finetune`, or the machines don't suffice.
     """
     import ray
 

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import torch
+import torch.distributed as dist
+
+from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.evaluation.metrics import Metrics
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.cluster import findable_cluster
+from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import latest_checkpoint
 
 if TYPE_CHECKING:
-    import torch
     from ray.train import UserCallback
     from ray.train.torch import TorchTrainer
-
-    from mmd_ddm.discrepancy.collective import Collective
-    from mmd_ddm.evaluation.metrics import Metrics
-    from mmd_ddm.experiment.config import Config
 
 RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
 RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
@@ -50,37 +52,20 @@ class Job:
 
 
 def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
-    """Run a job as one of the workers, from its folder's checkpoint where there is one.
-
-    Args:
-        job: What to run.
-        collective: This process's place among the workers.
-        report: Called on every worker with the numbers of each scoring.
-        device: The one that Ray gave this worker; None: CUDA if there is one.
+    """Run a job as one of the workers, from its folder's checkpoint where there is one; each reports each scoring.
 
     Raises:
         UserError: If the folder is not visible here, or the configuration doesn't fit.
         DivergenceError: If the loss stops being finite.
     """
-    import torch
-
-    from mmd_ddm.experiment.run import finetune
-
-    folder = Path(job.folder)
+    folder, here = Path(job.folder), os.uname().nodename
     if not folder.is_dir():
-        raise UserError(
-            f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
-        )
+        raise UserError(f"The folder {folder} isn't visible on {here}; choose one that all machines share.")
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
     finetune(
-        job.config,
-        folder,
-        report=lambda row, checkpoint: report(row),
-        checkpoint=latest_checkpoint(folder),
-        collective=collective,
-        baseline=None if job.baseline is None else job.baseline(),
-        device=device,
-    )
+        job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=latest_checkpoint(folder),
+        collective=collective, baseline=None if job.baseline is None else job.baseline(), device=device,
+    )  # fmt: skip
 
 
 def fit(
@@ -172,10 +157,6 @@ def _worker(settings: _WorkerSettings) -> None:
     import ray.train
     import ray.train.torch
     import ray.tune
-    import torch
-    import torch.distributed as dist
-
-    from mmd_ddm.discrepancy.collective import DistributedCollective, SingleCollective
 
     device = ray.train.torch.get_device()
     if device.type == "cuda":

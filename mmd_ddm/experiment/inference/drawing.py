@@ -11,14 +11,8 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH, Evaluator
-from mmd_ddm.evaluation.figures.image_figures import (
-    Series,
-    columns,
-    interpolated,
-    interpolation_sheet,
-    neighbours_sheet,
-    samples_sheet,
-)
+from mmd_ddm.evaluation.figures import image_figures as figures
+from mmd_ddm.evaluation.figures.image_figures import Series
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
 from mmd_ddm.experiment.build import Parts
@@ -58,9 +52,6 @@ def models_to_compare(
         steps: network evaluations; None: as finetuned.
         large: the larger budget; left out where it is none.
         images: how many the numbers are taken over.
-
-    Raises:
-        UserError: a budget that a model cannot have, or a base model of other images.
     """
     own = record.sampler
     asked = None if steps in (None, own.steps) else replace(own, steps=steps)
@@ -83,38 +74,33 @@ class Drawn(NamedTuple):
 
 
 def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, about: Mapping[str, object]) -> Drawn:
-    """Draw all figures, measure and tell, and write the files.
+    """Draw all figures into a folder, models of one budget first; measure in the one feature space, and tell.
 
-    Args:
-        parts: with the real images and one feature space.
-        models: those of one budget first.
-        folder: of the files.
-        space: the feature space in words.
-        about: what the numbers are written with.
+    `space` is that space in words; `about` is what the numbers are written with.
     """
     from mmd_ddm.evaluation.figures.distances import save_distances  # matplotlib takes a second
 
     images, name = parts.images, parts.config.dataset
-    count = columns(images.image_shape)
+    count = figures.columns(images.image_shape)
     equal = [model for model in models if model.evaluator.nfe == models[0].evaluator.nfe]
     shown = [Series(model.title, model.evaluator.sample(range(count)).cpu()) for model in models]
     chosen = torch.randperm(len(images), generator=models[0].evaluator.noise.generator(1))[:count]
     real = Series("real images", images.floats(chosen))
-    samples = samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png")
+    samples = figures.samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png")
 
     measured = _measure(parts, models, folder, space, about)
     found = [Neighbours(near.indices[:SHOWN], near.distances[:SHOWN]) for near in measured.near[: len(equal)]]
     near = [images.floats(each.indices.flatten()).unflatten(0, each.indices.shape) for each in found]
     some = [Series(title, sampled[:SHOWN]) for title, sampled in shown[: len(equal)]]
     note = f"Below real images: their distance in {space}."
-    sheet = neighbours_sheet(f"{name}: nearest real images", some, found, near, note)
+    sheet = figures.neighbours_sheet(f"{name}: nearest real images", some, found, near, note)
     neighbours = sheet.save(folder / "neighbours.png")
     curves = {model.title: near.distances[:, 0].contiguous() for model, near in zip(models, measured.near, strict=True)}
     distances = save_distances(curves, measured.left_out, space, folder / "distances.png")
 
     fractions = [i / (POINTS - 1) for i in range(POINTS)]
     paths = [Series(model.title, _paths(model.evaluator, fractions)) for model in equal]
-    sheet = interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
+    sheet = figures.interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
     files = [samples, measured.file, neighbours, distances, sheet.save(folder / "interpolation.png")]
     return Drawn(files, measured.metrics)
 
@@ -124,7 +110,7 @@ def _paths(evaluator: Evaluator, fractions: list[float]) -> Tensor:
     """Images (P F, C, H, W) on the way between pairs of the first noises."""
     denoiser, sampler = evaluator.denoiser, evaluator.sampler
     noise = evaluator.noise.draw(0, range(2 * PAIRS), sampler.draws, denoiser.image_shape)
-    pieces = interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
+    pieces = figures.interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
     return torch.cat([sampler.sample(denoiser, piece.to(evaluator.device)).cpu() for piece in pieces])
 
 

@@ -23,12 +23,7 @@ GRAIN = 16  # torch.randn computes so many numbers together, so only multiples c
 
 
 def choose_sampler(
-    folder: Path,
-    *,
-    steps: int | None = None,
-    sampler: str | None = None,
-    schedule: str = "linear",
-    eta: float | None = None,
+    folder: Path, *, steps: int | None, sampler: str | None, schedule: str, eta: float | None
 ) -> Sampler:
     """Make the sampler of a model: the one it was finetuned with, changed as `sample` is asked; else a UserError."""
     own = read_record(folder).sampler

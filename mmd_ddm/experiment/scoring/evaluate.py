@@ -86,14 +86,13 @@ def evaluate(
     config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
     budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
     role = FINETUNED if record.finetuned else BASE
-    models = [(each, folder) for each in _variants(role, folder, own, budgets, sampler, eta)]
+    models = _variants(role, folder, own, budgets, sampler, eta)
     if (base_model := find_base(record, base)) is not None:
         like = record.base_sampler if schedule == "linear" else replace(record.base_sampler, schedule=schedule)
         # the stride makes more evaluations than it is asked for
         told = [like.steps if each == record.sampler.steps else each for each in budgets]
         larger = [each for each in LARGER if each > max(budgets)]
-        variants = _variants(BASE, base_model, like, [*told, *larger], sampler, eta)
-        models += [(each, base_model) for each in variants]
+        models += _variants(BASE, base_model, like, [*told, *larger], sampler, eta)
     check_fits(unet_config(folder), dataset_of(config))
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,16 +102,10 @@ def evaluate(
 
 
 def _score_all(
-    config: Config,
-    models: Sequence[tuple[ScoredModel, Path]],
-    images: int,
-    seeds: Sequence[int],
-    measures: Sequence[str],
-    file: Path,
-    show: Callable[[Scored], None] | None,
-    collective: Collective,
-    device: torch.device,
-) -> None:
+    config: Config, models: Sequence[tuple[ScoredModel, Path]], images: int, seeds: Sequence[int],
+    measures: Sequence[str], file: Path, show: Callable[[Scored], None] | None,
+    collective: Collective, device: torch.device,
+) -> None:  # fmt: skip
     """Score models, each in its folder, with each seed, and then the real images, as one of the workers."""
     parts, results = Parts(config, device, collective), list[Scored]()
 
@@ -132,8 +125,8 @@ def _score_all(
 
 def _variants(
     role: str, folder: Path, own: SamplerConfig, budgets: Sequence[int], sampler: str | None, eta: float | None
-) -> list[ScoredModel]:
-    """One model with several samplers and budgets: of `all` samplers those that can have the budget, else all named."""
+) -> list[tuple[ScoredModel, Path]]:
+    """A model in its folder with several samplers and budgets: of `all` samplers those that can have the budget."""
     models = []
     for name in BASELINES if sampler == ALL else (sampler or own.sampler).split(","):
         same = name == own.sampler
@@ -142,8 +135,6 @@ def _variants(
         how = replace(own, sampler=name, eta=noise, variance=variance)
         models += [ScoredModel(role, replace(how, steps=steps)) for steps in budgets]
     levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
-    if sampler == ALL:
-        return possible(models, levels)
-    for model in models:
+    for model in models if sampler != ALL else ():
         make_sampler(model.sampler, levels)
-    return models
+    return [(model, folder) for model in possible(models, levels)]

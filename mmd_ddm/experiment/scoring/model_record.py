@@ -57,26 +57,14 @@ def read_record(folder: Path) -> ModelRecord:
 
 
 def model_folder(source: str) -> Path:
-    """The folder of a model, downloaded if need be.
-
-    Args:
-        source: a folder, hub id, checkpoint file, MLflow address or name of a shipped model.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The folder of a model that is a folder, hub id, checkpoint file, MLflow address or the name of a shipped one."""
     return locate(resolve(source))
 
 
 def find_base(record: ModelRecord, asked: str | None) -> Path | None:
-    """The folder of a base model to compare with, if there is one.
+    """The folder of the base model to compare with: the one that is asked for (or `none`), or else the record's.
 
-    Args:
-        record: of the model; where the base model that it names is not found any more, standard error says so.
-        asked: as `model_folder` takes it, or `none`; None: the record's.
-
-    Raises:
-        UserError: the one that is asked for is not there.
+    One that is asked for has to be there; that the record's is not there any more is said on standard error.
     """
     if asked is not None:
         return None if asked == "none" else model_folder(asked)

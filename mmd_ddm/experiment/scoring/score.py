@@ -27,7 +27,7 @@ def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sample
 
 
 def check_eta(eta: float | None, samplers: str) -> None:
-    """Refuse an eta that is out of range, or belongs to none of the samplers, whose names are joined by commas."""
+    """Refuse an eta that is out of range, or belongs to none of the samplers (names joined by commas)."""
     if eta is not None and not 0 <= eta <= 1:
         raise UserError(f"eta is {eta}; it must be a number from 0 to 1")
     if eta and "ddim" not in samplers.split(","):
@@ -43,15 +43,7 @@ def open_model(
     stream: str = TRIAL_NOISE,
     seed: int | None = None,
 ) -> Evaluator:
-    """Load a model with its sampler, ready to be sampled and scored.
-
-    Args:
-        parts: with the real images and feature spaces.
-        model: which, and how it is sampled.
-        folder: where it is; None: the base model of the configuration.
-        images: how many are generated.
-        stream: of the noise.
-        seed: of the noise; None: the configuration's.
+    """Load a model from its folder (None: the base model), ready to be scored in images of some stream of noise.
 
     Raises:
         UserError: its images have another shape than the data set's, or the sampler can't have its budget.

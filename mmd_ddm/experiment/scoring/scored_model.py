@@ -12,7 +12,6 @@ from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.files import write_json
 
 FINETUNED, BASE = "finetuned", "base"
-REAL = "real images"
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,10 @@ class ScoredModel:
     @property
     def title(self) -> str:
         """A name for people."""
-        how = [f"{self.sampler.steps} evaluations"]
-        how += [self.sampler.schedule] if self.sampler.schedule != "linear" else []
-        how += [self.sampler.sampler] if self.sampler.sampler != "ddim" else []
-        how += [f"eta {self.sampler.eta:g}"] if self.sampler.eta else []
-        return f"{'base model' if self.role == BASE else self.role}, {', '.join(how)}"
+        s = self.sampler
+        told = ((s.schedule, s.schedule != "linear"), (s.sampler, s.sampler != "ddim"), (f"eta {s.eta:g}", s.eta))
+        how = ", ".join([f"{s.steps} evaluations", *(words for words, other in told if other)])
+        return f"{'base model' if self.role == BASE else self.role}, {how}"
 
     @property
     def label(self) -> str:
@@ -59,7 +57,7 @@ class Scored:
     @property
     def label(self) -> str:
         """What was scored, for people."""
-        return REAL if self.model is None else self.model.label
+        return "real images" if self.model is None else self.model.label
 
 
 def base_counterpart(sampler: SamplerConfig) -> ScoredModel:

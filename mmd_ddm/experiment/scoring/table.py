@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,7 @@ Group = list[Scored]  # of one model, a result a seed
 
 
 def _groups(results: Sequence[Scored]) -> list[Group]:
-    found: dict[str, Group] = {}
-    for result in results:
-        found.setdefault(repr(result.model), []).append(result)
-    return list(found.values())
+    return [list(group) for _, group in groupby(results, key=lambda result: result.model)]
 
 
 def table(results: Sequence[Scored]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,9 @@ class Candidate:
     @property
     def tags(self) -> dict[str, str]:
         """Of the version."""
-        settings = self.config.flat()
-        scores = {"score": self.scoring.score, **flat(self.scoring.metrics)}
-        return {
-            **{key: str(settings[key]) for key in _TAGGED},
-            **{key: f"{value:.6g}" for key, value in scores.items()},
-            **self.words,
-        }
+        settings, scores = self.config.flat(), {"score": self.scoring.score, **flat(self.scoring.metrics)}
+        written = {key: f"{value:.6g}" for key, value in scores.items()}
+        return {**{key: str(settings[key]) for key in _TAGGED}, **written, **self.words}
 
     @property
     def description(self) -> str:
@@ -101,12 +98,8 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 
 def _rank(version: ModelVersion) -> tuple[float, float]:
-    return -_number(version, "score_images", 0.0), _number(version, "score", math.inf)
-
-
-def _number(version: ModelVersion, key: str, absent: float) -> float:
-    try:
-        value = float(version.tags[key])
-    except (KeyError, ValueError):  # a version that somebody registered by hand
-        return absent
-    return value if math.isfinite(value) else absent
+    with suppress(KeyError, ValueError):
+        images, score = float(version.tags["score_images"]), float(version.tags["score"])
+        if math.isfinite(images) and math.isfinite(score):
+            return -images, score
+    return 0.0, math.inf  # of a version that somebody registered by hand

@@ -27,19 +27,12 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """The connection to an MLflow store.
-
-    Args:
-        experiment: Name of the MLflow experiment; made if there is none.
-        uri: The store; None: `tracking_uri()`.
-    """
+    """The connection to an MLflow store (None: `tracking_uri()`) and an experiment, made if there is none."""
 
     def __init__(self, experiment: str, uri: str | None = None) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._not_before = 0.0
-        self._connection: Future[tuple[MlflowClient, str]] = self._thread.submit(
-            connect, uri or tracking_uri(), experiment
-        )
+        self._connection = self._thread.submit(connect, uri or tracking_uri(), experiment)
         self._runs: list[TrackedRun] = []
         self._candidates: dict[Path, Candidate] = {}
 
@@ -55,13 +48,9 @@ class Tracker:
         return run
 
     def register(self, folder: Path, candidate: Candidate) -> None:
-        """Make the model of a recorded run a version of its registered model, when the store next takes it.
+        """Make the model of the run in a folder a version of its registered model, when the store next takes it.
 
         It is registered once, however often this is asked; see `tracking.registry`.
-
-        Args:
-            folder: The run's folder.
-            candidate: What the version says of itself.
         """
         self._candidates[folder] = candidate
         self._register(folder)
