@@ -17,7 +17,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from mmd_ddm.cli.options import add_image_options, add_mlflow_option, add_weights_option
+from mmd_ddm.cli.options import add_image_options, add_weights_option
 from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.errors import UserError
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--images", type=int, default=500, metavar="N", help="generated images for the numbers [500]")
     add("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
     add("--output", type=Path, default=Path("runs/figures"), help="folder of the files [%(default)s]")
-    add_mlflow_option(parser)
+    add("--mlflow", action="store_true", help="record in MLflow (MLFLOW_TRACKING_URI, or ./mlflow.db)")
 
 
 def execute(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmd_ddm.cli.options import add_mlflow_option, add_weights_option
+from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=0, metavar="N", help="Ray Train workers; 0: this process [0]")
     add("--gpus-per-worker", type=float, default=0, metavar="G", help="GPUs of each worker [0]")
     add("--cpus-per-worker", type=int, default=1, metavar="C", help="CPU threads of each worker [1]")
-    add_mlflow_option(parser)
+    add("--mlflow", action="store_true", help="record in MLflow (MLFLOW_TRACKING_URI, or ./mlflow.db)")
     add_weights_option(parser)
     defaults = preset("best", "digits").flat()
     for name, group in setting_groups().items():

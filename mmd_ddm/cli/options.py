@@ -59,8 +59,3 @@ def use_weights(folder: Path | None) -> None:
     if not folder.expanduser().is_dir():
         raise UserError(f"--weights is {folder}, which is no folder; name the one that holds the files of weights")
     os.environ["MMD_DDM_WEIGHTS"] = str(folder.expanduser().absolute())  # workers have another working directory
-
-
-def add_mlflow_option(parser: argparse.ArgumentParser) -> None:
-    """--mlflow."""
-    parser.add_argument("--mlflow", action="store_true", help="record in MLflow (MLFLOW_TRACKING_URI, or ./mlflow.db)")

@@ -147,10 +147,7 @@ class Config:
         return {item.name: getattr(owners[name], item.name) for name, group in groups for item in group}
 
     def trajectory(self) -> dict[str, Scalar]:
-        """The settings that decide the weights after each update; others say how long to go on and what to measure.
-
-        A run may be continued with other values of the rest: more updates, say.
-        """
+        """The settings that decide the weights after each update; a run may be continued with others of the rest."""
         aside = {"updates", *(item.name for item in setting_groups()["scoring"])}
         return {name: value for name, value in self.flat().items() if name not in aside}
 

@@ -24,14 +24,10 @@ _COPIES = 4  # of the weights while finetuning: themselves, their gradient and A
 
 
 class NetworkEvaluations(NamedTuple):
-    """Evaluations of the network of one image at one timestep each.
+    """Evaluations of the network, of one image at one timestep each."""
 
-    `finetuning` are those with their gradient; when the chain is replayed, each is computed once more. `scoring` are
-    without gradient, the base model's scores included.
-    """
-
-    finetuning: int
-    scoring: int
+    finetuning: int  # with their gradient; when the chain is replayed, each is computed once more
+    scoring: int  # without gradient, the base model's scores included
 
 
 def network_evaluations(config: Config) -> NetworkEvaluations:
@@ -43,15 +39,12 @@ def network_evaluations(config: Config) -> NetworkEvaluations:
 
 
 class MemoryEstimate(NamedTuple):
-    """Bytes on each worker's device: `weights` for the weights, their gradient, Adam and the average; `states` for the
-    noise and the images along the chain of the worker's part of a batch; `evaluation` that autograd keeps of one
-    network evaluation of one image. `parameters` is the number of weights.
-    """
+    """Bytes on each worker's device."""
 
-    parameters: int
-    weights: int
-    states: int
-    evaluation: float
+    parameters: int  # the number of weights
+    weights: int  # for them, their gradient, Adam and the average
+    states: int  # for the noise and the images along the chain of the worker's part of a batch
+    evaluation: float  # that autograd keeps of one network evaluation of one image
 
     def graph(self, images: int, nfe: int) -> float:
         """Bytes that autograd keeps of some images through some network evaluations each."""

@@ -18,9 +18,8 @@ _PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFA
     "celeba": {"batch": 128},
     "lsun_church": {"batch": 128, "learning_rate": 1e-6, "clip": 1.0},  # there as four statistics of 32, averaged
 }
-_MEASURED: Mapping[str, Values] = {  # a larger network needs a smaller rate: what digits likes is for digits alone
-    "digits": {"learning_rate": 2e-4, "updates": 120}
-}
+# a larger network needs a smaller rate: what digits likes is for digits alone
+_MEASURED: Mapping[str, Values] = {"digits": {"learning_rate": 2e-4, "updates": 120}}
 
 
 def paper(known: DatasetSpec) -> Values:
@@ -69,12 +68,9 @@ PRESETS: dict[str, Callable[[DatasetSpec], Values]] = {"paper": paper, "publishe
 def preset(
     name: str, dataset: str, data: str | None = None, resolution: int | None = None, score_features: str | None = None
 ) -> Config:
-    """A preset by name, for a data set of the catalogue or one's own images; all else is as in the configuration.
+    """A preset by name, for a data set of the catalogue or one's own images, all as in the configuration.
 
     `score_features` take the place of the data set's own spaces: the first for `paper`, the last for `best`.
-
-    Raises:
-        UserError: unknown preset or data set.
     """
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")

@@ -22,11 +22,7 @@ from typing import NamedTuple
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import former_of, write_whole
 
-CONFIG = "config.json"
-BASELINE = "baseline.json"
-METRICS = "metrics.jsonl"
-MODEL = "model"
-CHECKPOINT = "checkpoint"
+CONFIG, BASELINE, METRICS, CHECKPOINT, MODEL = "config.json", "baseline.json", "metrics.jsonl", "checkpoint", "model"
 Row = dict[str, float]  # a line of metrics.jsonl
 
 
@@ -57,11 +53,9 @@ def truncate_rows(folder: Path, update: int) -> None:
 
 
 def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:
-    """Read the whole lines of a metrics file, which need not exist yet, and the position after the last of them.
+    """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    Args:
-        file: One JSON object a line.
-        position: Where to start, in bytes; a file that has become shorter is read from its beginning.
+    It is read from a position on, or from its beginning if it has become shorter.
     """
     if not file.exists():
         return [], 0

@@ -20,13 +20,8 @@ _SAID = "said.txt"
 def in_processes(work: Work, workers: int) -> None:
     """Run a function on each of several workers, with an even share of the CPU's threads, and wait for all of them.
 
-    Args:
-        work: given the workers and its device; importable by name, since processes are started anew.
-        workers: 1: in this process.
-
-    Raises:
-        UserError: as a worker raised it.
-        RuntimeError: a worker failed otherwise, or its process died.
+    It is importable by name, since processes are started anew; one worker is this process. Of a worker's failure,
+    UserErrors and OSErrors come out as a UserError, all else, such as its death, as a RuntimeError.
     """
     if workers == 1:
         work(SingleCollective(), _device(0))

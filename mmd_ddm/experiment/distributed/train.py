@@ -108,9 +108,8 @@ def explain(error: Exception) -> tuple[Exception, bool]:
 
     deaths = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        if isinstance(failure, (UserError, DivergenceError)):
-            return failure, False
+    if own := [failure for failure in failures.values() if isinstance(failure, (UserError, DivergenceError))]:
+        return own[0], False
     dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
     if dead:  # its partners' broken connections are not the reason
         return RuntimeError(f"The process of worker {dead[0]} died (killed, or out of memory)."), True

@@ -45,13 +45,8 @@ def models_to_compare(
 ) -> list[Compared]:
     """Base and finetuned model with one budget, then the base model with a larger one; or the only model there is.
 
-    Args:
-        parts: of the data set; its base model is the model that is looked at.
-        record: of that model.
-        base: folder of its own base model, if there is one.
-        steps: network evaluations; None: as finetuned.
-        large: the larger budget; left out where it is none.
-        images: how many the numbers are taken over.
+    The model that is looked at is the base model of `parts`; `base` is the folder of its own base model, if there is
+    one. `steps` (None: as finetuned) and `large` are budgets; `images` are generated for the numbers.
     """
     own = record.sampler
     asked = None if steps in (None, own.steps) else replace(own, steps=steps)

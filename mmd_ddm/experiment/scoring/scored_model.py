@@ -33,10 +33,10 @@ class ScoredModel:
     @property
     def title(self) -> str:
         """A name for people."""
-        s = self.sampler
-        told = ((s.schedule, s.schedule != "linear"), (s.sampler, s.sampler != "ddim"), (f"eta {s.eta:g}", s.eta))
-        how = ", ".join([f"{s.steps} evaluations", *(words for words, other in told if other)])
-        return f"{'base model' if self.role == BASE else self.role}, {how}"
+        s, who = self.sampler, "base model" if self.role == BASE else self.role
+        schedule, sampler = s.schedule if s.schedule != "linear" else "", s.sampler if s.sampler != "ddim" else ""
+        eta = f"eta {s.eta:g}" if s.eta else ""
+        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta)))
 
     @property
     def label(self) -> str:

@@ -29,11 +29,7 @@ _VERSION = re.compile(r"models:/+(?P<name>[^/@]+)(/(?P<version>[^/]+)|@(?P<alias
 
 
 def resolve(source: str) -> str:
-    """Return a model's local folder for its MLflow address; what is no such address is returned as it is.
-
-    Args:
-        source: As `pretrained.load.locate` takes it, or an address in the store that MLFLOW_TRACKING_URI names, else in
-            ./mlflow.db.
+    """Return the local folder of a model's address in MLflow's store; what is no such address is returned as it is.
 
     Raises:
         UserError: The store, the run, the version or its files are not there, or the address has another form.
@@ -131,13 +127,11 @@ def _local(files: str, source: str, store: str) -> Path:
 def _download(files: str, target: Path, source: str, store: str) -> None:
     from mlflow.artifacts import download_artifacts
 
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as half:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as half:
+        try:
             got = Path(download_artifacts(artifact_uri=files, dst_path=half, tracking_uri=store))
-            if not any(Path(half).rglob("*")):
-                raise UserError(f"the files of {source} are not there: MLflow's store {store} has nothing at {files}")
-            got.rename(target)
-    except UserError:
-        raise
-    except Exception as error:  # of the network, of the artifact store, of the disk
-        raise UserError(f"the files of {source} can't be had from {files}: {first_line(error)}") from None
+        except Exception as error:  # of the network, of the artifact store, of the disk
+            raise UserError(f"the files of {source} can't be had from {files}: {first_line(error)}") from None
+        if not any(Path(half).rglob("*")):
+            raise UserError(f"the files of {source} are not there: MLflow's store {store} has nothing at {files}")
+        got.rename(target)

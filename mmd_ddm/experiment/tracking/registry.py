@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmd_ddm.evaluation.metrics import flat
@@ -66,7 +67,8 @@ def register(client: MlflowClient, run_id: str, candidate: Candidate) -> None:
         raise FileNotFoundError(f"run {run_id} has no model in MLflow yet")
     _ensure(client, candidate)
     name, tags = candidate.name, candidate.tags
-    mine = next((each for each in _versions(client, name) if each.run_id == run_id), None)
+    all_versions = partial(client.search_model_versions, f"name='{name}'")
+    mine = next((each for each in all_versions() if each.run_id == run_id), None)
     if mine is None:
         files = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
         about = {"tags": tags, "description": candidate.description}
@@ -75,7 +77,7 @@ def register(client: MlflowClient, run_id: str, candidate: Candidate) -> None:
         for key, value in tags.items():
             if mine.tags.get(key) != value:
                 client.set_model_version_tag(name, mine.version, key, value)
-    client.set_registered_model_alias(name, BEST, min(_versions(client, name), key=_rank).version)
+    client.set_registered_model_alias(name, BEST, min(all_versions(), key=_rank).version)
 
 
 def _ensure(client: MlflowClient, candidate: Candidate) -> None:
@@ -93,13 +95,10 @@ def _ensure(client: MlflowClient, candidate: Candidate) -> None:
             raise
 
 
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    return sorted(client.search_model_versions(f"name='{name}'"), key=lambda version: int(version.version))
-
-
-def _rank(version: ModelVersion) -> tuple[float, float]:
+def _rank(version: ModelVersion) -> tuple[float, float, int]:
+    number = int(version.version)
     with suppress(KeyError, ValueError):
         images, score = float(version.tags["score_images"]), float(version.tags["score"])
         if math.isfinite(images) and math.isfinite(score):
-            return -images, score
-    return 0.0, math.inf  # of a version that somebody registered by hand
+            return -images, score, number
+    return 0.0, math.inf, number  # of a version that somebody registered by hand
