@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace) -> None:
     output: Path = options.output
     _check(output)
     folder = model_folder(options.model)
-    how = {name: getattr(options, name) for name in ("steps", "sampler", "schedule", "eta")}
+    how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "steps")}
     sampler = choose_sampler(folder, **how)
     written, shown = 0, list[Tensor]()
     for images in sample_batches(folder, sampler, options.images, options.seed):
