@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from mmd_ddm.cli.image_options import use_weights
-from mmd_ddm.errors import UserError
+from mmd_ddm.cli.main import run_command
+from mmd_ddm.cli.options import use_weights
 
 if TYPE_CHECKING:
     from tune.study.settings import Machines
@@ -33,7 +32,7 @@ def run(
     check: Callable[[argparse.Namespace], None],
     work: Callable[[argparse.Namespace, float], int],
 ) -> int:
-    """Carry out a command line and return its exit status; wrong input is one sentence and status 2.
+    """Carry out a command line and return its exit status, after an error as `run_command` has it.
 
     Args:
         parser: Of the command; it has --weights.
@@ -44,13 +43,13 @@ def run(
     started = time.monotonic()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     options = parser.parse_args(arguments)
-    try:
+
+    def checked() -> int:
         check(options)
         use_weights(options.weights)
         return work(options, started)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return run_command(checked, "error", "--resume DIR goes on with a study")
 
 
 def positive(text: str) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
 
-from mmd_ddm.cli.image_options import add_weights_option
+from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.errors import UserError
 from tune.options import Parser, add_data_options, add_machine_options, positive, run
 

@@ -16,65 +16,59 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmd_ddm.cli.image_options import add_image_options, add_weights_option
-from mmd_ddm.cli.model_options import add_model_options
+from mmd_ddm.cli.options import add_image_options, add_model_options, add_weights_option
 from mmd_ddm.errors import UserError
-
-if TYPE_CHECKING:
-    from mmd_ddm.experiment.scoring.scored_model import Scored
+from mmd_ddm.evaluation.metrics import flat
+from mmd_ddm.experiment.scoring.evaluate import evaluate
+from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
+from mmd_ddm.experiment.scoring.scored_model import Scored
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which model, against what, at which budgets."""
+    measures = "kid, fid, precision_recall, nn_auc, is, sfid; the last two need inception's weights [kid,fid]"
     add_model_options(parser)
     add_image_options(parser)
     add_weights_option(parser)
-    parser.add_argument("--base", metavar="M", help="base model to compare with, or none [the finetuned model's own]")
-    parser.add_argument("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
-    parser.add_argument("--images", type=int, default=5000, metavar="N", help="generated images a row [5000]")
-    parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds of the noise, from --seed on [1]")
-    parser.add_argument("--features", metavar="NAME+...", help="feature spaces, joined by + [the data set's]")
-    parser.add_argument(
-        "--measures", default="kid,fid", metavar="NAME,...",
-        help="kid, fid, precision_recall, nn_auc, is, sfid; the last two need inception's weights [kid,fid]",
-    )  # fmt: skip
-    parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes that share the work [1]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all scores to a file, as they come")
-    parser.add_argument("--curve", type=Path, metavar="FILE", help="also draw KID against network evaluations")
+    add = parser.add_argument
+    add("--base", metavar="M", help="base model to compare with, or none [the finetuned model's own]")
+    add("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
+    add("--images", type=int, default=5000, metavar="N", help="generated images a row [5000]")
+    add("--seeds", type=int, default=1, metavar="K", help="seeds of the noise, from --seed on [1]")
+    add("--features", metavar="NAME+...", help="feature spaces, joined by + [the data set's]")
+    add("--measures", default="kid,fid", metavar="NAME,...", help=measures)
+    add("--workers", type=int, default=1, metavar="W", help="processes that share the work [1]")
+    add("--json", type=Path, metavar="FILE", help="also write all scores to a file, as they come")
+    add("--curve", type=Path, metavar="FILE", help="also draw KID against network evaluations")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Evaluate and print a table."""
-    from mmd_ddm.experiment.scoring.evaluate import evaluate
+    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy takes a second
 
-    for file in (options.json, options.curve):
-        if file and file.is_dir():
+    for file in filter(None, (options.json, options.curve)):
+        if file.is_dir():
             raise UserError(f"{file} is a folder; name a file")
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
+        file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
-    results = evaluate(
-        options.model,
-        base=options.base,
-        dataset=options.dataset,
-        data=options.data,
-        resolution=options.resolution,
-        features=options.features,
-        steps=_budgets(options.steps),
-        sampler=options.sampler,
-        schedule=options.schedule,
-        eta=options.eta,
-        images=options.images,
-        seeds=range(options.seed, options.seed + options.seeds),
-        measures=options.measures,
-        workers=options.workers,
-        file=options.json,
-        show=_show,
-    )
-    _tell(results, options)
+    same = (
+        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "images", "measures",
+        "workers",
+    )  # fmt: skip
+    asked = {name: getattr(options, name) for name in same}
+    seeds = range(options.seed, options.seed + options.seeds)
+    steps = _budgets(options.steps)
+    results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
+    print(table(results))
+    trained = read_record(model_folder(options.model)).trained_spaces
+    for sentence in verdicts(results, trained) if trained else []:
+        print(f"\n{sentence}")
+    if options.curve:
+        from mmd_ddm.evaluation.figures.curve import save_curve  # as does matplotlib
+
+        print(f"\ncurve: {save_curve(curve_points(results), floors(results), options.curve)}")
 
 
 def _budgets(text: str | None) -> list[int]:
@@ -85,22 +79,6 @@ def _budgets(text: str | None) -> list[int]:
 
 
 def _show(result: Scored) -> None:
-    from mmd_ddm.evaluation.metrics import flat
-
     told = "  ".join(f"{name} {value:.5g}" for name, value in flat(result.metrics).items())
     of = f"{result.model.role} {result.model.sampler.sampler} {result.nfe}" if result.model else "real"
     print(f"{of}, seed {result.seed}: {told}", file=sys.stderr, flush=True)
-
-
-def _tell(results: list[Scored], options: argparse.Namespace) -> None:
-    from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
-    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts
-
-    print(table(results))
-    trained = read_record(model_folder(options.model)).trained_spaces
-    for sentence in verdicts(results, trained) if trained else []:
-        print(f"\n{sentence}")
-    if options.curve:
-        from mmd_ddm.evaluation.figures.curve import save_curve  # matplotlib takes a second
-
-        print(f"\ncurve: {save_curve(curve_points(results), floors(results), options.curve)}")

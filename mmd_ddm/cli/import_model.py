@@ -11,51 +11,40 @@ import argparse
 from pathlib import Path
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.importing import import_model
+from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
 
 FORMATS = ("diffusers", "ddim", "improved-diffusion")
-_UNTOLD = (
-    "resolution",
-    "prediction_type",
-    "variance_type",
-    "dropout",
-    "heads",
-    "beta_schedule",
-    "length",
-)
+_UNTOLD = ("resolution", "prediction_type", "variance_type", "dropout", "heads", "beta_schedule", "length")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What to import, where to, and what the file does not tell."""
-    parser.add_argument("source", metavar="FILE", help="checkpoint file; for diffusers a folder or hub id")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the result")
-    parser.add_argument("--format", choices=FORMATS, help="[as the names of the tensors tell]")
-    told = parser.add_argument_group(
-        "what a checkpoint does not tell", "[the published models' own, as far as it is common to them]"
-    )
-    told.add_argument("--resolution", type=int, metavar="R", help="side of the images [attention begins at 16 x 16]")
-    told.add_argument("--prediction-type", choices=("epsilon", "sample", "v_prediction"), help="[epsilon]")
-    told.add_argument(
-        "--variance-type", choices=("fixed_small", "fixed_large"), help="of DDPM, unless it is learned [fixed_large]"
-    )
-    told.add_argument("--dropout", type=float, metavar="P", help="in training, 0 to below 1 [0]")
-    told.add_argument("--heads", type=int, metavar="N", help="of attention, improved-diffusion [4; LSUN: 1]")
-    told.add_argument("--beta-schedule", choices=("linear", "cosine"), help="[improved-diffusion: cosine, else linear]")
-    told.add_argument("--length", type=int, metavar="T", help="timesteps [improved-diffusion: 4000, else 1000]")
+    variances = "of DDPM, unless it is learned [fixed_large]"
+    add = parser.add_argument
+    add("source", metavar="FILE", help="checkpoint file; for diffusers a folder or hub id")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the result")
+    add("--format", choices=FORMATS, help="[as the names of the tensors tell]")
+    common = "[the published models' own, as far as it is common to them]"
+    tell = parser.add_argument_group("what a checkpoint does not tell", common).add_argument
+    tell("--resolution", type=int, metavar="R", help="side of the images [attention begins at 16 x 16]")
+    tell("--prediction-type", choices=("epsilon", "sample", "v_prediction"), help="[epsilon]")
+    tell("--variance-type", choices=("fixed_small", "fixed_large"), help=variances)
+    tell("--dropout", type=float, metavar="P", help="in training, 0 to below 1 [0]")
+    tell("--heads", type=int, metavar="N", help="of attention, improved-diffusion [4; LSUN: 1]")
+    tell("--beta-schedule", choices=("linear", "cosine"), help="[improved-diffusion: cosine, else linear]")
+    tell("--length", type=int, metavar="T", help="timesteps [improved-diffusion: 4000, else 1000]")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Import and say what it is."""
-    from mmd_ddm.pretrained.importing import import_model
-    from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
-
     told = {name: value for name in _UNTOLD if (value := getattr(options, name)) is not None}
     if not 0 <= told.get("dropout", 0) < 1:
         raise UserError(f"--dropout is {options.dropout}; it must be at least 0 and below 1")
     if told.get("length", 1) < 1:
         raise UserError(f"--length is {options.length}; it must be at least 1")
     folder = import_model(options.source, options.output, options.format, told)
-    denoiser = load_denoiser(folder)
-    config = scheduler_config(folder)
+    denoiser, config = load_denoiser(folder), scheduler_config(folder)
     channels, height, width = denoiser.image_shape
     parameters = sum(each.numel() for each in denoiser.parameters() if each.requires_grad)
     print(f"model: {folder}")

@@ -8,37 +8,46 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from mmd_ddm.cli.image_options import use_weights
+from mmd_ddm.cli.options import use_weights
 from mmd_ddm.errors import DivergenceError, UserError
-
-Handler = Callable[[argparse.Namespace], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 for a diverged run, 2 for wrong input, 130 for Ctrl-C."""
+    """Run a command; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    try:
+
+    def work() -> int:
         options = build_parser().parse_args(arguments)
         use_weights(getattr(options, "weights", None))
-        handler: Handler = options.handler
-        handler(options)
-    except UserError as error:
-        print(f"mmd-ddm: {error}", file=sys.stderr)
-        return 2
-    except DivergenceError as error:
-        print(f"mmd-ddm: {error}", file=sys.stderr)
-        return 1
+        options.execute(options)
+        return 0
+
+    return run_command(work, "mmd-ddm", "a finetuning run goes on with --resume")
+
+
+def run_command(work: Callable[[], int], who: str, resume: str) -> int:
+    """Do a command's work, and say in one sentence why it ended before its end.
+
+    Args:
+        work: returns the exit status.
+        who: the word before the sentence.
+        resume: what to do after Ctrl-C.
+
+    Returns:
+        The exit status: of the work, 1 for a diverged run, 2 for wrong input, 130 for Ctrl-C.
+    """
+    try:
+        return work()
     except KeyboardInterrupt:
-        print("mmd-ddm: interrupted; a finetuning run goes on with --resume", file=sys.stderr)
+        print(f"{who}: interrupted; {resume}", file=sys.stderr)
         return 130
-    except OSError as error:
+    except (DivergenceError, UserError, OSError) as error:
         # a full disk or a folder that may not be written: the user's to mend, not a bug to trace
-        print(f"mmd-ddm: {error}", file=sys.stderr)
-        return 2
-    return 0
+        print(f"{who}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DivergenceError) else 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,22 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in (
-        ("prepare", prepare),
-        ("import", import_model),
-        ("pretrain", pretrain),
-        ("finetune", finetune),
-        ("evaluate", evaluate),
-        ("sample", sample),
-        ("figures", figures),
-    ):
-        summary = (module.__doc__ or "").strip()
-        command = commands.add_parser(
-            name,
-            help=summary.splitlines()[0],
-            description=summary,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures):
+        name, about = module.__name__.rpartition(".")[2].removesuffix("_model"), (module.__doc__ or "").strip()
+        layout = argparse.RawDescriptionHelpFormatter
+        command = commands.add_parser(name, help=about.splitlines()[0], description=about, formatter_class=layout)
         module.add_options(command)
-        command.set_defaults(handler=module.execute)
+        command.set_defaults(execute=module.execute)
     return parser

@@ -8,66 +8,54 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmd_ddm.cli.image_options import add_image_options, image_options
+from mmd_ddm.cli.options import add_image_options, image_options
+from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.build import default_device
+from mmd_ddm.features.trained.load import weights_file
+from mmd_ddm.features.trained.training import train_feature_space
+from mmd_ddm.pretrained.pretrain import pretrain
 
 BASE = "base"
-_OF_BASE, _OF_SPACES = ("channels", "layers"), ("width", "dim")
+_OF_ALL, _OF_BASE, _OF_SPACES = ("updates", "batch", "learning_rate"), ("channels", "layers"), ("width", "dim")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What to train, on what, how long."""
+    what = "base (the diffusion model), classifier or contrastive [base]"
+    channels = "of base: width at each resolution, from the image's downwards"
     add_image_options(parser)
-    parser.add_argument(
-        "--what", default=BASE, metavar="NAME", help="base (the diffusion model), classifier or contrastive [base]"
-    )
-    parser.add_argument("--output", type=Path, help="folder of the result [runs/pretrained-DATASET-WHAT]")
-    parser.add_argument("--updates", type=int, default=argparse.SUPPRESS, metavar="N", help="optimizer updates")
-    parser.add_argument("--batch", type=int, default=argparse.SUPPRESS, metavar="N", help="images an update")
-    parser.add_argument(
-        "--learning-rate", type=float, default=argparse.SUPPRESS, metavar="R", help="Adam's, at the start"
-    )
-    parser.add_argument(
-        "--channels", type=_widths, default=argparse.SUPPRESS, metavar="C,C,...",
-        help="of base: width at each resolution, from the image's downwards",
-    )  # fmt: skip
-    parser.add_argument(
-        "--layers", type=int, default=argparse.SUPPRESS, metavar="L", help="of base: residual blocks a resolution"
-    )
-    parser.add_argument(
-        "--width", type=int, default=argparse.SUPPRESS, metavar="W", help="of a feature space's network, in eights"
-    )
-    parser.add_argument(
-        "--dim", type=int, default=argparse.SUPPRESS, metavar="D", help="of a feature space: its number of features"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")
+    add = parser.add_argument
+    add("--what", default=BASE, metavar="NAME", help=what)
+    add("--output", type=Path, help="folder of the result [runs/pretrained-DATASET-WHAT]")
+    add("--updates", type=int, metavar="N", help="optimizer updates")
+    add("--batch", type=int, metavar="N", help="images an update")
+    add("--learning-rate", type=float, metavar="R", help="Adam's, at the start")
+    add("--channels", type=_widths, metavar="C,C,...", help=channels)
+    add("--layers", type=int, metavar="L", help="of base: residual blocks a resolution")
+    add("--width", type=int, metavar="W", help="of a feature space's network, in eights")
+    add("--dim", type=int, metavar="D", help="of a feature space: its number of features")
+    add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Train and save."""
-    import torch
-
-    from mmd_ddm.data.catalogue import dataset_spec, load_dataset
-    from mmd_ddm.features.trained.load import weights_file
-    from mmd_ddm.features.trained.training import train_feature_space
-    from mmd_ddm.pretrained.pretrain import pretrain
-
     dataset = load_dataset(dataset_spec(*image_options(options)))
     folder = options.output or Path("runs") / f"pretrained-{dataset.name}-{options.what}"
     of_base = options.what == BASE
-    for name in _OF_SPACES if of_base else _OF_BASE:
-        if hasattr(options, name):
+    own, others = (_OF_BASE, _OF_SPACES) if of_base else (_OF_SPACES, _OF_BASE)
+    for name in others:
+        if getattr(options, name) is not None:
             raise UserError(f"--{name} has no meaning for --what {options.what}; leave it out")
     if (folder if of_base else weights_file(folder, dataset.name, options.what)).exists():
         raise UserError(f"{folder} exists already; name another --output")
-    names = ("updates", "batch", "learning_rate", *(_OF_BASE if of_base else _OF_SPACES))
-    changed = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = {name: value for name in (*_OF_ALL, *own) if (value := getattr(options, name)) is not None}
+    common = {"seed": options.seed, "device": str(default_device())}
     if of_base:
-        loss = pretrain(dataset, folder, seed=options.seed, device=device, **changed)
+        loss = pretrain(dataset, folder, **common, **given)
         print(f"base model: {folder} (loss {loss:.4f})")
     else:
-        figures = train_feature_space(dataset, options.what, folder, seed=options.seed, device=device, **changed)
+        figures = train_feature_space(dataset, options.what, folder, **common, **given)
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         print(f"feature space {options.what}: {folder} ({told})")
 

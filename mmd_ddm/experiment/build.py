@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import DatasetSpec, dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -49,11 +49,7 @@ _spec = lru_cache(maxsize=8)(dataset_spec)  # a folder of a million files is wal
 
 
 def base_model(config: Config) -> str:
-    """The base model's folder, hub id or file.
-
-    Raises:
-        UserError: there is none that belongs to the data set, and none is named.
-    """
+    """The base model's folder, hub id or file; a UserError if the data set has none of its own and none is named."""
     source = config.base_model or dataset_of(config).base_model
     if source is None:
         raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
@@ -61,25 +57,12 @@ def base_model(config: Config) -> str:
 
 
 def base_folder(config: Config) -> Path:
-    """The folder of the base model, downloaded if need be.
-
-    Raises:
-        UserError: as `base_model` and `locate`.
-    """
-    return locate(base_model(config), _origin(config))
+    """The folder of the base model, downloaded if need be; a UserError as of `base_model` and `locate`."""
+    return locate(*_source(config))
 
 
-def local_base_folder(config: Config) -> Path | None:
-    """The folder of the base model if it is on this machine; None if it would have to be downloaded.
-
-    Raises:
-        UserError: as `base_model` and `find_local`.
-    """
-    return find_local(base_model(config), _origin(config))
-
-
-def _origin(config: Config) -> str | None:
-    return None if config.base_model else dataset_of(config).base_model_origin
+def _source(config: Config) -> tuple[str, str | None]:
+    return base_model(config), None if config.base_model else dataset_of(config).base_model_origin
 
 
 def scored_spaces(config: Config) -> tuple[str, ...]:
@@ -92,29 +75,19 @@ def scored_spaces(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """Find what a configuration alone cannot tell to be wrong, before anything heavy is loaded.
-
-    Raises:
-        UserError: a feature space that does not fit the data set, or more steps than the base model has.
-    """
+    """Refuse, before anything heavy is loaded, feature spaces, images or steps that do not fit data set or model."""
     scored_spaces(config)
     for name in config.objective.spaces:
         preprocessing_of(name, config.objective.preprocessing)
-    local = local_base_folder(config)
-    if local is None:
-        return
-    check_fits(unet_config(local), dataset_of(config))
-    length = scheduler_config(local).get("num_train_timesteps")
-    if isinstance(length, int):
-        timesteps(config.sampler.schedule, config.sampler.steps, length)
+    if (local := find_local(*_source(config))) is not None:
+        check_fits(unet_config(local), dataset_of(config))
+        length = scheduler_config(local).get("num_train_timesteps")
+        if isinstance(length, int):
+            timesteps(config.sampler.schedule, config.sampler.steps, length)
 
 
 def obtain(config: Config) -> None:
-    """Download and prepare what runs will need, once and where progress is seen, not in each worker.
-
-    Raises:
-        UserError: something cannot be had; says what, and what to do.
-    """
+    """Download and prepare what runs will need, once and where progress is seen, not in each worker."""
     base_folder(config)
     load_dataset(dataset_of(config))
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
@@ -129,17 +102,14 @@ def default_device() -> torch.device:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of, on its device; expensive parts are made when first asked for.
-
-    Args:
-        config: of the run.
-        device: of network and features.
-        collective: the workers.
-    """
+    """What a run is made of, on its device, for one of its workers; expensive parts are made when first asked for."""
 
     config: Config
     device: torch.device = field(default_factory=default_device)
     collective: Collective = field(default_factory=SingleCollective)
+    _models: dict[Path, Denoiser] = field(default_factory=dict, init=False, repr=False)
+    _spaces: dict[tuple[str, str], FeatureSpace] = field(default_factory=dict, init=False, repr=False)
+    _banks: dict[tuple[str, str, bool], Bank] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def images(self) -> ImageSet:
@@ -152,16 +122,9 @@ class Parts:
         return base_folder(self.config)
 
     @cached_property
-    def scheduler(self) -> dict[str, Any]:
-        """Scheduler config of the base model."""
-        return scheduler_config(self.folder)
-
-    @cached_property
     def denoiser(self) -> Denoiser:
         """The base model, in the mode in which it is finetuned."""
-        denoiser = self._load(self.folder)
-        denoiser.train(self.config.optimization.dropout == "train")
-        return denoiser
+        return self._load(self.folder).train(self.config.optimization.dropout == "train")
 
     def model(self, folder: Path | None) -> Denoiser:
         """A model to be sampled: the one in a folder, of which the latest is kept, or (None) the base model."""
@@ -177,21 +140,9 @@ class Parts:
         return load_denoiser(folder).to(self.device)
 
     @cached_property
-    def _models(self) -> dict[Path, Denoiser]:
-        return {}
-
-    @cached_property
     def chain(self) -> Chain:
         """The sampler with its budget."""
         return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
-
-    @cached_property
-    def _spaces(self) -> dict[tuple[str, str], FeatureSpace]:
-        return {}
-
-    @cached_property
-    def _banks(self) -> dict[tuple[str, str, bool], Bank]:
-        return {}
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing
@@ -200,25 +151,21 @@ class Parts:
         return self._spaces[key]
 
     def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
-        key = space.identity, dtype, mirrored
-        if key not in self._banks:
-            self._banks[key] = self._make_bank(space, dtype, mirrored)
+        key, device, collective = (space.identity, dtype, mirrored), self.device, self.collective
+        if key not in self._banks and isinstance(self.images.images, Rows):
+            self._banks[key] = stored_bank(
+                self.images, space, dtype=dtype, mirrored=mirrored, device=device, collective=collective
+            )
+        elif key not in self._banks:
+            images = self.images.floats().to(device)
+            images = torch.cat([images, images.flip(-1)]) if mirrored else images
+            self._banks[key] = Bank(Bank.embed(images, space, collective).features[:].to(DTYPES[dtype]))
         return self._banks[key]
 
-    def _make_bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
-        if isinstance(self.images.images, Rows):
-            return stored_bank(
-                self.images, space, dtype=dtype, mirrored=mirrored, device=self.device, collective=self.collective
-            )
-        images = self.images.floats().to(self.device)
-        images = torch.cat([images, images.flip(-1)]) if mirrored else images
-        return Bank(Bank.embed(images, space, self.collective).features[:].to(DTYPES[dtype]))
-
     @cached_property
-    def loss_spaces(self) -> list[tuple[float, FeatureSpace]]:
-        """Feature spaces of the loss with their weights."""
-        c = self.config.objective
-        return [(weight, self._space(name, c.preprocessing)) for name, weight in c.spaces.items()]
+    def spaces(self) -> dict[str, FeatureSpace]:
+        """Feature spaces of the scores, by name."""
+        return {name: self._space(name, "evaluation") for name in scored_spaces(self.config)}
 
     @cached_property
     def real(self) -> dict[str, RealSide]:
@@ -227,17 +174,14 @@ class Parts:
         return {name: RealSide(bank, self.device) for name, bank in banks.items()}
 
     @cached_property
-    def spaces(self) -> dict[str, FeatureSpace]:
-        """Feature spaces of the scores, by name."""
-        return {name: self._space(name, "evaluation") for name in scored_spaces(self.config)}
-
-    @cached_property
-    def _loss_mixture(self) -> FeatureMixture:
-        return FeatureMixture([space for _, space in self.loss_spaces])
+    def loss_space(self) -> FeatureMixture:
+        """The feature spaces of the loss, side by side."""
+        c = self.config.objective
+        return FeatureMixture([self._space(name, c.preprocessing) for name in c.spaces])
 
     def embed(self, images: Tensor) -> Tensor:
         """Features of the loss (N, sum of D_i) of images (N, C, H, W)."""
-        features: Tensor = self._loss_mixture(into_range(images, self.config.objective.image_range))
+        features: Tensor = self.loss_space(into_range(images, self.config.objective.image_range))
         return features
 
     @cached_property
@@ -250,18 +194,16 @@ class Parts:
     @cached_property
     def objective(self) -> Objective:
         """The loss on features."""
-        c = self.config.objective
-        banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for _, space in self.loss_spaces]
-        weights = [weight for weight, _ in self.loss_spaces]
+        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
+        spaces = [self._space(name, c.preprocessing) for name in c.spaces]
+        banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for space in spaces]
         features = [bank.features for bank in banks]
-        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, weights)
+        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
-        like = torch.empty(0, sum(space.dim for _, space in self.loss_spaces), device=self.device)
-        if c.reference == "bank":
-            return Objective(kernel, BankReference(bank, kernel, self.collective, like), self.collective)
-        size, seed = self.config.optimization.batch, self.config.seed
-        batches = BatchReference(bank, kernel, self.collective, like, size=size, seed=seed)
-        return Objective(kernel, batches, self.collective)
+        real = bank, kernel, self.collective, torch.empty(0, sum(self.loss_space.dims), device=self.device)
+        batches = c.reference == "batch"
+        reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
+        return Objective(kernel, reference, self.collective)
 
     @cached_property
     def evaluator(self) -> Evaluator:

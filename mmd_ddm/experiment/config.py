@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 
 from mmd_ddm.data.catalogue import OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
@@ -17,83 +18,53 @@ from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.setting import (
-    Rule,
-    Scalar,
-    Setting,
-    check,
-    checked,
-    number,
-    one_of,
-    or_none,
-    read,
-    read_place,
-    setting,
-    whole,
-)
+from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 
 
-def _read_bandwidth(value: object) -> Bandwidth:
-    return parse_bandwidth(value if isinstance(value, (int, float)) else str(value))
+def _read_place(value: object) -> str:
+    """A path that is there, absolute, since workers have another working directory; any other name as it is."""
+    path = Path(str(value)).expanduser()
+    return str(path.absolute()) if path.exists() else str(value)
 
 
+# fmt: off
 @dataclass(frozen=True)
 class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
 
     sampler: str = setting("ddim", one_of(*SAMPLERS), "update rule of the chain")
     steps: int = setting(5, whole(1), "budget S: network evaluations per image (1 to T)")
-    schedule: str = setting(
-        "linear", one_of(*SCHEDULES), "timesteps of the budget; stride is the published code's (16 for 15)"
-    )
+    schedule: str = setting("linear", one_of(*SCHEDULES),
+        "timesteps of the budget; stride is the published code's (16 for 15)")
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
-    variance: str = setting(
-        "model", one_of(*VARIANCES), "variance of DDPM; model: as the base model's own sampler has it"
-    )
+    variance: str = setting("model", one_of(*VARIANCES),
+        "variance of DDPM; model: as the base model's own sampler has it")
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """The MMD that is minimised."""
 
-    features: str = setting(
-        "classifier",
-        checked(parse_features, "a feature space or a mixture of them"),
-        "feature space of the loss, or several with weights, such as inception+0.5*clip",
-    )
-    preprocessing: str = setting(
-        "evaluation",
-        one_of(*PREPROCESSINGS),
-        "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did",
-    )
-    kernel: str = setting(
-        "cubic",
-        checked(lambda text: parse_kernel(text), "a sum of kernel terms"),
-        "linear, cubic, rbf, rational_quadratic, or a sum such as cubic+rbf:0.5+rbf:median",
-    )
-    bandwidth: Bandwidth | None = setting(
-        None,
-        or_none(Rule(_read_bandwidth, lambda value: True, "dim, median, 0.5*median or so, or a positive number")),
+    features: str = setting("classifier", text(parse_features, "a feature space or a mixture of them"),
+        "feature space of the loss, or several with weights, such as inception+0.5*clip")
+    preprocessing: str = setting("evaluation", one_of(*PREPROCESSINGS),
+        "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did")
+    kernel: str = setting("cubic", text(lambda value: parse_kernel(value), "a sum of kernel terms"),
+        "linear, cubic, rbf, rational_quadratic, or a sum such as cubic+rbf:0.5+rbf:median")
+    bandwidth: Bandwidth | None = setting(None,
+        or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
-        "or a multiple such as 0.5*median",
-    )
-    reference: str = setting(
-        "bank",
-        one_of("bank", "batch"),
-        "real side of the loss: all real features, or a fresh batch per update",
-    )
-    bank_dtype: str = setting(
-        "float32", one_of(*DTYPES), "precision in which the loss keeps the real features; float16 takes half"
-    )
-    image_range: str = setting(
-        "clamp",
-        one_of(*IMAGE_RANGES),
-        "what the loss sees of pixels outside [-1, 1]: as they are, clamped, or clamped with the gradient let through",
-    )
+        "or a multiple such as 0.5*median")
+    reference: str = setting("bank", one_of("bank", "batch"),
+        "real side of the loss: all real features, or a fresh batch per update")
+    bank_dtype: str = setting("float32", one_of(*DTYPES),
+        "precision in which the loss keeps the real features; float16 takes half")
+    image_range: str = setting("clamp", one_of(*IMAGE_RANGES),
+        "what the loss sees of pixels outside [-1, 1]: as they are, clamped, or clamped with the gradient let through")
 
     @cached_property
     def spaces(self) -> dict[str, float]:
@@ -105,29 +76,18 @@ class ObjectiveConfig:
 class OptimizationConfig:
     """How the weights are updated."""
 
-    learning_rate: float = setting(
-        5e-6, number(0, 1, "a positive number of at most 1", low_included=False), "Adam's learning rate"
-    )
+    learning_rate: float = setting(5e-6, number(0, 1, "a positive number of at most 1", low_included=False),
+        "Adam's learning rate")
     updates: int = setting(500, whole(1), "number of optimizer updates")
     batch: int = setting(128, whole(2), "N: generated images per update, over all workers")
-    micro_batch: int | None = setting(
-        None, or_none(whole(1)), "images that pass the network together; none: as many as fit in memory"
-    )
-    clip: float | None = setting(
-        None,
-        or_none(number(0, float("inf"), "a positive number", low_included=False)),
-        "largest norm of an update's gradient, applied once",
-    )
-    ema: float = setting(
-        0.0,
-        number(0, 0.99999, "a number from 0 to below 1"),
-        "decay of the moving average of the weights; 0: none",
-    )
-    gradient: str = setting(
-        "auto",
-        one_of("auto", *GRADIENTS),
-        "stored graph, replayed chain (constant memory), or what fits",
-    )
+    micro_batch: int | None = setting(None, or_none(whole(1)),
+        "images that pass the network together; none: as many as fit in memory")
+    clip: float | None = setting(None, or_none(number(0, float("inf"), "a positive number", low_included=False)),
+        "largest norm of an update's gradient, applied once")
+    ema: float = setting(0.0, number(0, 0.99999, "a number from 0 to below 1"),
+        "decay of the moving average of the weights; 0: none")
+    gradient: str = setting("auto", one_of("auto", *GRADIENTS),
+        "stored graph, replayed chain (constant memory), or what fits")
     dropout: str = setting("eval", one_of("eval", "train"), "the network's dropout while finetuning: off or on")
 
 
@@ -135,11 +95,8 @@ class OptimizationConfig:
 class ScoringConfig:
     """How often and in which feature spaces the model is scored while it is finetuned."""
 
-    score_features: str | None = setting(
-        None,
-        or_none(Rule(str, bool, "names joined by +")),
-        "feature spaces of KID and FID, joined by +; none: the data set's own and those of the loss",
-    )
+    score_features: str | None = setting(None, or_none(Rule(str, bool, "names joined by +")),
+        "feature spaces of KID and FID, joined by +; none: the data set's own and those of the loss")
     score_images: int = setting(2000, whole(4), "generated images each time a run is scored")
     scorings: int = setting(4, whole(1), "how many times a run is scored, evenly spread, the last at its end")
 
@@ -151,27 +108,17 @@ class ScoringConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A run, complete.
-
-    Raises:
-        UserError: a value is out of range or contradicts another; names the key, the value and what is allowed.
-    """
+    """A run, complete; a value that is out of range or contradicts another is a UserError that names it."""
 
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
-    data: str | None = setting(
-        None,
-        or_none(Rule(read_place, bool, "a path or hub:owner/name@revision:files")),
-        "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub",
-    )
-    resolution: int | None = setting(
-        None, or_none(whole(4)), "height and width in pixels; none: the data set's; own data need it"
-    )
-    base_model: str | None = setting(
-        None,
-        or_none(Rule(read_place, bool, "a folder, hub id or checkpoint file")),
-        "diffusers folder, hub id, or checkpoint file; none: the data set's own",
-    )
+    data: str | None = setting(None, or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
+        "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
+    resolution: int | None = setting(None, or_none(whole(4)),
+        "height and width in pixels; none: the data set's; own data need it")
+    base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
+        "diffusers folder, hub id, or checkpoint file; none: the data set's own")
     seed: int = setting(0, whole(0, 2**32 - 1), "seed of all random numbers")
+    # fmt: on
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
@@ -195,34 +142,23 @@ class Config:
 
     def flat(self) -> dict[str, Scalar]:
         """All settings by name, in the order of the tree: for files, Ray and MLflow."""
-        owners = (self, *(getattr(self, name) for name in _GROUPS))
-        return {
-            item.name: getattr(owner, item.name)
-            for owner, group in zip(owners, setting_groups().values(), strict=True)
-            for item in group
-        }
+        owners = {"run": self, **{name: getattr(self, name) for name in _GROUPS}}
+        groups = setting_groups().items()
+        return {item.name: getattr(owners[name], item.name) for name, group in groups for item in group}
 
     def trajectory(self) -> dict[str, Scalar]:
-        """The settings that decide the weights after each update; others say how long to go on and what to measure.
-
-        A run may be continued with other values of the rest: more updates, say.
-        """
+        """The settings that decide the weights after each update; a run may be continued with others of the rest."""
         aside = {"updates", *(item.name for item in setting_groups()["scoring"])}
         return {name: value for name, value in self.flat().items() if name not in aside}
 
     def replace(self, **values: object) -> Config:
-        """A copy with other values; text is read as the setting's type.
-
-        Raises:
-            UserError: an unknown name, or a value that the setting does not allow.
-        """
-        known = {item.name: item for item in settings()}
+        """A copy with other values, text read as the setting's type; unknown names and wrong values are UserErrors."""
+        known = [item.name for item in settings()]
         for name in values:
             if name not in known:
                 raise UserError(f"{name!r} is not a setting; the settings are {', '.join(known)}")
-        values_read = {name: read(known[name], value) for name, value in values.items()}
         parts = {
-            name: {item.name: values_read[item.name] for item in group if item.name in values_read}
+            name: {item.name: read(item, values[item.name]) for item in group if item.name in values}
             for name, group in setting_groups().items()
         }
         groups = {name: dataclasses.replace(getattr(self, name), **parts[name]) for name in _GROUPS}
@@ -230,11 +166,9 @@ class Config:
 
 
 _GROUPS = {
-    "sampler": SamplerConfig,
-    "objective": ObjectiveConfig,
-    "optimization": OptimizationConfig,
+    "sampler": SamplerConfig, "objective": ObjectiveConfig, "optimization": OptimizationConfig,
     "scoring": ScoringConfig,
-}
+}  # fmt: skip
 
 
 @cache

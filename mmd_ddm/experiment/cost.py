@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -25,70 +24,48 @@ _COPIES = 4  # of the weights while finetuning: themselves, their gradient and A
 
 
 class NetworkEvaluations(NamedTuple):
-    """Network evaluations of a run: of one image at one timestep each.
+    """Evaluations of the network, of one image at one timestep each."""
 
-    `finetuning` are those with their gradient; when the chain is replayed, each is computed once more. `scoring` are
-    without gradient, the base model's scores included.
-    """
-
-    finetuning: int
-    scoring: int
+    finetuning: int  # with their gradient; when the chain is replayed, each is computed once more
+    scoring: int  # without gradient, the base model's scores included
 
 
 def network_evaluations(config: Config) -> NetworkEvaluations:
-    """Count what a run that is not stopped early evaluates the network on.
-
-    Raw and averaged weights are both scored at the end, and the base model once before.
-    """
-    optimization, length = config.optimization, max(_LENGTH, config.sampler.steps)
+    """Count those of a run that is not stopped early; at its end raw and averaged weights are both scored."""
+    c, length = config.optimization, max(_LENGTH, config.sampler.steps)
     nfe = len(timesteps(config.sampler.schedule, config.sampler.steps, length))
-    times = len(milestones(optimization.updates, config.scoring.scorings)) + 1 + (optimization.ema > 0)
-    return NetworkEvaluations(
-        optimization.updates * optimization.batch * nfe, times * config.scoring.score_images * nfe
-    )
+    times = 1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0)
+    return NetworkEvaluations(c.updates * c.batch * nfe, times * config.scoring.score_images * nfe)
 
 
 class MemoryEstimate(NamedTuple):
-    """Bytes on each worker's device: `weights` for the weights, their gradient, Adam and the average; `states` for the
-    noise and the images along the chain of the worker's part of a batch; `evaluation` that autograd keeps of one
-    network evaluation of one image. `parameters` is the number of weights.
-    """
+    """Bytes on each worker's device."""
 
-    parameters: int
-    weights: int
-    states: int
-    evaluation: float
+    parameters: int  # the number of weights
+    weights: int  # for them, their gradient, Adam and the average
+    states: int  # for the noise and the images along the chain of the worker's part of a batch
+    evaluation: float  # that autograd keeps of one network evaluation of one image
 
     def graph(self, images: int, nfe: int) -> float:
         """Bytes that autograd keeps of some images through some network evaluations each."""
         return images * nfe * self.evaluation
 
 
-def memory_estimate(config: Config, unet: Mapping[str, Any], workers: int) -> MemoryEstimate:
-    """Count the bytes of an update on each of several workers, on a network without storage.
-
-    Args:
-        config: of the run.
-        unet: config of its U-Net.
-        workers: over which a batch is spread.
-    """
+def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) -> MemoryEstimate:
+    """Count the bytes of an update on each of the workers that share a batch, on a network without storage."""
     with torch.device("meta"):
-        network: nn.Module = build_unet(unet)
-    size, channels, sampler = unet["sample_size"], unet["in_channels"], config.sampler
+        network = build_unet(unet)
+    size, channels, sampler = network.config.sample_size, network.config.in_channels, config.sampler
     height, width = (size, size) if isinstance(size, int) else size
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))
-    denoiser = Denoiser(network, schedule, (channels, height, width))
     # any of the variances: DDPM draws noise for each step whichever it has, and an absent model tells none
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
     chain = make_chain(schedule, **vars(replace(sampler, variance=variance)))
+    denoiser = Denoiser(network, schedule, (channels, height, width))
     noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
-    kept = footprint(Rollout(denoiser, chain, _pixels), noise).evaluation
+    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise).evaluation
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
-    held = share * (len(chain.timesteps) + chain.draws) * channels * height * width * _FLOAT
-    return MemoryEstimate(parameters, copies * _FLOAT * parameters, held, kept)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    return images.flatten(1)
+    states = share * (len(chain.timesteps) + chain.draws) * channels * height * width * _FLOAT
+    return MemoryEstimate(parameters, copies * _FLOAT * parameters, states, kept)

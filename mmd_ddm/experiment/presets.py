@@ -8,7 +8,8 @@ from dataclasses import replace
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, Scalar
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, TABLE
 
 Values = dict[str, Scalar]
@@ -17,9 +18,8 @@ _PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFA
     "celeba": {"batch": 128},
     "lsun_church": {"batch": 128, "learning_rate": 1e-6, "clip": 1.0},  # there as four statistics of 32, averaged
 }
-_MEASURED: Mapping[str, Values] = {  # a larger network needs a smaller rate: what digits likes is for digits alone
-    "digits": {"learning_rate": 2e-4, "updates": 120},
-}
+# a larger network needs a smaller rate: what digits likes is for digits alone
+_MEASURED: Mapping[str, Values] = {"digits": {"learning_rate": 2e-4, "updates": 120}}
 
 
 def paper(known: DatasetSpec) -> Values:
@@ -66,30 +66,16 @@ PRESETS: dict[str, Callable[[DatasetSpec], Values]] = {"paper": paper, "publishe
 
 
 def preset(
-    name: str,
-    dataset: str,
-    data: str | None = None,
-    resolution: int | None = None,
-    score_features: str | None = None,
+    name: str, dataset: str, data: str | None = None, resolution: int | None = None, score_features: str | None = None
 ) -> Config:
-    """A preset by name, for a data set of the catalogue or one's own images.
+    """A preset by name, for a data set of the catalogue or one's own images, all as in the configuration.
 
-    Args:
-        name: One of `PRESETS`.
-        dataset: As in the configuration, like the others.
-        data: Path of the images.
-        resolution: In pixels.
-        score_features: Feature spaces in place of the data set's own: the first for `paper`, the last for `best`.
-
-    Raises:
-        UserError: unknown preset or data set.
+    `score_features` take the place of the data set's own spaces: the first for `paper`, the last for `best`.
     """
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")
     known = dataset_spec(dataset, data, resolution)
     if score_features is not None:
         known = replace(known, feature_spaces=tuple(score_features.split("+")))
-    which: Values = {
-        "dataset": dataset, "data": data, "resolution": resolution, "score_features": score_features,
-    }  # fmt: skip
-    return Config.from_flat({**which, **PRESETS[name](known)})
+    values = {**PRESETS[name](known), "dataset": dataset, "data": data, "resolution": resolution}
+    return Config.from_flat({**values, "score_features": score_features})

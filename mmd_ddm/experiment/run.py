@@ -1,8 +1,4 @@
-"""One run, from its configuration to a finetuned pipeline: what every front end calls.
-
-Files in the run's folder, all written by rank 0: `config.json`, `baseline.json` (the base model's scores),
-`metrics.jsonl` (a JSON object a line), `samples_<update>.png`, `checkpoint/` and at the end `model/`.
-"""
+"""One run, from its configuration to a finetuned pipeline: what every front end calls."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.discrepancy.collective import Collective, SingleCollective, share
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.discrepancy.collective import Collective, SingleCollective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.evaluation.metrics import Metrics, flat
@@ -23,14 +18,14 @@ from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, Row, Scoring, append_row, truncate_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
+from mmd_ddm.experiment.update import UpdateGradient
 from mmd_ddm.files import write_json
 from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
-from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.loop import UpdateRecord
-from mmd_ddm.finetuning.memory import Route, choose_route
 from mmd_ddm.pretrained.export import save_pipeline
+from mmd_ddm.pretrained.load import scheduler_config
 
 Report = Callable[[Row, Path | None], None]
 SHEET_IMAGES = 64
@@ -38,15 +33,10 @@ SHEET_IMAGES = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a run ended: as it was scored last, and the exported pipeline; None if it was stopped before."""
 
-    Args:
-        scoring: the last one; none if the run was stopped before its first.
-        model: folder of the exported pipeline; none if the run was stopped before its end.
-    """
-
-    scoring: Scoring | None
-    model: Path | None
+    scoring: Scoring | None = None
+    model: Path | None = None
 
 
 def finetune(
@@ -79,20 +69,45 @@ def finetune(
         UserError: wrong configuration or checkpoint.
         DivergenceError: the loss or its gradient stopped being finite.
     """
-    collective, folder = collective or SingleCollective(), Path(folder)
-    _check_shares(config, collective)
-    parts = Parts(config, device or default_device(), collective)
-    folder.mkdir(parents=True, exist_ok=True)
-    return _Run(parts, folder, report, baseline, checkpoint).execute(on_update, should_stop)
-
-
-def _check_shares(config: Config, collective: Collective) -> None:
-    for name, value in (
-        ("batch", config.optimization.batch),
-        ("score_images", config.scoring.score_images),
-    ):
+    collective, c = collective or SingleCollective(), config.optimization
+    for name, value in (("batch", c.batch), ("score_images", config.scoring.score_images)):
         if value < collective.world:
             raise UserError(f"{name} is {value}; it must be at least the number of workers, {collective.world}")
+    parts = Parts(config, device or default_device(), collective)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if baseline is None:
+        baseline = _score(parts)  # before a checkpoint is loaded: these are the base model's weights
+    gradient, state = UpdateGradient(parts), _state(parts, checkpoint)
+    state.route = route = state.route or gradient.choose_route()
+    run = _Run(parts, folder, report, baseline)
+    run.begin(state)
+
+    def record(update: UpdateRecord) -> None:
+        run.record(update)
+        on_update(update)
+
+    loop.finetune(
+        state, lambda update: gradient.compute(route, update), updates=c.updates, clip=c.clip, collective=collective,
+        milestones=milestones(c.updates, config.scoring.scorings), on_update=record, on_milestone=run.milestone,
+        should_stop=should_stop,
+    )  # fmt: skip
+    if state.update == c.updates and run.outcome.scoring is None:
+        run.milestone(state)  # resumed from the end: tell the result once more
+    if state.update < c.updates and run.leader:
+        run.keep(state)  # stopped on the way: nothing that was computed is lost
+    return run.outcome
+
+
+def _state(parts: Parts, checkpoint: Path | None) -> TrainingState:
+    c = parts.config.optimization
+    ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
+    state = TrainingState(parts.denoiser, torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate), ema)
+    if checkpoint is not None:
+        load_checkpoint(state, checkpoint, dict(parts.config.trajectory()))
+        if state.update > c.updates:
+            raise UserError(f"updates is {c.updates}, but the run has done {state.update} already; name more")
+    return state
 
 
 def milestones(updates: int, scorings: int) -> Collection[int]:
@@ -100,109 +115,49 @@ def milestones(updates: int, scorings: int) -> Collection[int]:
     return {max(1, updates * (i + 1) // scorings) for i in range(scorings)}
 
 
-class _Run:
-    """The moving parts of one run; lives as long as `finetune`."""
-
-    def __init__(
-        self,
-        parts: Parts,
-        folder: Path,
-        report: Report,
-        baseline: Metrics | None,
-        checkpoint: Path | None,
-    ) -> None:
-        self.parts, self.folder, self.report = parts, folder, report
-        self.config, self.leader = parts.config, parts.collective.rank == 0
-        c = self.config.optimization
-        self.noise = NoiseSource(self.config.seed, "training")
-        self.mine = share(c.batch, parts.collective)
-        # before a checkpoint is loaded: these are the base model's weights
-        self.baseline = self._score() if baseline is None else baseline
-        ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
-        optimizer = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate)
-        self.state = TrainingState(parts.denoiser, optimizer, ema)
-        if checkpoint is not None:
-            load_checkpoint(self.state, checkpoint, dict(self.config.trajectory()))
-            if self.state.update > c.updates:
-                raise UserError(f"updates is {c.updates}, but the run has done {self.state.update} already; name more")
-        if self.state.route is None:
-            self.state.route = self._choose_route()
-        self.route = self.state.route
-        self.final: Path | None = None
-        self.scoring: Scoring | None = None
-        self.last: UpdateRecord | None = None
-        if self.leader:
-            write_json(folder / CONFIG, self.config.flat())
-            write_json(folder / BASELINE, flat(self.baseline))
-            truncate_rows(folder, self.state.update)
-
-    def execute(self, on_update: Callable[[UpdateRecord], None], should_stop: Callable[[], bool]) -> Outcome:
-        def record(update: UpdateRecord) -> None:
-            self._record(update)
-            on_update(update)
-
-        c = self.config.optimization
-        loop.finetune(
-            self.state,
-            self._gradient,
-            updates=c.updates,
-            clip=c.clip,
-            collective=self.parts.collective,
-            milestones=milestones(c.updates, self.config.scoring.scorings),
-            on_update=record,
-            on_milestone=self._milestone,
-            should_stop=should_stop,
-        )
-        if self.state.update == c.updates and self.scoring is None:
-            self._milestone(self.state)  # resumed from the end: tell the result once more
-        if self.state.update < c.updates and self.leader:
-            self._keep(self.state)  # stopped on the way: nothing that was computed is lost
-        return Outcome(self.scoring, self.final)
-
-    def _gradient(self, update: int) -> Tensor:
-        parts, compute = self.parts, GRADIENTS[self.route.gradient]
-        return compute(parts.pipeline, parts.objective, self._noises(update), update)
-
-    def _noises(self, update: int) -> list[Tensor]:
-        size = self.route.micro_batch
-        pieces = [self.mine[start : start + size] for start in range(0, len(self.mine), size)]
-        shape, draws = self.parts.denoiser.image_shape, self.parts.chain.draws
-        return [self.noise.draw(update, piece, draws, shape).to(self.parts.device) for piece in pieces]
-
-    def _choose_route(self) -> Route:
-        parts, c = self.parts, self.config.optimization
-        parts.objective  # noqa: B018 (the real features take their memory first)
-        noise = self.noise.draw(0, range(2), parts.chain.draws, parts.denoiser.image_shape).to(parts.device)
-        largest, workers = -(-c.batch // parts.collective.world), parts.collective.world
-        mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
-        # the workers may sit on different machines, and must agree
-        stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
-        everyone = parts.collective.gather_rows(stored)
-        return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
-
-    def _score(self) -> Metrics:
-        with self._without_dropout():
-            return self.parts.evaluator.score()
-
-    @contextmanager
-    def _without_dropout(self) -> Iterator[None]:
-        denoiser = self.parts.denoiser
-        training = denoiser.training
-        denoiser.eval()
+@contextmanager
+def _sampled(denoiser: Denoiser, average: EMA | None = None) -> Iterator[None]:
+    """Use a network as it is sampled: without dropout, and with its averaged weights if they are given."""
+    training = denoiser.training
+    denoiser.eval()
+    with nullcontext() if average is None else average.applied_to(denoiser):
         yield
-        denoiser.train(training)
+    denoiser.train(training)
 
-    def _record(self, record: UpdateRecord) -> None:
-        self.last = record
+
+def _score(parts: Parts, average: EMA | None = None) -> Metrics:
+    with _sampled(parts.denoiser, average):
+        return parts.evaluator.score()
+
+
+class _Run:
+    """The scores of a run and its folder, which rank 0 writes."""
+
+    def __init__(self, parts: Parts, folder: Path, report: Report, baseline: Metrics) -> None:
+        self.parts, self.folder, self.report, self.baseline = parts, folder, report, baseline
+        self.config, self.leader = parts.config, parts.collective.rank == 0
+        self.outcome = Outcome()
+        self.last: UpdateRecord | None = None
+
+    def begin(self, state: TrainingState) -> None:
         if self.leader:
-            append_row(self.folder, record._asdict())
+            write_json(self.folder / CONFIG, self.config.flat())
+            write_json(self.folder / BASELINE, flat(self.baseline))
+            truncate_rows(self.folder, state.update)
 
-    def _milestone(self, state: TrainingState) -> None:
-        ended = state.update == self.config.optimization.updates
-        scored = {"raw": self._score()} if state.ema is None or ended else {}
+    def record(self, update: UpdateRecord) -> None:
+        self.last = update
+        if self.leader:
+            append_row(self.folder, update._asdict())
+
+    def keep(self, state: TrainingState) -> Path:
+        return save_checkpoint(state, self.folder / CHECKPOINT, dict(self.config.trajectory()))
+
+    def milestone(self, state: TrainingState) -> None:
+        ended, last = state.update == self.config.optimization.updates, self.last
+        scored = {"raw": _score(self.parts)} if state.ema is None or ended else {}
         if state.ema is not None:
-            with state.ema.applied_to(state.denoiser):
-                scored["ema"] = self._score()
+            scored["ema"] = _score(self.parts, state.ema)
         relative = {weights: relative_score(found, self.baseline) for weights, found in scored.items()}
         better = min(relative, key=relative.__getitem__)
         row = {
@@ -211,41 +166,29 @@ class _Run:
             **flat(scored[better]),
             "score": relative[better],
             **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
-            **({"mmd2": self.last.mmd2, "grad_norm": self.last.grad_norm} if self.last else {}),
+            **({"mmd2": last.mmd2, "grad_norm": last.grad_norm} if last else {}),
         }
-        self.scoring = Scoring(state.update, relative[better], scored[better])
         kept = self._save(state, better, row, ended) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
-        self.final = self.folder / MODEL if ended else None
+        scoring = Scoring(state.update, relative[better], scored[better])
+        self.outcome = Outcome(scoring, self.folder / MODEL if ended else None)
         self.report(row, kept)
 
     def _save(self, state: TrainingState, weights: str, row: Row, ended: bool) -> Path:
-        average = state.ema if weights == "ema" else None
-        with nullcontext() if average is None else average.applied_to(state.denoiser):
-            self._sheet(state.update)
+        evaluator = self.parts.evaluator
+        with _sampled(state.denoiser, state.ema if weights == "ema" else None):
+            images = evaluator.sample(range(min(SHEET_IMAGES, evaluator.images)))
+            save_sheet(images, self.folder / f"samples_{state.update:06d}.png")
             if ended:
                 self._export(weights, row)
         append_row(self.folder, row)
-        return self._keep(state)
-
-    def _keep(self, state: TrainingState) -> Path:
-        return save_checkpoint(state, self.folder / CHECKPOINT, dict(self.config.trajectory()))
-
-    def _sheet(self, update: int) -> None:
-        evaluator = self.parts.evaluator
-        with self._without_dropout():
-            images = evaluator.sample(range(min(SHEET_IMAGES, evaluator.images)))
-        save_sheet(images, self.folder / f"samples_{update:06d}.png")
+        return self.keep(state)
 
     def _export(self, weights: str, row: Row) -> None:
-        c = self.config.sampler
-        record = {
-            "weights": weights,
-            "metrics": row,
-            "baseline": flat(self.baseline),
-            "config": self.config.flat(),
-        }
+        parts, c = self.parts, self.config.sampler
+        baseline, config = flat(self.baseline), self.config.flat()
         save_pipeline(
-            self.parts.denoiser, self.parts.scheduler, self.folder / MODEL,
-            sampler=c.sampler, timesteps=self.parts.chain.timesteps, eta=c.eta, variance=c.variance, record=record,
+            parts.denoiser, scheduler_config(parts.folder), self.folder / MODEL,
+            sampler=c.sampler, timesteps=parts.chain.timesteps, eta=c.eta, variance=c.variance,
+            record={"weights": weights, "metrics": row, "baseline": baseline, "config": config},
         )  # fmt: skip

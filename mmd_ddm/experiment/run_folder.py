@@ -15,17 +15,14 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import former_of, write_whole
 
-CONFIG = "config.json"
-BASELINE = "baseline.json"
-METRICS = "metrics.jsonl"
-MODEL = "model"
-CHECKPOINT = "checkpoint"
+CONFIG, BASELINE, METRICS, CHECKPOINT, MODEL = "config.json", "baseline.json", "metrics.jsonl", "checkpoint", "model"
 Row = dict[str, float]  # a line of metrics.jsonl
 
 
@@ -56,18 +53,13 @@ def truncate_rows(folder: Path, update: int) -> None:
 
 
 def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:
-    """Read the whole lines of a metrics file from a position in bytes.
+    """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    Args:
-        file: One JSON object a line; it need not exist yet.
-        position: Where to start; a file that has become shorter is read from its beginning.
-
-    Returns:
-        The rows, and the position after the last whole line.
+    It is read from a position on, or from its beginning if it has become shorter.
     """
     if not file.exists():
         return [], 0
-    rows = []
+    rows: list[Row] = []
     with file.open("rb") as stream:
         stream.seek(position if position <= file.stat().st_size else 0)
         position = stream.tell()
@@ -75,18 +67,10 @@ def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:
             if not line.endswith(b"\n"):  # being written
                 break
             position += len(line)
-            row = _parse(line)
-            if row is not None:
-                rows.append(row)
+            with suppress(ValueError):  # half a line, of a run that was killed while it wrote
+                row = json.loads(line)
+                rows += [row] if isinstance(row, dict) else []
     return rows, position
-
-
-def _parse(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-    except ValueError:  # half a line, of a run that was killed while it wrote
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def read_scorings(folder: Path) -> list[Scoring]:

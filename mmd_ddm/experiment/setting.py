@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmd_ddm.errors import UserError
@@ -16,18 +15,15 @@ Setting = dataclasses.Field[Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting may be: how it is read from text or JSON, whether it is allowed, and that in words.
+    """What a setting may be."""
 
-    `choices` are all of its values where these are names.
-    """
-
-    read: Callable[[object], Scalar]
+    read: Callable[[object], Scalar]  # from text or JSON
     allowed: Callable[[Scalar], bool]
-    words: str
-    choices: tuple[str, ...] = ()
+    words: str  # what is allowed
+    choices: tuple[str, ...] = ()  # all values, where these are names
 
 
-def setting(default: Scalar, rule: Rule, help_text: str) -> Any:
+def setting(default: Scalar, rule: Rule, help_text: str) -> Any:  # as dataclasses.field: the type of its class's field
     """A dataclass field that knows its rule and its help text."""
     return field(default=default, metadata={"rule": rule, "help": help_text})
 
@@ -37,33 +33,30 @@ def one_of(*names: str) -> Rule:
     return Rule(str, lambda value: value in names, f"one of {', '.join(names)}", names)
 
 
-def _within(low: float, high: float, low_included: bool = True) -> Callable[[Scalar], bool]:
+def number(low: float, high: float, words: str, low_included: bool = True) -> Rule:
+    """A number in a range, its upper end included."""
+
     def allowed(value: Scalar) -> bool:
         return isinstance(value, (int, float)) and (low <= value if low_included else low < value) and value <= high
 
-    return allowed
+    return Rule(lambda value: float(str(value)), allowed, words)
 
 
 def whole(low: int, high: float = float("inf")) -> Rule:
     """A whole number in a range, its ends included."""
+
+    def read(value: object) -> int:
+        if (found := float(str(value))) != int(found):
+            raise ValueError
+        return int(found)
+
     words = f"a whole number of at least {low}" if high == float("inf") else f"a whole number from {low} to {high:.0f}"
-    return Rule(_read_whole, _within(low, high), words)
+    return Rule(read, number(low, high, words).allowed, words)
 
 
-def _read_number(value: object) -> float:
-    return float(str(value))
-
-
-def _read_whole(value: object) -> int:
-    number = _read_number(value)
-    if number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def number(low: float, high: float, words: str, low_included: bool = True) -> Rule:
-    """A number in a range, its upper end included."""
-    return Rule(_read_number, _within(low, high, low_included), words)
+def text(check: Callable[[str], object], words: str) -> Rule:
+    """Text that a function does not refuse with a UserError."""
+    return Rule(str, lambda value: check(str(value)) is not None, words)
 
 
 def or_none(rule: Rule) -> Rule:
@@ -75,28 +68,8 @@ def or_none(rule: Rule) -> Rule:
     return Rule(read, lambda value: value is None or rule.allowed(value), f"{rule.words}, or none")
 
 
-def checked(check: Callable[[str], object], words: str) -> Rule:
-    """Text that a function does not refuse with a UserError."""
-
-    def allowed(value: Scalar) -> bool:
-        check(str(value))
-        return True
-
-    return Rule(str, allowed, words)
-
-
-def read_place(value: object) -> str:
-    """A path that is there, absolute, since workers have another working directory; any other name as it is."""
-    path = Path(str(value)).expanduser()
-    return str(path.absolute()) if path.exists() else str(value)
-
-
 def read(item: Setting, value: object) -> Scalar:
-    """Read a value from text or JSON.
-
-    Raises:
-        UserError: it is not of the setting's type.
-    """
+    """Read a value from text or JSON, or refuse, with a UserError, one that is not of the setting's type."""
     rule: Rule = item.metadata["rule"]
     try:
         return rule.read(value)
@@ -107,11 +80,7 @@ def read(item: Setting, value: object) -> Scalar:
 
 
 def check(item: Setting, value: Scalar) -> None:
-    """Refuse a value that the setting does not allow.
-
-    Raises:
-        UserError: names the setting, the value and what is allowed.
-    """
+    """Refuse, with a UserError, a value that the setting does not allow."""
     rule: Rule = item.metadata["rule"]
     if not rule.allowed(value):
         raise UserError(f"{item.name} is {value!r}; it must be {rule.words}")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.cli import sample
-from mmd_ddm.cli.main import main
-from mmd_ddm.errors import UserError
+from mmd_ddm.cli.main import main, run_command
+from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.pretrained.load import SHIPPED
@@ -77,6 +77,28 @@ def test_ctrl_c_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sample, "execute", interrupted)
     assert main(["sample"]) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UserError("wrong"), 2), (DivergenceError("diverged"), 1), (OSError(28, "No space left"), 2)],
+)
+def test_what_users_can_mend_is_one_sentence_with_its_status(
+    error: Exception, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> int:
+        raise error
+
+    assert run_command(work, "mmd-ddm", "go on") == status
+    assert capsys.readouterr().err == f"mmd-ddm: {error}\n"
+
+
+def test_a_bug_keeps_its_trace() -> None:
+    def work() -> int:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_command(work, "mmd-ddm", "go on")
 
 
 class Many:

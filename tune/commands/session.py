@@ -14,7 +14,8 @@ from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import NOTE
 from mmd_ddm.experiment.tracking.store import first_line, ui_command
-from mmd_ddm.experiment.tracking.tracker import TrackedRun, Tracker
+from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
+from mmd_ddm.experiment.tracking.tracker import Tracker
 from tune.study.console import StudyConsole
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import AblationSettings, SearchSettings

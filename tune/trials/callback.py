@@ -12,7 +12,8 @@ import ray.tune
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
 from mmd_ddm.experiment.run_folder import CHECKPOINT, Scoring
 from mmd_ddm.experiment.tracking.description import describe_run
-from mmd_ddm.experiment.tracking.tracker import TrackedRun, Tracker, model_artifact, tags
+from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
+from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact, tags
 from tune.space.space import meaningful
 from tune.study.console import StudyConsole
 from tune.study.folder import AnyStudy, Outcome
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAILED: "FAILED"}
 
 
-class Recorder(ray.tune.Callback):
+class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
     """Tune's callback of a study, whose own MLflow run is the parent of the trials'."""
 
     def __init__(self, study: AnyStudy, tracker: Tracker, parent: TrackedRun, console: StudyConsole) -> None:

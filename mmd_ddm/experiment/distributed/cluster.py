@@ -33,11 +33,7 @@ def environment() -> dict[str, str]:
 
 
 def check_address() -> None:
-    """Find at once that nothing answers at RAY_ADDRESS; Ray itself would try for a minute.
-
-    Raises:
-        UserError: Says so.
-    """
+    """Raise a UserError at once if nothing answers at RAY_ADDRESS; Ray itself would try for a minute."""
     address = os.environ.get("RAY_ADDRESS", "")
     host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if not colon or not port.isdecimal():  # a name that Ray resolves, such as `auto`
@@ -52,54 +48,41 @@ def _unanswered(address: str) -> UserError:
     return UserError(f"No Ray cluster answers at RAY_ADDRESS={address}; start it or unset RAY_ADDRESS.")
 
 
-def start_ray(*, workers: int, cpus: int | None = None) -> None:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
+def start_ray(*, workers: int) -> None:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; raises UserError if that doesn't answer.
 
     Args:
         workers: Ray Train workers a run; with none, Ray's dashboard is left out, which halves the start-up time.
-        cpus: CPUs that Ray may use on this machine; None: all.
-
-    Raises:
-        UserError: If the cluster does not answer.
     """
     check_address()
     variables = environment()
     os.environ.update(variables)
     import ray
 
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=workers > 0,
-            runtime_env={"env_vars": variables},
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        ray.init("local", include_dashboard=workers > 0, runtime_env={"env_vars": variables}, **quiet)
         return
     try:
-        ray.init(address, runtime_env=_remote_environment(variables), logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(address, runtime_env=_remote_environment(variables), **quiet)
     except (ConnectionError, RuntimeError, OSError) as error:
         raise _unanswered(address) from error
 
 
-def _remote_environment(variables: dict[str, str]) -> dict[str, object]:
+def _remote_environment(variables: Mapping[str, str]) -> dict[str, object]:
+    # PYTHONPATH is a path of this machine
+    needed: dict[str, object] = {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # `ray job submit` has brought the working directory already
-        return {"env_vars": {k: v for k, v in variables.items() if k != "PYTHONPATH"}}
-    variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}  # a path of this machine
+        return needed
     if (_ROOT / "tune").is_dir():
-        return {"env_vars": variables, "working_dir": str(_ROOT), "excludes": _NOT_UPLOADED}
-    return {"env_vars": variables, "py_modules": [str(_ROOT / "mmd_ddm")]}
+        return {**needed, "working_dir": str(_ROOT), "excludes": _NOT_UPLOADED}
+    return {**needed, "py_modules": [str(_ROOT / "mmd_ddm")]}
 
 
 def check_resources(needed: Mapping[str, float]) -> None:
-    """Refuse a run that the cluster could never start.
-
-    Raises:
-        UserError: If the cluster has less than `needed` of a resource.
-    """
+    """Refuse, as a UserError, a run that needs more of a resource than the whole cluster has."""
     import ray
 
     there = ray.cluster_resources()

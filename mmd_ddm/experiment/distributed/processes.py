@@ -17,27 +17,16 @@ Work = Callable[[Collective, torch.device], None]
 _SAID = "said.txt"
 
 
-def device_of(rank: int) -> torch.device:
-    """A worker's device: the GPUs in turn, or the CPU."""
-    there = torch.cuda.device_count()
-    return torch.device("cuda", rank % there) if there else torch.device("cpu")
+def in_processes(work: Work, workers: int) -> None:
+    """Run a function on each of several workers, with an even share of the CPU's threads, and wait for all of them.
 
-
-def in_processes(work: Work, workers: int, threads: int | None = None) -> None:
-    """Run a function on each of several workers and wait for all of them.
-
-    Args:
-        work: given the workers and its device; importable by name, since processes are started anew.
-        workers: 1: in this process.
-        threads: CPU threads of each; None: an even share of all.
-
-    Raises:
-        UserError: as a worker raised it, or a worker's process died.
+    It is importable by name, since processes are started anew; one worker is this process. Of a worker's failure,
+    UserErrors and OSErrors come out as a UserError, all else, such as its death, as a RuntimeError.
     """
     if workers == 1:
-        work(SingleCollective(), device_of(0))
+        work(SingleCollective(), _device(0))
         return
-    threads = threads or max(1, torch.get_num_threads() // workers)
+    threads = max(1, torch.get_num_threads() // workers)
     with tempfile.TemporaryDirectory() as meeting:
         try:
             torch.multiprocessing.spawn(_worker, (work, workers, meeting, threads), nprocs=workers)
@@ -48,19 +37,20 @@ def in_processes(work: Work, workers: int, threads: int | None = None) -> None:
             raise RuntimeError(f"a worker failed: {error}") from None
 
 
+def _device(rank: int) -> torch.device:
+    """A worker's device: the GPUs in turn, or the CPU."""
+    there = torch.cuda.device_count()
+    return torch.device("cuda", rank % there) if there else torch.device("cpu")
+
+
 def _worker(rank: int, work: Work, workers: int, meeting: str, threads: int) -> None:
-    device = device_of(rank)
+    device = _device(rank)
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if torch.cuda.device_count() >= workers else "gloo"
-    dist.init_process_group(
-        backend,
-        init_method=f"file://{meeting}/store",
-        rank=rank,
-        world_size=workers,
-        device_id=device if device.type == "cuda" else None,
-    )
+    store, own = f"file://{meeting}/store", device if device.type == "cuda" else None
+    dist.init_process_group(backend, init_method=store, rank=rank, world_size=workers, device_id=own)
     try:
         work(DistributedCollective(), device)
     except (UserError, OSError) as error:

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import torch
+import torch.distributed as dist
+
+from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.experiment.distributed.cluster import check_resources, findable_cluster, start_ray
-from mmd_ddm.experiment.run_folder import METRICS, latest_checkpoint, read_rows
+from mmd_ddm.evaluation.metrics import Metrics
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.cluster import findable_cluster
+from mmd_ddm.experiment.run import finetune
+from mmd_ddm.experiment.run_folder import latest_checkpoint
 
 if TYPE_CHECKING:
-    import torch
     from ray.train import UserCallback
     from ray.train.torch import TorchTrainer
-
-    from mmd_ddm.discrepancy.collective import Collective
-    from mmd_ddm.evaluation.metrics import Metrics
-    from mmd_ddm.experiment.config import Config
 
 RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
 RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
@@ -43,54 +43,29 @@ class _WorkerSettings(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know.
-
-    Args:
-        config: Of the run.
-        folder: The run's folder, absolute, the same for all workers.
-        threads: CPU threads of each worker.
-        baseline: Gives, on each worker, the base model's scores that the run's are divided by; None: the run measures
-            them itself.
-    """
+    """What a worker needs to know of a run."""
 
     config: Config
-    folder: str
-    threads: int = 1
-    baseline: Callable[[], Metrics] | None = None
+    folder: str  # absolute, the same for all workers
+    threads: int = 1  # of the CPU, of each worker
+    baseline: Callable[[], Metrics] | None = None  # on each worker, the base model's scores; None: measured anew
 
 
 def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
-    """Run a job in this process, from its folder's checkpoint where there is one.
-
-    Args:
-        job: What to run.
-        collective: This process's place among the workers.
-        report: Called on every worker with the numbers of each scoring.
-        device: The one that Ray gave this worker; None: CUDA if there is one.
+    """Run a job as one of the workers, from its folder's checkpoint where there is one; each reports each scoring.
 
     Raises:
         UserError: If the folder is not visible here, or the configuration doesn't fit.
         DivergenceError: If the loss stops being finite.
     """
-    import torch
-
-    from mmd_ddm.experiment.run import finetune
-
-    folder = Path(job.folder)
+    folder, here = Path(job.folder), os.uname().nodename
     if not folder.is_dir():
-        raise UserError(
-            f"The folder {folder} isn't visible on {os.uname().nodename}; choose one that all machines share."
-        )
+        raise UserError(f"The folder {folder} isn't visible on {here}; choose one that all machines share.")
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
     finetune(
-        job.config,
-        folder,
-        report=lambda row, checkpoint: report(row),
-        checkpoint=latest_checkpoint(folder),
-        collective=collective,
-        baseline=None if job.baseline is None else job.baseline(),
-        device=device,
-    )
+        job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=latest_checkpoint(folder),
+        collective=collective, baseline=None if job.baseline is None else job.baseline(), device=device,
+    )  # fmt: skip
 
 
 def fit(
@@ -127,22 +102,14 @@ def fit(
 
 
 def explain(error: Exception) -> tuple[Exception, bool]:
-    """Find what a worker raised under Ray's wrapping.
-
-    Args:
-        error: What `TorchTrainer.fit()` raised.
-
-    Returns:
-        The original exception, and whether it was a process that died, so that trying again makes sense.
-    """
+    """Find what a worker raised under what `fit` did, and whether a process died, so that trying again makes sense."""
     from ray.exceptions import RayActorError
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
     deaths = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        if isinstance(failure, (UserError, DivergenceError)):
-            return failure, False
+    if own := [failure for failure in failures.values() if isinstance(failure, (UserError, DivergenceError))]:
+        return own[0], False
     dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
     if dead:  # its partners' broken connections are not the reason
         return RuntimeError(f"The process of worker {dead[0]} died (killed, or out of memory)."), True
@@ -153,11 +120,7 @@ def explain(error: Exception) -> tuple[Exception, bool]:
 
 
 def check_gpus(workers: int, gpus: float) -> None:
-    """Refuse a share of GPUs that workers could not use.
-
-    Raises:
-        UserError: more than one GPU a worker, or a part of one with several workers, which NCCL cannot connect.
-    """
+    """Refuse, as a UserError, more than one GPU a worker, or a part of one, which NCCL cannot connect with others."""
     if gpus not in (0, 1) and not (0 < gpus < 1 and workers == 1):
         raise UserError(
             f"gpus-per-worker is {gpus:g}; it must be 0 or 1, or between them for a single worker, which then shares "
@@ -170,14 +133,8 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[UserCallback])
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.callbacks import DatasetsCallback
 
-    class Trainer(TorchTrainer):
-        """Without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run."""
-
-        def _create_default_callbacks(self) -> list[object]:
-            return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
-
     resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
-    return Trainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "in_tune": workers == 0},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
@@ -189,16 +146,16 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[UserCallback])
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
         ),
     )
+    default = trainer._create_default_callbacks
+    # without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run
+    trainer._create_default_callbacks = lambda: [each for each in default() if not isinstance(each, DatasetsCallback)]
+    return trainer
 
 
 def _worker(settings: _WorkerSettings) -> None:
     import ray.train
     import ray.train.torch
     import ray.tune
-    import torch
-    import torch.distributed as dist
-
-    from mmd_ddm.discrepancy.collective import DistributedCollective, SingleCollective
 
     device = ray.train.torch.get_device()
     if device.type == "cuda":
@@ -208,66 +165,3 @@ def _worker(settings: _WorkerSettings) -> None:
     alone = not dist.is_initialized() or dist.get_world_size() == 1
     collective = SingleCollective() if alone else DistributedCollective()
     run_job(settings["job"], collective, report, device)
-
-
-def run_distributed(
-    config: Config,
-    folder: Path,
-    *,
-    workers: int,
-    gpus_per_worker: float = 0,
-    cpus_per_worker: int = 1,
-    report: Report,
-) -> None:
-    """Finetune with several Ray Train workers on this machine or on the cluster that RAY_ADDRESS names.
-
-    Args:
-        config: The run's configuration.
-        folder: The run's folder; its checkpoint is continued where there is one.
-        workers: Number of worker processes, at least 1.
-        gpus_per_worker: GPUs of each; 0: the CPU.
-        cpus_per_worker: CPUs, and so threads, of each.
-        report: Called in this process, in a thread, with the numbers of each scoring.
-
-    Raises:
-        UserError: The folder or the configuration doesn't fit, or the machines don't suffice.
-        DivergenceError: The loss stopped being finite.
-    """
-    import ray
-
-    start_ray(workers=workers)
-    try:
-        check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
-        folder.mkdir(parents=True, exist_ok=True)
-        with _following(folder / METRICS, report):
-            job = Job(config, str(folder.resolve()), threads=cpus_per_worker)
-            fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _following(file: Path, report: Report) -> Iterator[None]:
-    """Hand each scoring that rank 0 appends to `file` to `report` while the workers run elsewhere."""
-    position = file.stat().st_size if file.exists() else 0
-    reported = -1.0
-    done = threading.Event()
-
-    def follow() -> None:
-        nonlocal position, reported
-        last = False
-        while not last:
-            last = done.wait(0.5)
-            rows, position = read_rows(file, position)
-            for row in rows:
-                if "score" in row and row["update"] > reported:  # a replaced worker may repeat its last ones
-                    reported = row["update"]
-                    report(row)
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,137 +1,146 @@
-"""The figures of models that are compared, and how near their images come to the real ones."""
+"""Figures of a finetuned model beside its base model, and how near their images come to the real ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from mmd_ddm.experiment.inference.compared import Compared
-from mmd_ddm.experiment.scoring.scored_model import BASE
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH, Evaluator
+from mmd_ddm.evaluation.figures import image_figures as figures
+from mmd_ddm.evaluation.figures.image_figures import Series
+from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
+from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
+from mmd_ddm.experiment.build import Parts
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.scoring.model_record import ModelRecord
+from mmd_ddm.experiment.scoring.score import open_model
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, ScoredModel
+from mmd_ddm.files import write_json
 
-    from mmd_ddm.evaluation.measures.neighbours import Neighbours
-    from mmd_ddm.experiment.build import Parts
-
+ONLY = "model"  # one of which nothing more is known
 SHOWN, NEAREST = 6, 5  # images whose nearest real ones are drawn, and how many of these
 PAIRS, POINTS = 4, 9  # of noises, and images from one to the other
 
 
-@dataclass
-class Kept:
-    """What is told at the end and goes into MLflow."""
+class Compared(NamedTuple):
+    """A model with its budget, open; all start from the same noise."""
 
-    files: list[Path] = field(default_factory=list)
-    metrics: list[tuple[str, float, int]] = field(default_factory=list)
+    role: str  # finetuned, base or model
+    evaluator: Evaluator
+
+    @property
+    def title(self) -> str:
+        """A name for people, of two lines."""
+        nfe = self.evaluator.nfe
+        return f"{'base model' if self.role == BASE else self.role}\n{nfe} evaluation{'' if nfe == 1 else 's'}"
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """What the figures are drawn of.
+def models_to_compare(
+    parts: Parts, record: ModelRecord, *, base: Path | None, steps: int | None, large: int, images: int
+) -> list[Compared]:
+    """Base and finetuned model with one budget, then the base model with a larger one; or the only model there is.
 
-    Args:
-        parts: with the real images and one feature space.
-        models: those of one budget first.
-        folder: of the files.
-        space: the feature space in words.
-        kept: filled on the way.
+    The model that is looked at is the base model of `parts`; `base` is the folder of its own base model, if there is
+    one. `steps` (None: as finetuned) and `large` are budgets; `images` are generated for the numbers.
     """
+    own = record.sampler
+    asked = None if steps in (None, own.steps) else replace(own, steps=steps)
 
-    parts: Parts
-    models: Sequence[Compared]
-    folder: Path
-    space: str
-    kept: Kept
+    def opened(role: str, sampler: SamplerConfig, folder: Path | None = None) -> Compared:
+        return Compared(role, open_model(parts, ScoredModel(role, sampler), folder, images=images))
+
+    model = opened(FINETUNED if record.finetuned else ONLY, asked or own)
+    models = [model] if base is None else [opened(BASE, asked or record.base_sampler, base), model]
+    if large > model.evaluator.nfe and not (base is None and record.finetuned):
+        models.append(opened(ONLY if base is None else BASE, replace(own, steps=large), base))
+    return models
 
 
-def draw(drawing: Drawing, about: Mapping[str, object]) -> None:
-    """Draw all figures, measure and tell, and write the files.
+class Drawn(NamedTuple):
+    """The files, and what is known of the models beside them: metrics with their network evaluations."""
 
-    Args:
-        drawing: what they are drawn of.
-        about: what the numbers are written with.
+    files: list[Path]
+    metrics: list[tuple[str, float, int]]
+
+
+def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, about: Mapping[str, object]) -> Drawn:
+    """Draw all figures into a folder, models of one budget first; measure in the one feature space, and tell.
+
+    `space` is that space in words; `about` is what the numbers are written with.
     """
-    import torch
+    from mmd_ddm.evaluation.figures.distances import save_distances  # matplotlib takes a second
 
-    from mmd_ddm.evaluation.figures.distances import save_distances
-    from mmd_ddm.evaluation.figures.image_figures import (
-        Series,
-        columns,
-        interpolation_sheet,
-        neighbours_sheet,
-        samples_sheet,
-    )
-
-    images, models, folder, files = drawing.parts.images, drawing.models, drawing.folder, drawing.kept.files
-    name, count = drawing.parts.config.dataset, columns(images.image_shape)
+    images, name = parts.images, parts.config.dataset
+    count = figures.columns(images.image_shape)
     equal = [model for model in models if model.evaluator.nfe == models[0].evaluator.nfe]
     shown = [Series(model.title, model.evaluator.sample(range(count)).cpu()) for model in models]
     chosen = torch.randperm(len(images), generator=models[0].evaluator.noise.generator(1))[:count]
     real = Series("real images", images.floats(chosen))
-    files.append(samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png"))
+    samples = figures.samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png")
 
-    found, distances, left_out = _measure(drawing, about)
-    note = f"Below real images: their distance in {drawing.space}."
-    near = [images.floats(each.indices.flatten()).unflatten(0, each.indices.shape) for each in found[: len(equal)]]
-    samples = [Series(title, some[:SHOWN]) for title, some in shown[: len(equal)]]
-    sheet = neighbours_sheet(f"{name}: nearest real images", samples, found[: len(equal)], near, note)
-    files.append(sheet.save(folder / "neighbours.png"))
-    curves = {model.title: each for model, each in zip(models, distances, strict=True)}
-    files.append(save_distances(curves, left_out, drawing.space, folder / "distances.png"))
+    measured = _measure(parts, models, folder, space, about)
+    found = [Neighbours(near.indices[:SHOWN], near.distances[:SHOWN]) for near in measured.near[: len(equal)]]
+    near = [images.floats(each.indices.flatten()).unflatten(0, each.indices.shape) for each in found]
+    some = [Series(title, sampled[:SHOWN]) for title, sampled in shown[: len(equal)]]
+    note = f"Below real images: their distance in {space}."
+    sheet = figures.neighbours_sheet(f"{name}: nearest real images", some, found, near, note)
+    neighbours = sheet.save(folder / "neighbours.png")
+    curves = {model.title: near.distances[:, 0].contiguous() for model, near in zip(models, measured.near, strict=True)}
+    distances = save_distances(curves, measured.left_out, space, folder / "distances.png")
 
     fractions = [i / (POINTS - 1) for i in range(POINTS)]
-    paths = [Series(model.title, _paths(model, fractions)) for model in equal]
-    sheet = interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
-    files.append(sheet.save(folder / "interpolation.png"))
+    paths = [Series(model.title, _paths(model.evaluator, fractions)) for model in equal]
+    sheet = figures.interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
+    files = [samples, measured.file, neighbours, distances, sheet.save(folder / "interpolation.png")]
+    return Drawn(files, measured.metrics)
 
 
-def _paths(model: Compared, fractions: list[float]) -> Tensor:
+@torch.no_grad()
+def _paths(evaluator: Evaluator, fractions: list[float]) -> Tensor:
     """Images (P F, C, H, W) on the way between pairs of the first noises."""
-    import torch
-
-    from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH
-    from mmd_ddm.evaluation.figures.image_figures import interpolated
-
-    denoiser, sampler, device = model.evaluator.denoiser, model.evaluator.sampler, model.evaluator.device
-    noise = model.evaluator.noise.draw(0, range(2 * PAIRS), sampler.draws, denoiser.image_shape)
-    pieces = interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
-    with torch.no_grad():
-        return torch.cat([sampler.sample(denoiser, piece.to(device)).cpu() for piece in pieces])
+    denoiser, sampler = evaluator.denoiser, evaluator.sampler
+    noise = evaluator.noise.draw(0, range(2 * PAIRS), sampler.draws, denoiser.image_shape)
+    pieces = figures.interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
+    return torch.cat([sampler.sample(denoiser, piece.to(evaluator.device)).cpu() for piece in pieces])
 
 
-def _measure(drawing: Drawing, about: Mapping[str, object]) -> tuple[list[Neighbours], list[Tensor], Tensor]:
-    """Each model's nearest real images of what is drawn, its distances to the nearest, and the real images' own."""
-    from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
-    from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
-    from mmd_ddm.files import write_json
+class _Measured(NamedTuple):
+    near: list[Neighbours]  # of each model's images
+    left_out: Tensor  # of each real image the distance to the nearest other one
+    metrics: list[tuple[str, float, int]]
+    file: Path
 
-    parts, kept = drawing.parts, drawing.kept
-    ((space, real),) = parts.real.items()
+
+def _measure(
+    parts: Parts, models: Sequence[Compared], folder: Path, space: str, about: Mapping[str, object]
+) -> _Measured:
+    """Find the nearest real images of what each model makes, and tell whether they are too near."""
+    ((key, real),) = parts.real.items()
     left_out = left_out_distances(real.features, seed=parts.config.seed, device=parts.device).cpu().contiguous()
-    print(f"distance to the nearest real image in {drawing.space}, {about['images']} generated images each")
+    print(f"distance to the nearest real image in {space}, {about['images']} generated images each")
     print(f"{'':<28}{'median':>10}{'of real':>10}{'nearer than real':>20}")
     print(f"{'real images, to another one':<28}{left_out.median():>10.4g}{1:>10.2f}{'50 %':>20}", flush=True)
-    found, distances, numbers = [], [], []
-    for model in drawing.models:
-        near = nearest(model.evaluator.features()[space], real.features, NEAREST, device=parts.device)
-        found.append(Neighbours(near.indices[:SHOWN].cpu(), near.distances[:SHOWN].cpu()))
-        distances.append(near.distances[:, 0].cpu().contiguous())
-        numbers.append(number := neighbour_auc(distances[-1], left_out))
+    found, numbers = [], []
+    for model in models:
+        near = nearest(model.evaluator.features()[key], real.features, NEAREST, device=parts.device)
+        found.append(Neighbours(near.indices.cpu(), near.distances.cpu()))
+        distances = found[-1].distances[:, 0].contiguous()
+        numbers.append(number := neighbour_auc(distances, left_out))
         share = f"{100 * number.auc:.1f} ± {100 * number.standard_error:.1f} %"
         title = model.title.replace("\n", ", ")
-        print(f"{title:<28}{distances[-1].median():>10.4g}{number.median_ratio:>10.2f}{share:>20}", flush=True)
-        kept.metrics.append((f"{model.role}_nearer_than_real", number.auc, model.evaluator.nfe))
-    measured = list(zip(drawing.models, numbers, strict=True))
-    looked_at = next(number for model, number in measured if model.role != BASE)
-    base = {model.evaluator.nfe: number for model, number in measured if model.role == BASE}
-    sentence = told(looked_at, base, drawing.space)
+        print(f"{title:<28}{distances.median():>10.4g}{number.median_ratio:>10.2f}{share:>20}", flush=True)
+    measured = [(model.role, model.evaluator.nfe, number) for model, number in zip(models, numbers, strict=True)]
+    looked_at = next(number for role, _, number in measured if role != BASE)
+    sentence = told(looked_at, {nfe: number for role, nfe, number in measured if role == BASE}, space)
     print(f"\n{sentence}")
+    file = folder / "figures.json"
     summary = {"median": float(left_out.median()), "images": len(left_out)}
-    by_name = {model.name: number._asdict() for model, number in measured}
-    file = drawing.folder / "figures.json"
+    by_name = {f"{role}_{nfe}": number._asdict() for role, nfe, number in measured}
     write_json(file, {**about, "real": summary, "nn_auc": by_name, "told": sentence})
-    kept.files.append(file)
-    return found, distances, left_out
+    metrics = [(f"{role}_nearer_than_real", number.auc, nfe) for role, nfe, number in measured]
+    return _Measured(found, left_out, metrics, file)

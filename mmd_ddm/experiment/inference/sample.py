@@ -13,8 +13,9 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import SAMPLERS
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
+from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
-from mmd_ddm.experiment.scoring.score import make_sampler
+from mmd_ddm.experiment.scoring.score import check_eta, make_sampler
 from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
 
 BATCH = 256  # images that pass the network together; a multiple of GRAIN
@@ -22,39 +23,15 @@ GRAIN = 16  # torch.randn computes so many numbers together, so only multiples c
 
 
 def choose_sampler(
-    folder: Path,
-    *,
-    steps: int | None = None,
-    sampler: str | None = None,
-    schedule: str = "linear",
-    eta: float | None = None,
+    folder: Path, *, steps: int | None, sampler: str | None, schedule: str, eta: float | None
 ) -> Sampler:
-    """Make the sampler of a model: the one it was finetuned with, changed where something else is asked for.
-
-    Args:
-        folder: of the model.
-        steps: network evaluations an image; None: what it was finetuned for, or 50.
-        sampler: one of `BASELINES`; None: as finetuned, or ddim.
-        schedule: `linear`, `quadratic` or `stride`; ddim's and ddpm's.
-        eta: ddim's, 0 to 1; None: as finetuned, or 0.
-
-    Raises:
-        UserError: the settings are out of range for the model.
-    """
+    """Make the sampler of a model: the one it was finetuned with, changed as `sample` is asked; else a UserError."""
     own = read_record(folder).sampler
-    how = replace(
-        own,
-        sampler=sampler or own.sampler,
-        steps=own.steps if steps is None else steps,
-        schedule=schedule,
-        eta=own.eta if eta is None else eta,
-    )
-    if not 0 <= how.eta <= 1:
-        raise UserError(f"--eta is {how.eta}; it must be a number from 0 to 1")
-    if eta and how.sampler != "ddim":
-        raise UserError(f"--eta is {eta}, but it belongs to sampler ddim; leave it out with {how.sampler}")
+    noise, steps = own.eta if eta is None else eta, own.steps if steps is None else steps
+    how = replace(own, sampler=sampler or own.sampler, steps=steps, schedule=schedule, eta=noise)
+    check_eta(eta, how.sampler)
     if how.sampler not in SAMPLERS and schedule != "linear":
-        raise UserError(f"--schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
+        raise UserError(f"schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
     return make_sampler(how, NoiseSchedule.from_scheduler_config(scheduler_config(folder)))
 
 
@@ -77,10 +54,10 @@ def sample(
         model: folder, hub id, MLflow address, or name of a shipped model.
         images: N, at least 1.
         seed: of the noise.
-        steps: as `choose_sampler` has it, like sampler, schedule and eta.
-        sampler: a name.
-        schedule: a name.
-        eta: a number.
+        steps: network evaluations an image; None: what the model was finetuned for, or 50.
+        sampler: one of `BASELINES`; None: as finetuned, or ddim.
+        schedule: `linear`, `quadratic` or `stride`; ddim's and ddpm's.
+        eta: ddim's, 0 to 1; None: as finetuned, or 0.
 
     Returns:
         (N, C, H, W) in [-1, 1] but for what the sampler overshoots, float32 on the CPU.
@@ -97,11 +74,10 @@ def sample(
 def sample_batches(folder: Path, sampler: Sampler, images: int, seed: int) -> Iterator[Tensor]:
     """Yield the images of `sample` batch by batch."""
     if images < 1:
-        raise UserError(f"--images is {images}; it must be at least 1")
+        raise UserError(f"images is {images}; it must be at least 1")
     if not 0 <= seed < 2**32:
-        raise UserError(f"--seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    denoiser = load_denoiser(folder).to(device)
+        raise UserError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+    denoiser = load_denoiser(folder).to(device := default_device())
     for noise in seeded_batches(seed, sampler.draws, images, denoiser.image_shape):
         yield sampler.sample(denoiser, noise.to(device)).cpu()
 
@@ -111,16 +87,7 @@ def seeded_batches(seed: int, draws: int, images: int, shape: tuple[int, ...], s
 
     Equal along dimension 1 to torch.stack([torch.randn(images, *shape, generator=g) for _ in range(draws)]) with one
     CPU generator g, in the memory of one batch: the generator runs through all draws once to learn where each begins.
-
-    Args:
-        seed: of the generator.
-        draws: as `Chain.draws`.
-        images: N, at least 1.
-        shape: (C, H, W).
-        size: images a batch, a multiple of GRAIN; the last one may have up to GRAIN more.
-
-    Yields:
-        (draws, n, C, H, W) float32.
+    Each is (draws, n, C, H, W) with n = size, a multiple of GRAIN; the last one may have up to GRAIN more.
     """
     whole, rest = divmod(images, size)
     sizes = [size] * whole + ([rest] if rest else [])

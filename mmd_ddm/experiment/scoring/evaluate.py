@@ -5,19 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from mmd_ddm.diffusion.baselines import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measure import parse_measures, spaces_of
-from mmd_ddm.experiment.build import dataset_of, obtain, scored_spaces
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.build import Parts, dataset_of, obtain, scored_spaces
+from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.distributed.processes import in_processes
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
-from mmd_ddm.experiment.scoring.score import Evaluation, make_sampler, possible
-from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, read_scored
+from mmd_ddm.experiment.scoring.score import check_eta, make_sampler, open_model, possible, score, score_real
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, read_scored, write_scored
 from mmd_ddm.pretrained.load import check_fits, scheduler_config, unet_config
 
 LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
@@ -41,7 +45,7 @@ def evaluate(
     measures: str = "kid,fid",
     workers: int = 1,
     file: Path | None = None,
-    show: Callable[[Scored], None] = lambda result: None,
+    show: Callable[[Scored], None] | None = None,
 ) -> list[Scored]:
     """Score a model; a finetuned one beside its base model with the same sampler, at the same budgets and at 20 and 50.
 
@@ -62,7 +66,7 @@ def evaluate(
         measures: names joined by commas.
         workers: processes that share the work; their number changes no score.
         file: where the results go too, as JSON, as they come.
-        show: given each result as it comes.
+        show: given each result as it comes; importable by name if there are several workers.
 
     Returns:
         The results, those of real images against each other last.
@@ -70,17 +74,20 @@ def evaluate(
     Raises:
         UserError: an option is out of its range, or a model can't be had or not be sampled so.
     """
-    _check(images, seeds, eta, sampler, workers)
+    for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
+    check_eta(eta, "ddim" if sampler in (None, ALL) else sampler)
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
     config = preset("paper", *record.images(dataset, data, resolution), features).replace(base_model=str(folder))
     config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
-    budgets = list(steps) or [record.sampler.steps]
+    budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
     role = FINETUNED if record.finetuned else BASE
-    folders = {role: folder}
-    models = _variants(role, folder, replace(record.sampler, schedule=schedule), budgets, sampler, eta)
+    models = _variants(role, folder, own, budgets, sampler, eta)
     if (base_model := find_base(record, base)) is not None:
-        folders[BASE] = base_model
         like = record.base_sampler if schedule == "linear" else replace(record.base_sampler, schedule=schedule)
         # the stride makes more evaluations than it is asked for
         told = [like.steps if each == record.sampler.steps else each for each in budgets]
@@ -90,43 +97,44 @@ def evaluate(
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
-        work = Evaluation(config, tuple(models), folders, images, tuple(seeds), asked, results, show)
-        in_processes(work, workers)
+        in_processes(partial(_score_all, config, models, images, seeds, asked, results, show), workers)
         return read_scored(results)
 
 
-def _check(images: int, seeds: Sequence[int], eta: float | None, sampler: str | None, workers: int) -> None:
-    for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
-        if value < least:
-            raise UserError(f"{name} is {value}; it must be at least {least}")
-    if not all(0 <= seed < 2**32 for seed in seeds):
-        raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
-    if eta is not None and not 0 <= eta <= 1:
-        raise UserError(f"eta is {eta}; it must be a number from 0 to 1")
-    if eta and sampler not in (None, ALL) and "ddim" not in str(sampler).split(","):
-        raise UserError(f"eta is {eta}, but it belongs to sampler ddim; leave it out with {sampler}")
+def _score_all(
+    config: Config, models: Sequence[tuple[ScoredModel, Path]], images: int, seeds: Sequence[int],
+    measures: Sequence[str], file: Path, show: Callable[[Scored], None] | None,
+    collective: Collective, device: torch.device,
+) -> None:  # fmt: skip
+    """Score models, each in its folder, with each seed, and then the real images, as one of the workers."""
+    parts, results = Parts(config, device, collective), list[Scored]()
+
+    def tell(result: Scored) -> None:
+        results.append(result)
+        if collective.rank == 0:
+            write_scored(file, results)
+            if show is not None:
+                show(result)
+
+    for model, folder in models:
+        for seed in seeds:
+            tell(score(open_model(parts, model, folder, images=images, seed=seed), model, measures))
+    if collective.rank == 0 and {"kid", "fid"} & set(measures):
+        tell(score_real(parts, measures))
 
 
 def _variants(
     role: str, folder: Path, own: SamplerConfig, budgets: Sequence[int], sampler: str | None, eta: float | None
-) -> list[ScoredModel]:
-    """One model with several samplers and budgets; of `all` samplers those that can have the budget.
-
-    Raises:
-        UserError: a sampler that is named can't have a budget, or the model doesn't have what it needs.
-    """
-    names = BASELINES if sampler == ALL else (sampler or own.sampler).split(",")
+) -> list[tuple[ScoredModel, Path]]:
+    """A model in its folder with several samplers and budgets: of `all` samplers those that can have the budget."""
     models = []
-    for name in names:
+    for name in BASELINES if sampler == ALL else (sampler or own.sampler).split(","):
         same = name == own.sampler
-        noise = (own.eta if same else 0.0) if eta is None else eta
-        how = replace(
-            own, sampler=name, eta=noise if name == "ddim" else 0.0, variance=own.variance if same else "model"
-        )
+        variance, noise = own.variance if same else "model", own.eta if same else 0.0
+        noise = (noise if eta is None else eta) if name == "ddim" else 0.0
+        how = replace(own, sampler=name, eta=noise, variance=variance)
         models += [ScoredModel(role, replace(how, steps=steps)) for steps in budgets]
     levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
-    if sampler == ALL:
-        return possible(models, levels)
-    for model in models:
+    for model in models if sampler != ALL else ():
         make_sampler(model.sampler, levels)
-    return models
+    return [(model, folder) for model in possible(models, levels)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmd_ddm.data.catalogue import OWN
@@ -16,28 +16,21 @@ from mmd_ddm.pretrained.export import RECORD, sampling_settings
 from mmd_ddm.pretrained.load import locate
 
 DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
-NO_BASE = "none"
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of a model in a folder.
+    """What is known of a model in a folder."""
 
-    Args:
-        sampler: how it is sampled by itself; the exported process has the finetuned timesteps within itself.
-        finetuned: whether this project made it.
-        config: of the run that made it, if that is known.
-    """
-
-    sampler: SamplerConfig
-    finetuned: bool
-    config: Config | None
+    sampler: SamplerConfig  # by itself; the exported process has the finetuned timesteps within itself
+    finetuned: bool  # by this project
+    config: Config | None  # of the run that made it, if that is known
 
     @property
     def base_sampler(self) -> SamplerConfig:
         """How its base model is sampled alike: that one has to be told the timesteps."""
-        how = self.sampler if self.config is None else self.config.sampler
-        return SamplerConfig(self.sampler.sampler, how.steps, how.schedule, self.sampler.eta, self.sampler.variance)
+        run = self.sampler if self.config is None else self.config.sampler
+        return replace(self.sampler, steps=run.steps, schedule=run.schedule)
 
     def images(
         self, dataset: str | None, data: str | None, resolution: int | None
@@ -54,11 +47,7 @@ class ModelRecord:
 
 
 def read_record(folder: Path) -> ModelRecord:
-    """Read the record of a model; one that was not finetuned is sampled with 50 steps of deterministic DDIM.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """Read the record of a model, or refuse a damaged one; without one it is sampled as the paper does, in 50 steps."""
     sampler = SamplerConfig(**{"steps": DEFAULT_STEPS, **sampling_settings(folder)})
     if not (folder / RECORD).is_file():
         return ModelRecord(sampler, False, None)
@@ -67,32 +56,17 @@ def read_record(folder: Path) -> ModelRecord:
 
 
 def model_folder(source: str) -> Path:
-    """The folder of a model, downloaded if need be.
-
-    Args:
-        source: A folder, hub id, checkpoint file, MLflow address or name of a shipped model.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The folder of a model that is a folder, hub id, checkpoint file, MLflow address or the name of a shipped one."""
     return locate(resolve(source))
 
 
 def find_base(record: ModelRecord, asked: str | None) -> Path | None:
-    """The folder of the base model that is asked for, or else of the one that a model was finetuned from.
+    """The folder of the base model to compare with: the one that is asked for (or `none`), or else the record's.
 
-    Args:
-        record: of the model.
-        asked: as `model_folder` takes it, or `none`; None: the record's.
-
-    Returns:
-        None if there is none; where the record's can't be found any more, that is said on standard error.
-
-    Raises:
-        UserError: the one that is asked for is not there.
+    One that is asked for has to be there; that the record's is not there any more is said on standard error.
     """
     if asked is not None:
-        return None if asked == NO_BASE else model_folder(asked)
+        return None if asked == "none" else model_folder(asked)
     if record.config is None:
         return None
     try:

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
-
-import torch
 
 from mmd_ddm.diffusion.baselines import make_baseline
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import SAMPLERS, make_chain
-from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.floor import real_floor
 from mmd_ddm.evaluation.measure import spaces_of
 from mmd_ddm.evaluation.metrics import Metric
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
-from mmd_ddm.experiment.config import Config, SamplerConfig
-from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel, write_scored
+from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel
 
 
 def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sampler:
-    """Make a sampler for a model.
-
-    Raises:
-        UserError: it can't have that budget, or the model doesn't have what it needs.
-    """
+    """Make a sampler for a model; a UserError if it can't have that budget or the model hasn't what it needs."""
     if config.sampler in SAMPLERS:
         return make_chain(noise_schedule, **vars(config))
     return make_baseline(config.sampler, noise_schedule, config.steps)
+
+
+def check_eta(eta: float | None, samplers: str) -> None:
+    """Refuse an eta that is out of range, or belongs to none of the samplers (names joined by commas)."""
+    if eta is not None and not 0 <= eta <= 1:
+        raise UserError(f"eta is {eta}; it must be a number from 0 to 1")
+    if eta and "ddim" not in samplers.split(","):
+        raise UserError(f"eta is {eta}, but it belongs to sampler ddim; leave it out with {samplers}")
 
 
 def open_model(
@@ -42,15 +43,7 @@ def open_model(
     stream: str = TRIAL_NOISE,
     seed: int | None = None,
 ) -> Evaluator:
-    """Load a model with its sampler, ready to be sampled and scored.
-
-    Args:
-        parts: with the real images and feature spaces.
-        model: which, and how it is sampled.
-        folder: where it is; None: the base model of the configuration.
-        images: how many are generated.
-        stream: of the noise.
-        seed: of the noise; None: the configuration's.
+    """Load a model from its folder (None: the base model), ready to be scored in images of some stream of noise.
 
     Raises:
         UserError: its images have another shape than the data set's, or the sampler can't have its budget.
@@ -77,56 +70,11 @@ def score_real(parts: Parts, measures: Collection[str] = ("kid", "fid")) -> Scor
     return Scored(None, tuple(found), half)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Several models, samplers, budgets and seeds, scored by one worker or more.
-
-    Args:
-        config: names images and feature spaces.
-        models: what is scored, in order.
-        folders: where the models are, by role.
-        images: generated images of each.
-        seeds: of the noise.
-        measures: names of `MEASURES`.
-        file: where all results go, as JSON, as they come.
-        show: given each result.
-    """
-
-    config: Config
-    models: tuple[ScoredModel, ...]
-    folders: Mapping[str, Path]
-    images: int
-    seeds: tuple[int, ...]
-    measures: tuple[str, ...]
-    file: Path
-    show: Callable[[Scored], None]
-
-    def __call__(self, collective: Collective, device: torch.device) -> None:
-        """Score all of them, as one of the workers."""
-        parts = Parts(self.config, device, collective)
-        results: list[Scored] = []
-
-        def tell(result: Scored) -> None:
-            results.append(result)
-            if collective.rank == 0:
-                write_scored(self.file, results)
-                self.show(result)
-
-        for model in self.models:
-            for seed in self.seeds:
-                evaluator = open_model(parts, model, self.folders[model.role], images=self.images, seed=seed)
-                tell(score(evaluator, model, self.measures))
-        if collective.rank == 0 and {"kid", "fid"} & set(self.measures):
-            tell(score_real(parts, self.measures))
-
-
 def possible(models: Sequence[ScoredModel], noise_schedule: NoiseSchedule) -> list[ScoredModel]:
     """Return those whose sampler can have their budget."""
     found = []
     for model in models:
-        try:
+        with suppress(UserError):
             make_sampler(model.sampler, noise_schedule)
-        except UserError:
-            continue
-        found.append(model)
+            found.append(model)
     return found

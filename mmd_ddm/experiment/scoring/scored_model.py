@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.files import write_json
 
 FINETUNED, BASE = "finetuned", "base"
-REAL = "real images"
 
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A model with a sampler that is scored.
+    """A model with a sampler that is scored: one of our own, or the name and steps of one of `BASELINES`."""
 
-    Args:
-        role: `finetuned` or `base`.
-        sampler: how it is sampled: a sampler of our own, or the name and steps of one of `BASELINES`.
-        trial: the number of the trial that finetuned it.
-    """
-
-    role: str
+    role: str  # finetuned or base
     sampler: SamplerConfig
-    trial: int | None = None
+    trial: int | None = None  # the number of the one that finetuned it
 
     @property
     def name(self) -> str:
@@ -41,11 +33,10 @@ class ScoredModel:
     @property
     def title(self) -> str:
         """A name for people."""
-        how = [f"{self.sampler.steps} evaluations"]
-        how += [self.sampler.schedule] if self.sampler.schedule != "linear" else []
-        how += [self.sampler.sampler] if self.sampler.sampler != "ddim" else []
-        how += [f"eta {self.sampler.eta:g}"] if self.sampler.eta else []
-        return f"{'base model' if self.role == BASE else self.role}, {', '.join(how)}"
+        s, who = self.sampler, "base model" if self.role == BASE else self.role
+        schedule, sampler = s.schedule if s.schedule != "linear" else "", s.sampler if s.sampler != "ddim" else ""
+        eta = f"eta {s.eta:g}" if s.eta else ""
+        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta)))
 
     @property
     def label(self) -> str:
@@ -55,26 +46,18 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class Scored:
-    """The metrics of a model, or, without one, of real images against each other.
-
-    Args:
-        model: what was scored.
-        metrics: in every feature space.
-        images: from how many images; of real ones, in each half.
-        nfe: network evaluations an image.
-        seed: of the noise.
-    """
+    """The metrics of a model, or, without one, of real images against each other, in every feature space."""
 
     model: ScoredModel | None
     metrics: Metrics
-    images: int
-    nfe: int = 0
-    seed: int = 0
+    images: int  # of real ones, in each half
+    nfe: int = 0  # network evaluations an image
+    seed: int = 0  # of the noise
 
     @property
     def label(self) -> str:
         """What was scored, for people."""
-        return REAL if self.model is None else self.model.label
+        return "real images" if self.model is None else self.model.label
 
 
 def base_counterpart(sampler: SamplerConfig) -> ScoredModel:
@@ -105,26 +88,17 @@ def _scales(baseline: Metrics) -> dict[str, float]:
 
 def read_scored(file: Path) -> list[Scored]:
     """Read what `write_scored` wrote; nothing where there is no file."""
-    return [_from_json(**row) for row in json.loads(file.read_text())] if file.is_file() else []
-
-
-def _from_json(
-    model: Mapping[str, Any] | None, images: int, nfe: int, seed: int, scores: Mapping[str, float]
-) -> Scored:
-    known = None if model is None else ScoredModel(model["role"], SamplerConfig(**model["sampler"]), model["trial"])
-    return Scored(known, read_metrics(scores), images, nfe, seed)
+    found = []
+    for row in json.loads(file.read_text()) if file.is_file() else []:
+        model = row["model"] and ScoredModel(**{**row["model"], "sampler": SamplerConfig(**row["model"]["sampler"])})
+        found.append(Scored(model, read_metrics(row["scores"]), row["images"], row["nfe"], row["seed"]))
+    return found
 
 
 def write_scored(file: Path, rows: Iterable[Scored]) -> None:
     """Write scores as JSON, whole or not at all."""
-    write_json(file, [_to_json(row) for row in rows])
-
-
-def _to_json(row: Scored) -> dict[str, object]:
-    return {
-        "model": row.model and asdict(row.model),
-        "images": row.images,
-        "nfe": row.nfe,
-        "seed": row.seed,
-        "scores": flat(row.metrics),
-    }
+    write_json(file, [
+        {"model": row.model and asdict(row.model), "images": row.images, "nfe": row.nfe, "seed": row.seed,
+         "scores": flat(row.metrics)}
+        for row in rows
+    ])  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,7 @@ Group = list[Scored]  # of one model, a result a seed
 
 
 def _groups(results: Sequence[Scored]) -> list[Group]:
-    found: dict[str, Group] = {}
-    for result in results:
-        found.setdefault(repr(result.model), []).append(result)
-    return list(found.values())
+    return [list(group) for _, group in groupby(results, key=lambda result: result.model)]
 
 
 def table(results: Sequence[Scored]) -> str:
@@ -34,11 +32,9 @@ def table(results: Sequence[Scored]) -> str:
         named = [model.role, model.sampler.sampler, str(group[0].nfe)] if model else ["real", "", ""]
         cells = {_column(metric): _cell(group, place) for place, metric in enumerate(group[0].metrics)}
         rows.append([*named, str(group[0].images), *(cells.get(column, "") for column in columns)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
+    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
@@ -76,8 +72,7 @@ def curve_points(results: Sequence[Scored]) -> list[Point]:
     points = []
     for group in _groups(results):
         if (model := group[0].model) is not None:
-            name = model.sampler.sampler
-            label = name if model.role == BASE else f"{model.role}, {name}"
+            label = model.sampler.sampler if model.role == BASE else f"{model.role}, {model.sampler.sampler}"
             scores = {space: (kid.value, kid.standard_error or 0.0) for space, kid in _kids(group).items()}
             points.append(Point(label, group[0].nfe, scores, model.role == FINETUNED))
     return points
@@ -90,12 +85,7 @@ def floors(results: Sequence[Scored]) -> dict[str, tuple[float, float]]:
 
 
 def verdicts(results: Sequence[Scored], trained: Collection[str]) -> list[str]:
-    """In words, for each budget at which a finetuned model and its base model were scored alike.
-
-    Args:
-        results: of an evaluation.
-        trained: feature spaces of the loss.
-    """
+    """Compare a finetuned model with its base model, at each budget of both, given the feature spaces of the loss."""
     scores: dict[tuple[str, int], dict[str, Score]] = {}
     for group in _groups(results):
         if (model := group[0].model) is not None:

@@ -12,17 +12,11 @@ _SCORE = "`score` is the mean over feature spaces of KID relative to the base mo
 
 def describe_run(name: str, config: Config) -> str:
     """Describe a single run, or a trial, as Markdown."""
-    shown = (
-        f"learning rate {config.optimization.learning_rate:.3g}",
-        f"kernel {config.objective.kernel}",
-        f"features {config.objective.features}",
-        f"sampler {config.sampler.sampler}",
-        f"schedule {config.sampler.schedule}",
-    )
+    o, objective, s = config.optimization, config.objective, config.sampler
     return (
-        f"{name}: the {config.dataset} base model finetuned for {config.sampler.steps} network evaluations an image in "
-        f"{config.optimization.updates} updates of {config.optimization.batch} images, with {', '.join(shown)}. "
-        f"Metrics are by update; {_SCORE}."
+        f"{name}: the {config.dataset} base model finetuned for {s.steps} network evaluations an image in {o.updates} "
+        f"updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, kernel {objective.kernel}, features "
+        f"{objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are by update; {_SCORE}."
     )
 
 
@@ -38,8 +32,7 @@ def describe_search(name: str, config: Config, searched: Iterable[str]) -> str:
 
 def describe_ablation(name: str, config: Config, grids: Iterable[str]) -> str:
     """Describe an ablation, whose cells are the runs below it, as Markdown."""
-    head = f"Ablation {name} on {config.dataset}. Its cells are the runs below it."
-    return "\n\n".join([head, *grids])
+    return "\n\n".join([f"Ablation {name} on {config.dataset}. Its cells are the runs below it.", *grids])
 
 
 def ending(tags: Mapping[str, str]) -> str:

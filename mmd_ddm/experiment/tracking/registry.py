@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmd_ddm.evaluation.metrics import flat
@@ -26,13 +28,7 @@ _TAGGED = ("dataset", "steps", "sampler", "schedule", "eta", "score_images")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finetuned model that is to be registered.
-
-    Args:
-        config: Its configuration.
-        scoring: How it was scored last.
-        words: Further tags of the version.
-    """
+    """A finetuned model that is to be registered: its configuration, last scores, and further tags."""
 
     config: Config
     scoring: Scoring
@@ -46,13 +42,9 @@ class Candidate:
     @property
     def tags(self) -> dict[str, str]:
         """Of the version."""
-        settings = self.config.flat()
-        scores = {"score": self.scoring.score, **flat(self.scoring.metrics)}
-        return {
-            **{key: str(settings[key]) for key in _TAGGED},
-            **{key: f"{value:.6g}" for key, value in scores.items()},
-            **self.words,
-        }
+        settings, scores = self.config.flat(), {"score": self.scoring.score, **flat(self.scoring.metrics)}
+        written = {key: f"{value:.6g}" for key, value in scores.items()}
+        return {**{key: str(settings[key]) for key in _TAGGED}, **written, **self.words}
 
     @property
     def description(self) -> str:
@@ -64,16 +56,8 @@ class Candidate:
         )
 
 
-def register(client: MlflowClient, run_id: str, candidate: Candidate) -> str:
+def register(client: MlflowClient, run_id: str, candidate: Candidate) -> None:
     """Make a run's model a version of its registered model, unless it is one; move the alias `best` if it is better.
-
-    Args:
-        client: Of the store that has the run.
-        run_id: Of the run, whose artifacts hold the model.
-        candidate: What is to be said of it.
-
-    Returns:
-        The version.
 
     Raises:
         FileNotFoundError: The store has not yet taken the model's files.
@@ -82,54 +66,39 @@ def register(client: MlflowClient, run_id: str, candidate: Candidate) -> str:
     if not any(each.path == f"{MODEL}/model_index.json" for each in client.list_artifacts(run_id, MODEL)):
         raise FileNotFoundError(f"run {run_id} has no model in MLflow yet")
     _ensure(client, candidate)
-    versions = _versions(client, candidate.name)
-    mine = next((each for each in versions if each.run_id == run_id), None)
+    name, tags = candidate.name, candidate.tags
+    all_versions = partial(client.search_model_versions, f"name='{name}'")
+    mine = next((each for each in all_versions() if each.run_id == run_id), None)
     if mine is None:
-        mine = client.create_model_version(
-            candidate.name,
-            f"{client.get_run(run_id).info.artifact_uri}/{MODEL}",
-            run_id,
-            tags=candidate.tags,
-            description=candidate.description,
-            await_creation_for=0,  # it is there at once
-        )
+        files = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
+        about = {"tags": tags, "description": candidate.description}
+        client.create_model_version(name, files, run_id, **about, await_creation_for=0)  # it is there at once
     else:
-        for key, value in candidate.tags.items():
+        for key, value in tags.items():
             if mine.tags.get(key) != value:
-                client.set_model_version_tag(candidate.name, mine.version, key, value)
-    best = min(_versions(client, candidate.name), key=_rank)
-    client.set_registered_model_alias(candidate.name, BEST, best.version)
-    return str(mine.version)
+                client.set_model_version_tag(name, mine.version, key, value)
+    client.set_registered_model_alias(name, BEST, min(all_versions(), key=_rank).version)
 
 
 def _ensure(client: MlflowClient, candidate: Candidate) -> None:
     from mlflow.exceptions import MlflowException
 
     tags = {key: candidate.tags[key] for key in ("dataset", "steps")}
+    about = (
+        f"{tags['dataset']} with {tags['steps']} network evaluations an image: the best models of studies. Use one "
+        f"with: mmd-ddm sample --model models:/{candidate.name}@{BEST}"
+    )
     try:
-        client.create_registered_model(
-            candidate.name,
-            tags,
-            f"{tags['dataset']} with {tags['steps']} network evaluations an image: the best models of studies. Use one "
-            f"with: mmd-ddm sample --model models:/{candidate.name}@{BEST}",
-        )
+        client.create_registered_model(candidate.name, tags, about)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    found = client.search_model_versions(f"name='{name}'")
-    return sorted(found, key=lambda version: int(version.version))
-
-
-def _rank(version: ModelVersion) -> tuple[float, float]:
-    return -_number(version, "score_images", 0.0), _number(version, "score", math.inf)
-
-
-def _number(version: ModelVersion, key: str, absent: float) -> float:
-    try:
-        value = float(version.tags[key])
-    except (KeyError, ValueError):  # a version that somebody registered by hand
-        return absent
-    return value if math.isfinite(value) else absent
+def _rank(version: ModelVersion) -> tuple[float, float, int]:
+    number = int(version.version)
+    with suppress(KeyError, ValueError):
+        images, score = float(version.tags["score_images"]), float(version.tags["score"])
+        if math.isfinite(images) and math.isfinite(score):
+            return -images, score, number
+    return 0.0, math.inf, number  # of a version that somebody registered by hand

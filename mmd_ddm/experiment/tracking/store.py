@@ -14,7 +14,9 @@ from mmd_ddm.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PATIENCE = 10.0  # seconds that a server may take to answer
+PATIENCE = 10  # seconds that a server may take to answer
+_ENVIRONMENT = {"HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": str(PATIENCE), "DISABLE_TELEMETRY": "true",
+                "SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # fmt: skip
 
 
 def tracking_uri() -> str:
@@ -31,25 +33,20 @@ def ui_command() -> str:
 
 
 def check_reachable() -> None:
-    """Find at once, before anything is started, that no server answers at MLFLOW_TRACKING_URI.
-
-    Raises:
-        UserError: Says so.
-    """
+    """Raise a UserError at once, before anything is started, if no server answers at MLFLOW_TRACKING_URI."""
     _ask(tracking_uri())
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    """Return the store's client and the experiment's id; the experiment is made if there is none.
-
-    Raises:
-        UserError: If the store can't be used.
-    """
+    """Return the client of a store, or refuse one that can't be used, and the id of an experiment, new or not."""
     client = open_client(uri)
     try:
         found = client.get_experiment_by_name(experiment)
         if found is None:
-            return client, client.create_experiment(experiment, artifact_location=_artifact_location(uri))
+            # beside a local database: MLflow would put artifacts into the current directory, wherever that is
+            beside = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns"
+            place = beside.as_uri() if uri.startswith("sqlite:///") else None
+            return client, client.create_experiment(experiment, artifact_location=place)
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
@@ -58,18 +55,12 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """Return the client of a store; a local database is made if there is none.
-
-    Raises:
-        UserError: If the store does not answer or can't be used.
-    """
+    """Return the client of a store, or refuse one that can't be used; a local database is made if there is none."""
     _ask(uri)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
+    for noisy in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries; we say what is not sent
     from mlflow import MlflowClient
 
@@ -93,22 +84,11 @@ def _ask(uri: str) -> None:
     except urllib.error.HTTPError:  # somebody answers; MLflow's client will say what is wrong
         pass
     except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)  # urllib wraps what the system says
+        reason = getattr(reason, "strerror", None) or first_line(error)
         raise UserError(
-            f"No MLflow server answers at {uri} ({_reason(error)}); start it, or unset MLFLOW_TRACKING_URI "
-            "to use ./mlflow.db."
+            f"No MLflow server answers at {uri} ({reason}); start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
         ) from None
-
-
-def _reason(error: Exception) -> object:
-    reason = getattr(error, "reason", error)  # urllib wraps what the system says
-    return getattr(reason, "strerror", None) or first_line(error)
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Artifacts beside a local database: MLflow would put them into the current directory, wherever that is."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
 
 
 def first_line(error: BaseException) -> str:

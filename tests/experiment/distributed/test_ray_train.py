@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.experiment.distributed.train import Job, explain, run_distributed, run_job
+from mmd_ddm.experiment.distributed.run import run_distributed
+from mmd_ddm.experiment.distributed.train import Job, explain, run_job
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import latest_checkpoint, read_rows, read_scorings
 

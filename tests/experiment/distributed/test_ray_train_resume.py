@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmd_ddm.experiment.distributed.train import run_distributed
+from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.presets import preset
 
 pytestmark = pytest.mark.slow

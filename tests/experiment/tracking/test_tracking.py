@@ -6,6 +6,7 @@ from PIL import Image
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.tracking import tracked_run
 from mmd_ddm.experiment.tracking import tracker as tracking
 from mmd_ddm.experiment.tracking.store import check_reachable, tracking_uri, ui_command
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact
@@ -167,7 +168,7 @@ def test_half_a_line_is_left_for_later(folder):
 
 
 def test_many_metrics_are_sent_in_parts(folder, monkeypatch):
-    monkeypatch.setattr(tracking, "BATCH", 10)
+    monkeypatch.setattr(tracked_run, "BATCH", 10)
     tracker = Tracker("experiment")
     run = follow(tracker, folder)
     write(folder, 1, 35)

@@ -1,0 +1,72 @@
+"""A whole run on several workers, followed by the process that started it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
+from mmd_ddm.experiment.distributed.train import Job, fit
+from mmd_ddm.experiment.run_folder import METRICS, Row, read_rows
+
+
+def run_distributed(
+    config: Config,
+    folder: Path,
+    *,
+    workers: int,
+    gpus_per_worker: float = 0,
+    cpus_per_worker: int = 1,
+    report: Callable[[Row], None],
+) -> None:
+    """Finetune with several Ray Train workers on this machine or on the cluster that RAY_ADDRESS names.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder; its checkpoint is continued where there is one.
+        workers: Number of worker processes, at least 1.
+        gpus_per_worker: GPUs of each; 0: the CPU.
+        cpus_per_worker: CPUs, and so threads, of each.
+        report: Called in this process, in a thread, with the numbers of each scoring.
+
+    Raises:
+        UserError, DivergenceError: As of `finetune`, or the machines don't suffice.
+    """
+    import ray
+
+    start_ray(workers=workers)
+    try:
+        check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
+        folder.mkdir(parents=True, exist_ok=True)
+        job = Job(config, str(folder.resolve()), threads=cpus_per_worker)
+        with _following(folder / METRICS, report):
+            fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _following(file: Path, report: Callable[[Row], None]) -> Iterator[None]:
+    """Report each scoring that rank 0 appends to a file while the workers run elsewhere."""
+    position, done = file.stat().st_size if file.exists() else 0, threading.Event()
+
+    def follow(position: int) -> None:
+        reported, last = -1.0, False
+        while not last:
+            last = done.wait(0.5)
+            rows, position = read_rows(file, position)
+            for row in rows:
+                if "score" in row and row["update"] > reported:  # a replaced worker may repeat its last ones
+                    reported = row["update"]
+                    report(row)
+
+    thread = threading.Thread(target=follow, args=(position,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

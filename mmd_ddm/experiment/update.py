@@ -1,0 +1,41 @@
+"""The gradient of an update: which noise it starts from, and by which route it is computed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.collective import share
+from mmd_ddm.experiment.build import Parts
+from mmd_ddm.finetuning.gradient import GRADIENTS
+from mmd_ddm.finetuning.memory import Route, choose_route
+
+
+class UpdateGradient:
+    """The gradient from this worker's share of each batch; its noise depends on seed and position alone."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.noise = parts, NoiseSource(parts.config.seed, "training")
+        self.mine = share(parts.config.optimization.batch, parts.collective)
+
+    def choose_route(self) -> Route:
+        """Choose what fits beside all else in memory, the same on all workers: they may sit on different machines."""
+        parts, c = self.parts, self.parts.config.optimization
+        parts.objective  # noqa: B018 (the real features take their memory first)
+        workers = parts.collective.world
+        noise, largest = self._draw(0, range(2)), -(-c.batch // workers)
+        mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
+        stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
+        everyone = parts.collective.gather_rows(stored)
+        return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
+
+    def compute(self, route: Route, update: int) -> Tensor:
+        """Add the gradient to the network's parameters; returns MMD^2 of the whole batch."""
+        size, count = route.micro_batch, len(self.mine)
+        noises = [self._draw(update, self.mine[start : start + size]) for start in range(0, count, size)]
+        return GRADIENTS[route.gradient](self.parts.pipeline, self.parts.objective, noises, update)
+
+    def _draw(self, update: int, positions: range) -> Tensor:
+        draws, shape = self.parts.chain.draws, self.parts.denoiser.image_shape
+        return self.noise.draw(update, positions, draws, shape).to(self.parts.device)
