@@ -38,7 +38,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "checkpoint/state.safetensors")
 
 
-@pytest.mark.parametrize("gradient", ["stored", "replay"])
+@pytest.mark.parametrize("gradient", [pytest.param("stored", marks=pytest.mark.slow), "replay"])
 def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -> None:
     config = tiny(gradient=gradient, micro_batch=3, eta=0.5, kernel="cubic+rbf", reference="batch")
     whole = finetune(config, tmp_path / "whole", report=lambda metrics, checkpoint: None)

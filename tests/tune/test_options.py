@@ -18,7 +18,7 @@ def status(error: BaseException | None, *arguments: str) -> int:
             raise error
         return 7
 
-    parser = Parser()
+    parser = Parser("command", None, "")
     parser.add_argument("--weights", type=Path)
     return run(parser, arguments, lambda options: None, work)
 

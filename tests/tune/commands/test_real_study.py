@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +11,14 @@ import optuna
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[3]
-STEPS, IMAGES = 2, 64
-ARGUMENTS = ["--dataset", "digits", "--trials", 2, "--steps", STEPS, "--updates", 2, "--scorings", 2, "--score-images",
-             IMAGES, "--final-images", IMAGES, "--concurrent", 1, "--output", "s"]  # fmt: skip
+from tests.tune.commands.real_study import STEPS
+
 # KID of the two presets after two updates, and of the base model. Another processor sums in another order, which moves
 # some of the 64 images' grey levels by one of 255: below a hundredth of these numbers.
 EXPECTED = {
     "000": {"kid_classifier": 1.544, "kid_contrastive": 2.817},
     "001": {"kid_classifier": 0.4304, "kid_contrastive": 0.8987},
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working directory of the command."""
-    here = tmp_path_factory.mktemp("real")
-    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    command = [sys.executable, str(ROOT / "tune" / "search.py"), *map(str, ARGUMENTS)]
-    ended = subprocess.run(command, cwd=here, env=kept, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
-    (here / "said.txt").write_text(ended.stdout)
-    return here
 
 
 def leaderboard(folder: Path) -> dict[str, dict[str, str]]:

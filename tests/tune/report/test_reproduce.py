@@ -24,7 +24,7 @@ def test_the_command_line_repeats_a_configuration_exactly(start, changes):
     words = shlex.split(command_line(config, "runs/my best"))
     assert words[0] == "mmd-ddm"
     options = build_parser().parse_args(words[1:])
-    given = {item.name: getattr(options, item.name) for item in settings() if hasattr(options, item.name)}
+    given = {item.name: getattr(options, item.name) for item in settings() if getattr(options, item.name) is not None}
     assert preset(options.preset, given["dataset"]).replace(**given) == config
     assert str(options.output) == "runs/my best"
 
