@@ -144,7 +144,7 @@ def test_failures_are_told_and_retried_and_grids_share_their_cells(tmp_path):
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "a"
     assert starts(folder) == dict.fromkeys(range(8), 1)
-    assert ended.stdout.count("the run diverged; --resume") == 2
+    assert ended.stdout.count("the run diverged; python tune/ablate.py --resume") == 2
     assert ended.stdout.count("its process died") >= 2
     rows = kids(folder / "grid-learning_rate.csv")
     assert [rows[name]["mean"] for name in ("learning_rate=0.001", "learning_rate=0.002")] == ["0.1005", "0.2005"]
@@ -162,7 +162,7 @@ def test_failures_are_told_and_retried_and_grids_share_their_cells(tmp_path):
     assert sorted(run.info.status for run in runs.values()) == ["FAILED"] * 4 + ["FINISHED"] * 4
     assert runs["0"].data.metrics["final_kid_classifier"] == pytest.approx(0.1)
     names = {each.path for each in client.list_artifacts(parent.info.run_id)}
-    assert names == {f"grid-learning_rate.{end}" for end in ("md", "csv", "png")}
+    assert names == {f"grid-learning_rate.{end}" for end in ("md", "html", "csv", "png")}
 
     (tmp_path / "mended").touch()
     again = ablate(tmp_path, "--resume", "a")
