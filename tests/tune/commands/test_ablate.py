@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mmd_ddm.experiment.presets import preset
+from tests.tune.commands.driver import assert_refused, kill_when, wait_for_end
 from tune.ablate import main, parser
 from tune.space.space import Space
 from tune.study.settings import AblationSettings, Machines, SearchSettings, write_settings
@@ -36,17 +35,6 @@ def here(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         write_settings(tmp_path / name, settings)
     return tmp_path
-
-
-def run(arguments):
-    try:
-        return main(arguments)
-    except SystemExit as end:  # argparse's
-        return end.code
-
-
-def left(folder):
-    return {str(each.relative_to(folder)): each.read_bytes() if each.is_file() else b"" for each in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
@@ -77,21 +65,12 @@ def left(folder):
     ],
 )
 def test_one_sentence_and_nothing_left(here, capsys, arguments, words):
-    before = left(here)
-    assert run(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
-    assert len(said.err.splitlines()) == 1
-    assert left(here) == before
+    assert_refused(main, arguments, words, here, capsys)
 
 
 def test_a_server_that_does_not_answer_is_found_before_anything_starts(here, capsys, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    before = left(here)
-    assert run(VII) == 2
-    assert "unset RAY_ADDRESS" in capsys.readouterr().err
-    assert left(here) == before
+    assert_refused(main, VII, "unset RAY_ADDRESS", here, capsys)
 
 
 def test_the_search_does_not_take_an_ablation_for_a_study_of_its_own(here, capsys):
@@ -198,21 +177,9 @@ def test_a_killed_ablation_goes_on_where_it_was(tmp_path):
     grid = ["--grid", "learning_rate=1e-3,2e-3,3e-3", *DIGITS, "--seeds", "1", "--final-images", "50", "--output", "a"]
     command = [sys.executable, str(FAKE), *grid, "--concurrent", "1"]
     folder, kept = tmp_path / "a", {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    process = subprocess.Popen(command, cwd=tmp_path, env={**kept, "FAKE_PAUSE": "3"}, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (folder / "trials" / "001" / "starts").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    deadline = time.monotonic() + 60
-    pid = int((folder / "trials" / "001" / "starts").read_text().split()[0])
-    while Path(f"/proc/{pid}").exists():  # Ray's processes see that their driver is gone
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    begun = folder / "trials" / "001" / "starts"
+    kill_when(begun, command, tmp_path, {**kept, "FAKE_PAUSE": "3"})
+    wait_for_end(int(begun.read_text().split()[0]))
     ended = ablate(tmp_path, "--resume", "a")
     assert ended.returncode == 0, ended.stderr
     assert starts(folder) == {0: 1, 1: 2, 2: 1}

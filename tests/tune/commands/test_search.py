@@ -5,16 +5,15 @@ import html
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
 import pytest
 
 from mmd_ddm.experiment.presets import preset
+from tests.tune.commands.driver import kill_when, wait_for_end
 from tune.space.parse import read_space
 from tune.space.space import default_space
 
@@ -154,22 +153,9 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     arguments = ["--dataset", "digits", "--output", "s", "--trials", "4", "--updates", "20", "--scorings", "4"]
     command = [sys.executable, str(FAKE), *arguments, "--concurrent", "1"]
     study = tmp_path / "s"
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(FAKE_PAUSE="0.2"), stdout=subprocess.DEVNULL)
-    try:
-        running = study / "trials" / "001" / "checkpoint" / "update"
-        deadline = time.monotonic() + 120
-        while not running.exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    deadline = time.monotonic() + 60
-    pid = int((study / "trials" / "001" / "starts").read_text().split()[1])
-    while Path(f"/proc/{pid}").exists():  # Ray's processes see that their driver is gone
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    trial = study / "trials" / "001"
+    kill_when(trial / "checkpoint" / "update", command, tmp_path, environment(FAKE_PAUSE="0.2"))
+    wait_for_end(int((trial / "starts").read_text().split()[1]))
 
     ended = search(tmp_path, "--resume", study)
     assert ended.returncode == 0, ended.stderr

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.tune.commands.driver import assert_refused, left, status
 from tune.search import main
 
 DIGITS = ["--dataset", "digits"]
@@ -18,17 +19,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "held" / "study.json").write_text("{")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("mine")
-
-
-def run(arguments):
-    try:
-        return main(arguments)
-    except SystemExit as end:  # argparse's
-        return end.code
-
-
-def left(folder):
-    return {str(each.relative_to(folder)): each.read_bytes() if each.is_file() else b"" for each in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
@@ -53,13 +43,7 @@ def left(folder):
     ],
 )
 def test_one_sentence_and_nothing_left(tmp_path, capsys, arguments, words):
-    before = left(tmp_path)
-    assert run(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
-    assert len(said.err.splitlines()) == 1
-    assert left(tmp_path) == before
+    assert_refused(main, arguments, words, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +57,7 @@ def test_one_sentence_and_nothing_left(tmp_path, capsys, arguments, words):
 def test_a_server_that_does_not_answer_is_found_before_anything_starts(tmp_path, capsys, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     before = left(tmp_path)
-    assert run(DIGITS) == 2
+    assert status(main, DIGITS) == 2
     said = capsys.readouterr().err
     assert value in said
     assert f"unset {variable}" in said
@@ -84,7 +68,7 @@ def test_a_server_that_does_not_answer_is_found_before_anything_starts(tmp_path,
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_is_said(tmp_path, capsys):
     (tmp_path / "empty").chmod(0o500)
-    assert run([*DIGITS, "--output", "empty/study"]) == 2
+    assert status(main, [*DIGITS, "--output", "empty/study"]) == 2
     assert "can't be written (Permission denied)" in capsys.readouterr().err
 
 
