@@ -19,12 +19,11 @@ from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.model_record import read_record
-from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, read_scored
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, LARGER, Scored, ScoredModel, read_scored
 from tune.study.folder import Study
 from tune.study.settings import SearchSettings
 
 SCORES, SHEETS = "scores.json", "samples"
-LARGER = (50, 20)  # budgets of the base model to compare with, the longest to measure first
 STREAM = "final"
 SHOWN = 24  # images on a sheet
 

@@ -21,10 +21,17 @@ from mmd_ddm.experiment.distributed.processes import in_processes
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_eta, make_sampler, open_model, possible, score, score_real
-from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, read_scored, write_scored
+from mmd_ddm.experiment.scoring.scored_model import (
+    BASE,
+    FINETUNED,
+    LARGER,
+    Scored,
+    ScoredModel,
+    read_scored,
+    write_scored,
+)
 from mmd_ddm.pretrained.load import check_fits, scheduler_config, unet_config
 
-LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
 ALL = "all"
 
 

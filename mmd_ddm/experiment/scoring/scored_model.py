@@ -12,6 +12,7 @@ from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.files import write_json
 
 FINETUNED, BASE = "finetuned", "base"
+LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
 
 
 @dataclass(frozen=True)
