@@ -3,74 +3,151 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
+from mmd_ddm.training_state import Keeper, TrainingState
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MEMORY = 0.99  # of the running mean of the loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    The learning rate rises linearly over the warm-up and then falls to zero along half a cosine; the decay of the
+    average of the weights warms up as (1 + update) / (10 + update).
+
+    Args:
+        updates: Number of optimizer updates, at least 1.
+        learning_rate: Adam's, at its highest, above 0.
+        ema: Decay of the average of the weights, in [0, 1); the average is what is kept.
+        warmup: Updates until the learning rate is at its highest, at least 0.
+        clip: Largest norm of an update's gradient, above 0; None: any.
+        precision: `fp32`, or `bf16`: the network computes in bfloat16 where autocast deems it safe; weights, loss
+            and optimizer stay in float32.
+
+    Raises:
+        UserError: A number is out of its range.
+    """
+
+    updates: int
+    learning_rate: float
+    ema: float
+    warmup: int = 0
+    clip: float | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.updates < 1:
+            raise UserError(f"updates is {self.updates}; it must be at least 1.")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema is {self.ema}; it must be at least 0 and below 1.")
+        if not 0 <= self.warmup <= self.updates:
+            raise UserError(f"warmup is {self.warmup}; it must be from 0 to the number of updates.")
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"clip is {self.clip}; it must be above 0.")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update, counted from 0."""
+        if update < self.warmup:
+            return self.learning_rate * (update + 1) / self.warmup
+        past = (update - self.warmup) / max(1, self.updates - self.warmup)
+        return self.learning_rate * (1 + math.cos(math.pi * past)) / 2
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """Updates after which a training is looked at: the averaged weights are in the network, in evaluation mode.
+
+    What `look` draws from torch's global generators has no effect on the training.
+    """
+
+    updates: Collection[int] = ()
+    look: Callable[[int], None] = field(default=lambda update: None)
 
 
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's global generators, of the processor and of `device`, and put them back as they were afterwards."""
-    accelerators = [] if torch.device(device).type == "cpu" else [torch.device(device)]
-    with torch.random.fork_rng(devices=accelerators):
+    with torch.random.fork_rng(devices=_accelerators(device)):
         torch.manual_seed(seed)
         yield
 
 
 def train(
-    network: nn.Module, loss: Callable[[], Tensor], *, stage: str, updates: int, learning_rate: float, ema: float
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    recipe: Recipe,
+    *,
+    stage: str,
+    keeper: Keeper | None = None,
+    milestones: Milestones = Milestones(),
 ) -> float:
     """Minimise a loss with Adam and leave the moving average of the weights in the network.
-
-    The learning rate falls to zero along half a cosine; the average's decay warms up as
-    (1 + update) / (10 + update).
 
     Args:
         network: What is trained; only its parameters move.
         loss: Draws a batch and returns its loss, a scalar.
+        recipe: How long and how.
         stage: What is being done, for the progress bar.
-        updates: Number of optimizer updates, at least 1.
-        learning_rate: Adam's, at the start, above 0.
-        ema: Decay of the average of the weights, in [0, 1).
+        keeper: Keeps the state on disk, and has that of a training that was interrupted.
+        milestones: When to look at the averaged weights.
 
     Returns:
         Running mean of the loss at the end.
 
     Raises:
-        UserError: If a number is out of its range.
+        UserError: What the keeper has is of another training, or damaged.
         DivergenceError: If the loss stops being finite.
     """
-    if updates < 1:
-        raise UserError(f"updates is {updates}; it must be at least 1.")
-    if not learning_rate > 0:
-        raise UserError(f"learning_rate is {learning_rate}; it must be above 0.")
-    if not 0 <= ema < 1:
-        raise UserError(f"ema is {ema}; it must be at least 0 and below 1.")
-    average = [weight.detach().clone() for weight in network.parameters()]
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    running = 0.0
-    with progress(stage, updates) as advance:
-        for update in range(updates):
-            optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * update / updates)) / 2
-            batch_loss = loss()
-            optimizer.zero_grad()
-            batch_loss.backward()
-            optimizer.step()
-            if not math.isfinite(value := batch_loss.item()):
-                raise DivergenceError(f"The loss is {value} at update {update}; lower the learning rate.")
-            with torch.no_grad():
-                for mean, weight in zip(average, network.parameters(), strict=True):
-                    mean.lerp_(weight, 1 - min(ema, (1 + update) / (10 + update)))
-            running = value if update == 0 else running + (1 - _MEMORY) * (value - running)
-            advance(f"loss {running:.4f}")
-    with torch.no_grad():
-        for weight, mean in zip(network.parameters(), average, strict=True):
-            weight.copy_(mean)
-    return running
+    state = TrainingState(network, torch.optim.Adam(network.parameters(), lr=recipe.learning_rate))
+    if keeper is not None:
+        keeper.restore(state)
+    device = next(network.parameters()).device.type
+    low = torch.autocast(device, PRECISIONS[recipe.precision], enabled=recipe.precision != "fp32")
+    with progress(stage, recipe.updates, done=state.update) as advance:
+        while state.update < recipe.updates:
+            with low:
+                batch_loss = loss()
+            value = _step(state, batch_loss, recipe)
+            advance(f"loss {state.loss:.4f}")
+            if not math.isfinite(value):
+                raise DivergenceError(f"The loss is {value} at update {state.update}; lower the learning rate.")
+            state.update += 1
+            if state.update in milestones.updates:
+                with torch.random.fork_rng(devices=_accelerators(device)), state.averaged():
+                    milestones.look(state.update)
+            if keeper is not None:
+                keeper.keep(state, last=state.update == recipe.updates)
+    state.apply_average()
+    return state.loss
+
+
+def _step(state: TrainingState, batch_loss: Tensor, recipe: Recipe) -> float:
+    """Make one update and return the loss before it."""
+    state.optimizer.param_groups[0]["lr"] = recipe.rate(state.update)
+    state.optimizer.zero_grad()
+    batch_loss.backward()
+    if recipe.clip is not None:
+        nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip)
+    state.optimizer.step()
+    state.follow(min(recipe.ema, (1 + state.update) / (10 + state.update)))
+    value = batch_loss.item()
+    state.loss = value if state.update == 0 else state.loss + (1 - _MEMORY) * (value - state.loss)
+    return value
+
+
+def _accelerators(device: str) -> list[torch.device]:
+    return [] if torch.device(device).type == "cpu" else [torch.device(device)]

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
-from mmd_ddm.training import seeded, train
+from mmd_ddm.training import Recipe, seeded, train
 
 
 class Point(nn.Module):
@@ -21,14 +21,14 @@ def test_two_updates_by_hand() -> None:
     # rates 0.5 (1 + cos 0) = 1 and 0.5 (1 + cos(pi / 2)) = 0.5 of 0.1, so 3 -> 2.9 -> 2.85.
     # average, decay min(0.9, 1/10) then min(0.9, 2/11): 3 -> 2.91 -> 2.85 + 2/11 * 0.06
     point = Point()
-    running = train(point, lambda: point.place.sum(), stage="test", updates=2, learning_rate=0.1, ema=0.9)
+    running = train(point, lambda: point.place.sum(), Recipe(2, 0.1, 0.9), stage="test")
     assert point.place.item() == pytest.approx(2.85 + 2 / 11 * 0.06, abs=1e-7)
     assert running == pytest.approx(3 + 0.01 * (2.9 - 3), abs=1e-7)
 
 
 def test_without_average_the_last_weights_stay() -> None:
     point = Point()
-    train(point, lambda: point.place.sum(), stage="test", updates=2, learning_rate=0.1, ema=0.0)
+    train(point, lambda: point.place.sum(), Recipe(2, 0.1, 0.0), stage="test")
     assert point.place.item() == pytest.approx(2.85, abs=1e-7)
 
 
@@ -40,10 +40,8 @@ def test_divergence_names_the_update(bad: float) -> None:
         train(
             point,
             lambda: point.place.sum() * next(factors),
+            Recipe(3, 0.1, 0.9),
             stage="test",
-            updates=3,
-            learning_rate=0.1,
-            ema=0.9,
         )
 
 
@@ -51,7 +49,7 @@ def test_divergence_names_the_update(bad: float) -> None:
 def test_wrong_settings_are_named(setting: dict[str, float]) -> None:
     usual = {"updates": 1, "learning_rate": 0.1, "ema": 0.9}
     with pytest.raises(UserError, match=next(iter(setting))):
-        train(Point(), lambda: torch.zeros(()), stage="test", **{**usual, **setting})
+        Recipe(**{**usual, **setting})
 
 
 def test_seeded_draws_repeat_and_leave_no_trace() -> None:

@@ -14,10 +14,12 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.features.trained.load import weights_file
 from mmd_ddm.features.trained.training import train_feature_space
-from mmd_ddm.pretrained.pretrain import pretrain
+from mmd_ddm.pretrained.pretrain import PREDICTIONS, pretrain
+from mmd_ddm.training import PRECISIONS
 
 BASE = "base"
-_OF_ALL, _OF_BASE, _OF_SPACES = ("updates", "batch", "learning_rate"), ("channels", "layers"), ("width", "dim")
+_OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim")
+_OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, metavar="R", help="Adam's, at the start")
     add("--channels", type=_widths, metavar="C,C,...", help=channels)
     add("--layers", type=int, metavar="L", help="of base: residual blocks a resolution")
+    add("--ema", type=float, metavar="R", help="of base: decay of the average of the weights, which is what is kept")
+    add("--warmup", type=int, metavar="N", help="of base: updates over which the learning rate rises")
+    add("--clip", type=float, metavar="R", help="of base: largest norm of an update's gradient")
+    add("--precision", choices=tuple(PRECISIONS), help="of base: fp32, or bf16 inside the network")
+    add("--dropout", type=float, metavar="P", help="of base: probability that a unit is dropped in training")
+    add("--prediction", choices=PREDICTIONS, help="of base: what the network predicts")
     add("--width", type=int, metavar="W", help="of a feature space's network, in eights")
     add("--dim", type=int, metavar="D", help="of a feature space: its number of features")
     add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")

@@ -16,7 +16,7 @@ from mmd_ddm.features.trained import augment
 from mmd_ddm.features.trained.classifier import accuracy
 from mmd_ddm.features.trained.contrastive import contrastive_loss, projection_head
 from mmd_ddm.features.trained.load import NETWORKS, save_trained, weights_file
-from mmd_ddm.training import seeded, train
+from mmd_ddm.training import Recipe, seeded, train
 
 _HELD_OUT = 5  # one image in so many is not trained on, to measure accuracy
 _PART = 1024  # images at a time where all are looked at
@@ -80,7 +80,7 @@ def train_feature_space(
         network = NETWORKS[name](dataset.image_shape, width, dim).to(device)
         task = (_classify if name == "classifier" else _contrast)(network, dataset, batch, dim, device)
         trained, stage = nn.ModuleList([network, task.head]), f"Training {name} on {dataset.name}"
-        loss = train(trained, task.loss, stage=stage, updates=updates, learning_rate=learning_rate, ema=ema)
+        loss = train(trained, task.loss, Recipe(updates, learning_rate, ema), stage=stage)
     space = _with_unit_scale(name, network.cpu(), dim, dataset)
     figures = {"loss": loss, **task.figures()}
     record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, **figures}
