@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +68,20 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Milestones:
-    """Updates after which a training is looked at: the averaged weights are in the network, in evaluation mode.
+class Inspection:
+    """A look at a training, a few times, evenly spread: the averaged weights are in the network, in evaluation mode.
 
-    What `look` draws from torch's global generators has no effect on the training.
+    `look` is given the number of updates done. What it draws from torch's global generators has no effect on the
+    training.
     """
 
-    updates: Collection[int] = ()
-    look: Callable[[int], None] = field(default=lambda update: None)
+    times: int
+    look: Callable[[int], None]
+
+
+def milestones(updates: int, times: int) -> Collection[int]:
+    """Return updates after which something is done: evenly spread, the last at the end."""
+    return {max(1, updates * (i + 1) // times) for i in range(times)}
 
 
 @contextmanager
@@ -93,7 +99,7 @@ def train(
     *,
     stage: str,
     keeper: Keeper | None = None,
-    milestones: Milestones = Milestones(),
+    inspection: Inspection | None = None,
 ) -> float:
     """Minimise a loss with Adam and leave the moving average of the weights in the network.
 
@@ -103,7 +109,7 @@ def train(
         recipe: How long and how.
         stage: What is being done, for the progress bar.
         keeper: Keeps the state on disk, and has that of a training that was interrupted.
-        milestones: When to look at the averaged weights.
+        inspection: What to do on the way.
 
     Returns:
         Running mean of the loss at the end.
@@ -126,9 +132,9 @@ def train(
             if not math.isfinite(value):
                 raise DivergenceError(f"The loss is {value} at update {state.update}; lower the learning rate.")
             state.update += 1
-            if state.update in milestones.updates:
+            if inspection is not None and state.update in milestones(recipe.updates, inspection.times):
                 with torch.random.fork_rng(devices=_accelerators(device)), state.averaged():
-                    milestones.look(state.update)
+                    inspection.look(state.update)
             if keeper is not None:
                 keeper.keep(state, last=state.update == recipe.updates)
     state.apply_average()

@@ -5,7 +5,7 @@ The model that `digits` ships with is made by `pretrain` with its default argume
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, write_pipeline
-from mmd_ddm.training import Milestones, Recipe, seeded, train
+from mmd_ddm.training import Inspection, Recipe, seeded, train
 from mmd_ddm.training_state import Keeper
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def pretrain(
     prediction: str = "epsilon",
     seed: int = 0,
     device: str = "cpu",
-    milestones: Collection[int] = (),
-    look: Callable[[Denoiser, int], None] | None = None,
+    scorings: int = 0,
+    score: Callable[[Denoiser, int], None] = lambda denoiser, update: None,
 ) -> float:
     """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
 
@@ -72,8 +72,8 @@ def pretrain(
         prediction: What the network predicts, `epsilon` or `v_prediction`.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
-        milestones: Updates after which the model is looked at.
-        look: Is given the model, with the averaged weights, and the number of updates done.
+        scorings: How many times the model is scored on the way, evenly spread, the last at the end.
+        score: Scores the model, which has the averaged weights then, after a number of updates.
 
     Returns:
         Running mean of the loss at the end, per pixel (1 at the start).
@@ -87,9 +87,9 @@ def pretrain(
     recipe = Recipe(updates, learning_rate, ema, warmup, clip, precision)
     shape = {"dropout": dropout, "channels": list(channels), "layers": layers, "prediction": prediction}
     settings = {**vars(recipe), "batch": batch, **shape, "seed": seed}
-    for name, value in (("batch", batch), ("layers", layers)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; it must be at least 1.")
+    for name, value, least in (("batch", batch, 1), ("layers", layers, 1), ("scorings", scorings, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}.")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
     if prediction not in PREDICTIONS:
@@ -97,7 +97,7 @@ def pretrain(
     folder = Path(folder)
     _check(dataset.image_shape, channels, folder)
     about = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings}
-    keeper = Keeper(folder.with_name(f"{folder.name}.unfinished"), about)
+    keeper = Keeper(unfinished_folder(folder), about)
     scheduler = build_scheduler(prediction)
     alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
@@ -110,13 +110,18 @@ def pretrain(
                 images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
             return noise_loss(network, images.to(device), alpha_bar, prediction)
 
-        stops = Milestones(milestones, partial(look, denoiser)) if look else Milestones()
+        inspection = Inspection(scorings, partial(score, denoiser))
         stage = f"Pretraining on {dataset.name}"
-        loss = train(network, batch_loss, recipe, stage=stage, keeper=keeper, milestones=stops)
+        loss = train(network, batch_loss, recipe, stage=stage, keeper=keeper, inspection=inspection)
     record = {**about, "loss": loss}
     write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), folder, {"pretraining.json": record})
     keeper.clear()
     return loss
+
+
+def unfinished_folder(folder: Path) -> Path:
+    """Return where the state of a pretraining is kept until its folder is complete."""
+    return folder.with_name(f"{folder.name}.unfinished")
 
 
 def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float) -> UNet2DModel:
