@@ -61,11 +61,10 @@ def load_untrained(name: str, image_shape: tuple[int, int, int]) -> FeatureSpace
     check_untrained(name, image_shape)
     network = UNTRAINED[name](image_shape)
     features = _features(network.double(), synthetic_images(image_shape))
-    sizes = torch.tensor(network.groups, dtype=torch.float64)
-    weights = (sizes.sum() / (len(sizes) * sizes)).sqrt().repeat_interleave(torch.tensor(network.groups))
     # rounded, so that sums in another order, on another machine, give the same space and not a neighbour of it
     deviation = _rounded(features.std(0, correction=0), 3)
     centre = (features.mean(0) / deviation * _STEPS).round() / _STEPS * deviation
+    weights = _weights((features - centre) / deviation, network.groups)
     shape = " x ".join(map(str, image_shape))
     dtype = torch.get_default_dtype()
     space = Centred(network.to(dtype), centre.to(dtype))
@@ -94,6 +93,16 @@ def _features(network: Statistics, images: Tensor) -> Tensor:
     pixels = 2**14
     batch = max(1, pixels // images[0, 0].numel())
     return torch.cat([network(part) for part in images.split(batch)])
+
+
+def _weights(features: Tensor, groups: tuple[int, ...]) -> Tensor:
+    """Return D factors that let the inner products of two images in each group vary alike, of mean square 1."""
+    products = [part @ part.T for part in features.split(groups, dim=1)]
+    pairs = len(features) * (len(features) - 1)
+    spreads = torch.stack([(each.square().sum() - each.diagonal().square().sum()) / pairs for each in products])
+    sizes = torch.tensor(groups)
+    weights = (spreads**-0.25).repeat_interleave(sizes)
+    return _rounded(weights / weights.square().mean().sqrt(), 3)
 
 
 def _rounded(x: Tensor, digits: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.features.untrained.statistics import LEVEL, Statistics, octaves, opponent
+from mmd_ddm.features.untrained.statistics import DEVIATIONS, LEVEL, Statistics, octaves, opponent
 
 _WIDTHS = (32, 48, 64, 64)
 _SIZES = (5, 3, 3, 3)
@@ -29,6 +29,7 @@ class RandomConv(Statistics):
         gram = _PROJECTED * (_PROJECTED + 1) // 2
         super().__init__(tuple(width * _CELLS**2 + gram for width in _WIDTHS[: self.layers]))
         generator = torch.Generator().manual_seed(_SEED)
+        self.fixed("deviations", DEVIATIONS[:channels].view(-1, 1, 1))
         before = channels
         for layer, (width, size) in enumerate(zip(_WIDTHS[: self.layers], _SIZES, strict=False)):
             self.fixed(f"filters{layer}", _filters(width, before, size, generator))
@@ -38,7 +39,7 @@ class RandomConv(Statistics):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return N x D statistics of N x C x H x W images, the first layer's first."""
-        planes, found = opponent(images), []
+        planes, found = _whitened(opponent(images)) / self.deviations, []
         for layer in range(self.layers):
             planes = _halved(planes) if layer else planes
             filters, projection = self.get_buffer(f"filters{layer}"), self.get_buffer(f"projection{layer}")
@@ -53,6 +54,15 @@ def _filters(width: int, channels: int, size: int, generator: torch.Generator) -
     drawn[1:] -= drawn[1:].mean((1, 2, 3), keepdim=True)
     filters: Tensor = drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None]
     return filters
+
+
+def _whitened(planes: Tensor) -> Tensor:
+    """Take 0.9 of the binomial blur of five pixels away, which leaves natural images about as much of each octave."""
+    blurred = planes
+    for _ in range(2):
+        blurred = nn.functional.avg_pool2d(nn.functional.pad(blurred, (1,) * 4, "reflect"), 2, 1)
+        blurred = nn.functional.avg_pool2d(blurred, 2, 1)
+    return planes - 0.9 * blurred
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ LEVEL = 2 / 255
 Logarithms have its amplitude, or its square, as their floor, so that flat images have finite features and gradients.
 """
 
+DEVIATIONS = torch.tensor([1.0, 0.3, 0.15], dtype=torch.float64)
+"""Of opponent colours in photographs, relative to the luminance's."""
+
 _OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]], dtype=torch.float64)
 _OPPONENT = _OPPONENT / _OPPONENT.norm(dim=1, keepdim=True)
 

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from mmd_ddm.features.untrained.statistics import from_opponent
+from mmd_ddm.features.untrained.statistics import DEVIATIONS, from_opponent
 
-_SEED, _LEAVES = 2001, 180
-_SMALLEST, _LARGEST = 1 / 32, 1 / 2  # radius of a leaf, in sides of the image
-_CHROMA = (1.0, 0.28, 0.14)  # deviations in opponent colours, of the luminance's (Ruderman et al. 1998)
+_SEED, _LEAVES = 2001, 120
+_SMALLEST, _LARGEST = 1 / 16, 1 / 2  # radius of a leaf, in sides of the image
 
 
 def synthetic_images(image_shape: tuple[int, int, int]) -> Tensor:
@@ -27,18 +26,18 @@ def synthetic_images(image_shape: tuple[int, int, int]) -> Tensor:
     texture = _noise(count, channels, side, generator)
     planes = 0.8 * _leaves(texture, generator) + 0.4 * texture
     contrast, colour = ((0.5 * _normal((count, 1, 1, 1), generator)).exp() for _ in range(2))
-    planes = 0.45 * contrast * planes
-    planes[:, 1:] *= colour
-    planes[:, :1] += 0.3 * _normal((count, 1, 1, 1), generator)
+    planes = 0.4 * contrast * planes
+    planes[:, 1:] *= 0.5 * colour
+    planes += 0.25 * _deviations(channels) * _normal((count, channels, 1, 1), generator)  # brightness and colour cast
     planes *= math.sqrt(channels)  # a grey value v is sqrt(3) v in the orthonormal basis of opponent colours
     return from_opponent(planes).clamp(-1, 1)
 
 
 def _noise(count: int, channels: int, side: int, generator: torch.Generator) -> Tensor:
-    """Return noise of amplitude 1/f^a, a from 0.7 to 1.6, with deviations of natural opponent colours."""
+    """Return noise of amplitude 1/f^a, a from 0.9 to 1.6, with deviations of natural opponent colours."""
     line = torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
     radius = torch.hypot(line[:, None], line[: side // 2 + 1].abs()[None, :])
-    slope = 0.7 + 0.9 * torch.rand((count, 1, 1, 1), generator=generator, dtype=torch.float64)
+    slope = 0.9 + 0.7 * torch.rand((count, 1, 1, 1), generator=generator, dtype=torch.float64)
     amplitude = radius.clamp(min=1) ** -slope
     amplitude[..., 0, 0] = 0
     white = torch.fft.rfft2(_normal((count, channels, side, side), generator))
@@ -64,7 +63,7 @@ def _leaves(background: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _deviations(channels: int) -> Tensor:
-    return torch.tensor(_CHROMA[:channels], dtype=torch.float64).view(-1, 1, 1)
+    return DEVIATIONS[:channels].view(-1, 1, 1)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
