@@ -35,3 +35,8 @@ class DatasetSpec:
     given: bool = False  # whether the user named the origin, so that it need not be the published data set
     crop: Crop = AS_IS  # how an image is brought to the resolution
     labelled: bool = True  # whether what the origin has as labels are classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.channels, self.resolution, self.resolution
