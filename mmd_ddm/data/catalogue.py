@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mmd_ddm.data.cifar10_small import read_cifar10_small
 from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
 from mmd_ddm.data.decode import CorruptImageError, is_grey
 from mmd_ddm.data.digits import read_digits
@@ -30,6 +31,11 @@ _SPECS = (
         "digits", "scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
         "CC BY 4.0", size=1797, channels=1, resolution=8, mirrored=False,  # a mirrored 2 is no digit
         base_model="digits", feature_spaces=("classifier", "contrastive"), read=read_digits,
+    ),
+    DatasetSpec(
+        "cifar10_small", "8 000 training images of CIFAR-10 (Krizhevsky 2009), made smaller",
+        "none stated by its authors", size=8000, resolution=16, mirrored=True, base_model="cifar10_small",
+        feature_spaces=("classifier", "contrastive"), read=read_cifar10_small,
     ),
     DatasetSpec(
         "cifar10", "CIFAR-10, training images (Krizhevsky 2009)", "none stated by its authors",
