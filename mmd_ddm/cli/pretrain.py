@@ -18,6 +18,7 @@ from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
 from mmd_ddm.features.trained.load import weights_file
 from mmd_ddm.features.trained.training import train_feature_space
 from mmd_ddm.pretrained.pretrain import PREDICTIONS, pretrain
+from mmd_ddm.pretrained.recipes import settings_for
 from mmd_ddm.training import PRECISIONS
 
 BASE = "base"
@@ -67,7 +68,8 @@ def execute(options: argparse.Namespace) -> None:
     given = {name: value for name in (*_OF_ALL, *own) if (value := getattr(options, name)) is not None}
     common: dict[str, Any] = {"seed": options.seed, "device": str(default_device())}
     if of_base:
-        _base(options, dataset, folder, {**common, **given})
+        usual = settings_for(dataset.image_shape[1], default_device())
+        _base(options, dataset, folder, {**common, **usual, **given})
     else:
         figures = train_feature_space(dataset, options.what, folder, **common, **given)
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
