@@ -23,6 +23,8 @@ class RandomConv(Statistics):
     tails.
     """
 
+    deviations: Tensor
+
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         channels, resolution, _ = image_shape
         self.layers = min(max(octaves(resolution) - 1, 2), len(_WIDTHS))

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmd_ddm.features.untrained.statistics import DEVIATIONS, from_opponent
 
 _SEED, _LEAVES = 2001, 120
+_MOST, _FEWEST, _PIXELS = 256, 16, 2**18
 _SMALLEST, _LARGEST = 1 / 16, 1 / 2  # radius of a leaf, in sides of the image
 
 
@@ -18,10 +19,10 @@ def synthetic_images(image_shape: tuple[int, int, int]) -> Tensor:
 
     Leaves are discs whose number falls with the cube of their radius and which hide each other, so that the whole has
     the scale invariance and the edges of photographs (Lee, Mumford and Huang 2001); the noise is their texture. Images
-    differ in brightness, contrast, colour and sharpness. There are 256 small or 64 large ones.
+    differ in brightness, contrast, colour and sharpness. There are 256 of them up to 32 x 32, fewer of larger ones.
     """
     channels, side, _ = image_shape
-    count = 256 if side <= 32 else 64
+    count = min(max(_PIXELS // side**2, _FEWEST), _MOST)
     generator = torch.Generator().manual_seed(_SEED)
     texture = _noise(count, channels, side, generator)
     planes = 0.8 * _leaves(texture, generator) + 0.4 * texture
@@ -56,9 +57,9 @@ def _leaves(background: Tensor, generator: torch.Generator) -> Tensor:
         u = torch.rand((count, 1, 1, 1), generator=generator, dtype=torch.float64)
         radius = (_SMALLEST**-2 * (1 - u) + _LARGEST**-2 * u) ** -0.5
         colour = _normal((count, channels, 1, 1), generator) * _deviations(channels)
-        distance = torch.hypot(at[:, None] - y, at[None, :] - x)
-        cover = ((radius - distance) * side + 0.5).clamp(0, 1)  # a border of one pixel
-        planes += cover * (colour - planes)
+        distance = ((at[:, None] - y).square() + (at[None, :] - x).square()).sqrt_()
+        cover = distance.neg_().add_(radius).mul_(side).add_(0.5).clamp_(0, 1)  # a border of one pixel
+        planes.lerp_(colour, cover)
     return planes
 
 
