@@ -25,9 +25,16 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 
 def train(
-    network: nn.Module, loss: Callable[[], Tensor], *, stage: str, updates: int, learning_rate: float, ema: float
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    *,
+    stage: str,
+    updates: int,
+    learning_rate: float,
+    ema: float,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> float:
-    """Minimise a loss with Adam and leave the moving average of the weights in the network.
+    """Minimise a loss and leave the moving average of the weights in the network.
 
     The learning rate falls to zero along half a cosine; the average's decay warms up as
     (1 + update) / (10 + update).
@@ -37,8 +44,9 @@ def train(
         loss: Draws a batch and returns its loss, a scalar.
         stage: What is being done, for the progress bar.
         updates: Number of optimizer updates, at least 1.
-        learning_rate: Adam's, at the start, above 0.
+        learning_rate: At the start, above 0.
         ema: Decay of the average of the weights, in [0, 1).
+        optimizer: Of the network's parameters, each group with the learning rate times its "part"; None: Adam.
 
     Returns:
         Running mean of the loss at the end.
@@ -54,11 +62,13 @@ def train(
     if not 0 <= ema < 1:
         raise UserError(f"ema is {ema}; it must be at least 0 and below 1.")
     average = [weight.detach().clone() for weight in network.parameters()]
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    optimizer = optimizer or torch.optim.Adam(network.parameters(), lr=learning_rate)
     running = 0.0
     with progress(stage, updates) as advance:
         for update in range(updates):
-            optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * update / updates)) / 2
+            for group in optimizer.param_groups:
+                rate = learning_rate * group.get("part", 1.0)
+                group["lr"] = rate * (1 + math.cos(math.pi * update / updates)) / 2
             batch_loss = loss()
             optimizer.zero_grad()
             batch_loss.backward()

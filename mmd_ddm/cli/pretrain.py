@@ -6,18 +6,21 @@ The base model and the two feature spaces that ship with digits were made by thi
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmd_ddm.cli.options import add_image_options, image_options
 from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
-from mmd_ddm.features.trained.load import weights_file
+from mmd_ddm.features.trained.load import read_trained, weights_file
+from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.trained.training import train_feature_space
 from mmd_ddm.pretrained.pretrain import pretrain
 
 BASE = "base"
-_OF_ALL, _OF_BASE, _OF_SPACES = ("updates", "batch", "learning_rate"), ("channels", "layers"), ("width", "dim")
+_OF_ALL, _OF_BASE = ("updates", "batch", "learning_rate"), ("channels", "layers")
+_OF_SPACES = "width", "dim", "mirror", "test"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +33,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="folder of the result [runs/pretrained-DATASET-WHAT]")
     add("--updates", type=int, metavar="N", help="optimizer updates")
     add("--batch", type=int, metavar="N", help="images an update")
-    add("--learning-rate", type=float, metavar="R", help="Adam's, at the start")
+    add("--learning-rate", type=float, metavar="R", help="at the start; of Adam, or of Muon for spaces of pictures")
     add("--channels", type=_widths, metavar="C,C,...", help=channels)
     add("--layers", type=int, metavar="L", help="of base: residual blocks a resolution")
     add("--width", type=int, metavar="W", help="of a feature space's network, in eights")
     add("--dim", type=int, metavar="D", help="of a feature space: its number of features")
+    add("--mirror", action="store_true", default=None, help="of a feature space: show mirror images too")
+    add("--test", metavar="PATH", help="of a feature space: other images, to measure its accuracy on")
     add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")
 
 
@@ -55,9 +60,13 @@ def execute(options: argparse.Namespace) -> None:
         loss = pretrain(dataset, folder, **common, **given)
         print(f"base model: {folder} (loss {loss:.4f})")
     else:
+        if options.test:
+            given["test"] = load_dataset(dataset_spec(dataset.name, options.test, options.resolution))
         figures = train_feature_space(dataset, options.what, folder, **common, **given)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"feature space {options.what}: {folder} ({told})")
+        if weak := weakness(read_trained(weights_file(folder, dataset.name, options.what))):
+            print(weak, file=sys.stderr)
 
 
 def _widths(text: str) -> tuple[int, ...]:
