@@ -26,6 +26,21 @@ def test_two_updates_by_hand() -> None:
     assert running == pytest.approx(3 + 0.01 * (2.9 - 3), abs=1e-7)
 
 
+def test_groups_of_an_optimizer_keep_their_part_of_the_rate() -> None:
+    # plain descent on a sum: each weight falls by the rates of both updates, 0.1 and 0.05, times its group's part
+    points = nn.ModuleList([Point(), Point()])
+    first, second = points.parameters()
+    groups = [{"params": [first]}, {"params": [second], "part": 0.5}]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+
+    def loss() -> torch.Tensor:
+        return (first + second).sum()
+
+    train(points, loss, stage="test", updates=2, learning_rate=0.1, ema=0.0, optimizer=optimizer)
+    assert first.item() == pytest.approx(3 - 0.15, abs=1e-7)
+    assert second.item() == pytest.approx(3 - 0.075, abs=1e-7)
+
+
 def test_without_average_the_last_weights_stay() -> None:
     point = Point()
     train(point, lambda: point.place.sum(), stage="test", updates=2, learning_rate=0.1, ema=0.0)

@@ -166,13 +166,13 @@ def test_divergence_is_not_saved(digits: ImageSet, tmp_path: Path) -> None:
 class Stored:
     """A stand-in for a large set whose images stay on disk: it remembers how many were asked for at once."""
 
-    name, mirrored, fingerprint, image_shape = "stored", True, "0" * 64, (3, 32, 32)
+    name, mirrored, fingerprint, image_shape = "stored", True, "0" * 64, (3, 16, 16)
 
     def __init__(self, count: int, file: Path) -> None:
-        size = count * 3 * 32 * 32
-        self.images = torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(count, 3, 32, 32)
+        size = count * 3 * 16 * 16
+        self.images = torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(count, 3, 16, 16)
         self.images[::7] = 200
-        self.images[1::7, :, :16] = 90
+        self.images[1::7, :, :8] = 90
         self.labels = torch.arange(count) % 7 % 3
         self.asked: list[int] = []
 
@@ -208,4 +208,4 @@ def test_colour_images_of_64(name: str, tmp_path: Path) -> None:
     train_feature_space(ImageSet("large", images, torch.arange(12) % 2, True), name, tmp_path, updates=1, batch=4)
     space = load_trained(weights_file(tmp_path, "large", name))
     assert space.image_shape == (3, 64, 64)
-    assert space(torch.zeros(1, 3, 64, 64)).shape == (1, 96)
+    assert space(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
