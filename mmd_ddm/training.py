@@ -19,7 +19,7 @@ _MEMORY = 0.99  # of the running mean of the loss
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Optimization:
     """How a network is trained.
 
     The learning rate rises linearly over the warm-up and then falls to zero along half a cosine; the decay of the
@@ -27,7 +27,7 @@ class Recipe:
 
     Args:
         updates: Number of optimizer updates, at least 1.
-        learning_rate: Adam's, at its highest, above 0.
+        learning_rate: At its highest, above 0.
         ema: Decay of the average of the weights, in [0, 1); the average is what is kept.
         warmup: Updates until the learning rate is at its highest, at least 0.
         clip: Largest norm of an update's gradient, above 0; None: any.
@@ -95,19 +95,21 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 def train(
     network: nn.Module,
     loss: Callable[[], Tensor],
-    recipe: Recipe,
+    optimization: Optimization,
     *,
     stage: str,
+    optimizer: torch.optim.Optimizer | None = None,
     keeper: Keeper | None = None,
     inspection: Inspection | None = None,
 ) -> float:
-    """Minimise a loss with Adam and leave the moving average of the weights in the network.
+    """Minimise a loss and leave the moving average of the weights in the network.
 
     Args:
         network: What is trained; only its parameters move.
         loss: Draws a batch and returns its loss, a scalar.
-        recipe: How long and how.
+        optimization: How long and how.
         stage: What is being done, for the progress bar.
+        optimizer: Of the network's parameters, each group with the learning rate times its "part"; None: Adam.
         keeper: Keeps the state on disk, and has that of a training that was interrupted.
         inspection: What to do on the way.
 
@@ -118,38 +120,40 @@ def train(
         UserError: What the keeper has is of another training, or damaged.
         DivergenceError: If the loss stops being finite.
     """
-    state = TrainingState(network, torch.optim.Adam(network.parameters(), lr=recipe.learning_rate))
+    optimizer = optimizer or torch.optim.Adam(network.parameters(), lr=optimization.learning_rate)
+    state = TrainingState(network, optimizer)
     if keeper is not None:
         keeper.restore(state)
     device = next(network.parameters()).device.type
-    low = torch.autocast(device, PRECISIONS[recipe.precision], enabled=recipe.precision != "fp32")
-    with progress(stage, recipe.updates, done=state.update) as advance:
-        while state.update < recipe.updates:
+    low = torch.autocast(device, PRECISIONS[optimization.precision], enabled=optimization.precision != "fp32")
+    with progress(stage, optimization.updates, done=state.update) as advance:
+        while state.update < optimization.updates:
             with low:
                 batch_loss = loss()
-            value = _step(state, batch_loss, recipe)
+            value = _step(state, batch_loss, optimization)
             advance(f"loss {state.loss:.4f}")
             if not math.isfinite(value):
                 raise DivergenceError(f"The loss is {value} at update {state.update}; lower the learning rate.")
             state.update += 1
-            if inspection is not None and state.update in milestones(recipe.updates, inspection.times):
+            if inspection is not None and state.update in milestones(optimization.updates, inspection.times):
                 with torch.random.fork_rng(devices=_accelerators(device)), state.averaged():
                     inspection.look(state.update)
             if keeper is not None:
-                keeper.keep(state, last=state.update == recipe.updates)
+                keeper.keep(state, last=state.update == optimization.updates)
     state.apply_average()
     return state.loss
 
 
-def _step(state: TrainingState, batch_loss: Tensor, recipe: Recipe) -> float:
+def _step(state: TrainingState, batch_loss: Tensor, optimization: Optimization) -> float:
     """Make one update and return the loss before it."""
-    state.optimizer.param_groups[0]["lr"] = recipe.rate(state.update)
+    for group in state.optimizer.param_groups:
+        group["lr"] = optimization.rate(state.update) * group.get("part", 1.0)
     state.optimizer.zero_grad()
     batch_loss.backward()
-    if recipe.clip is not None:
-        nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip)
+    if optimization.clip is not None:
+        nn.utils.clip_grad_norm_(state.network.parameters(), optimization.clip)
     state.optimizer.step()
-    state.follow(min(recipe.ema, (1 + state.update) / (10 + state.update)))
+    state.follow(min(optimization.ema, (1 + state.update) / (10 + state.update)))
     value = batch_loss.item()
     state.loss = value if state.update == 0 else state.loss + (1 - _MEMORY) * (value - state.loss)
     return value

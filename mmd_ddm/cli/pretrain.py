@@ -6,6 +6,7 @@ The base model and the two feature spaces that ship with digits were made by thi
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
-from mmd_ddm.features.trained.load import weights_file
+from mmd_ddm.features.trained.load import read_trained, weights_file
+from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.trained.training import train_feature_space
 from mmd_ddm.pretrained.pretrain import PREDICTIONS, pretrain
 from mmd_ddm.pretrained.recipes import settings_for
 from mmd_ddm.training import PRECISIONS
 
 BASE = "base"
-_OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim")
+_OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim", "mirror", "test")
 _OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction")
 _OF_SCORES = ("scorings", "score_features", "score_images")
 
@@ -37,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="folder of the result [runs/pretrained-DATASET-WHAT]")
     add("--updates", type=int, metavar="N", help="optimizer updates")
     add("--batch", type=int, metavar="N", help="images an update")
-    add("--learning-rate", type=float, metavar="R", help="Adam's, at the start")
+    add("--learning-rate", type=float, metavar="R", help="at the start; of Adam, or of Muon for spaces of pictures")
     add("--channels", type=_widths, metavar="C,C,...", help=channels)
     add("--layers", type=int, metavar="L", help="of base: residual blocks a resolution")
     add("--ema", type=float, metavar="R", help="of base: decay of the average of the weights, which is what is kept")
@@ -51,6 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--score-images", type=int, metavar="N", help=f"of base: images generated for a scoring [{IMAGES}]")
     add("--width", type=int, metavar="W", help="of a feature space's network, in eights")
     add("--dim", type=int, metavar="D", help="of a feature space: its number of features")
+    add("--mirror", action="store_true", default=None, help="of a feature space: show mirror images too")
+    add("--test", metavar="PATH", help="of a feature space: other images, to measure its accuracy on")
     add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")
 
 
@@ -71,9 +75,13 @@ def execute(options: argparse.Namespace) -> None:
         usual = settings_for(dataset.image_shape[1], default_device())
         _base(options, dataset, folder, {**common, **usual, **given})
     else:
+        if options.test:
+            given["test"] = load_dataset(dataset_spec(dataset.name, options.test, options.resolution))
         figures = train_feature_space(dataset, options.what, folder, **common, **given)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"feature space {options.what}: {folder} ({told})")
+        if weak := weakness(read_trained(weights_file(folder, dataset.name, options.what))):
+            print(weak, file=sys.stderr)
 
 
 def _base(options: argparse.Namespace, dataset: ImageSet, folder: Path, given: dict[str, Any]) -> None:

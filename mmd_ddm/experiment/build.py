@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -30,13 +31,14 @@ from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.published.preprocessing import preprocessing_of
-from mmd_ddm.features.registry import check_feature_space, load_feature_space, weights_of
+from mmd_ddm.features.registry import check_feature_space, load_feature_space, weakness_of, weights_of
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
 
+_log = logging.getLogger(__name__)
 TRIAL_NOISE = "evaluation"  # stream of the noise that a run is scored on while it goes on
 
 
@@ -88,12 +90,17 @@ def check(config: Config) -> None:
 
 
 def obtain(config: Config) -> None:
-    """Download and prepare what runs will need, once and where progress is seen, not in each worker."""
+    """Download and prepare what runs will need, once and where progress is seen, not in each worker.
+
+    Feature spaces that can't be trusted are named in a warning, one line each.
+    """
     base_folder(config)
     load_dataset(dataset_of(config))
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
+        if told := weakness_of(name, config.dataset):
+            _log.warning("%s", told)
 
 
 def default_device() -> torch.device:

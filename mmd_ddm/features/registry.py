@@ -10,7 +10,8 @@ from mmd_ddm.features.published.load import load_published
 from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, preprocessing_of
 from mmd_ddm.features.published.weights import FOLDER, WeightsReport, find
 from mmd_ddm.features.space import FeatureSpace
-from mmd_ddm.features.trained.load import NETWORKS, SHIPPED, find_trained, load_trained
+from mmd_ddm.features.trained.load import LAYERS, NAMES, SHIPPED, find_trained, load_trained, read_trained
+from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.untrained.load import UNTRAINED, check_untrained, load_untrained
 
 
@@ -21,7 +22,7 @@ def available_feature_spaces(dataset: str) -> tuple[str, ...]:
     need no training, then the published ones, whose weights may still have to be downloaded. Beside them there are
     open_clip's and timm's models by name, `open_clip:MODEL/TAG` and `timm:MODEL`.
     """
-    return (*(name for name in sorted(NETWORKS) if find_trained(dataset, name)), *UNTRAINED, *PUBLISHED_NAMES)
+    return (*(name for name in NAMES if find_trained(dataset, name)), *UNTRAINED, *PUBLISHED_NAMES)
 
 
 def check_feature_space(name: str, dataset: str, image_shape: tuple[int, int, int] | None = None) -> None:
@@ -72,7 +73,7 @@ def load_feature_space(
         raise UserError(f"{name!r} takes images as they are; use preprocessing {EVALUATION!r}.")
     preprocessing_of(name, preprocessing)  # refuses what is neither
     if name not in UNTRAINED:
-        return load_trained(_trained_file(name, dataset))
+        return load_trained(_trained_file(name, dataset), name)
     if image_shape is None:
         raise ValueError(f"{name!r} is built for images of one shape; give image_shape.")
     return load_untrained(name, image_shape)
@@ -96,12 +97,23 @@ def weights_of(name: str, dataset: str) -> WeightsReport:
     return WeightsReport(file, True, source, file.stat().st_size)
 
 
+def weakness_of(name: str, dataset: str) -> str | None:
+    """Say in one sentence why a feature space that was trained here can't be trusted alone; None if it can, or isn't.
+
+    Raises:
+        UserError: As `check_feature_space`, or the file is damaged.
+    """
+    check_feature_space(name, dataset)
+    return None if is_published(name) else weakness(read_trained(_trained_file(name, dataset)))
+
+
 def _trained_file(name: str, dataset: str) -> Path:
     if file := find_trained(dataset, name):
         return file
     choices = ", ".join((*available_feature_spaces(dataset), *FORMS))
-    train = f", or train it with: mmd-ddm pretrain --dataset {dataset} --what {name} --output DIR, {FOLDER}=DIR"
+    network = name.removesuffix(LAYERS)
+    train = f", or train it with: mmd-ddm pretrain --dataset {dataset} --what {network} --output DIR, {FOLDER}=DIR"
     raise UserError(
         f"There is no feature space {name!r} for the data set {dataset!r}; choose one of: {choices}"
-        f"{train if name in NETWORKS else ''}."
+        f"{train if name in NAMES else ''}."
     )

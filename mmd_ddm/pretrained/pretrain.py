@@ -18,7 +18,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, write_pipeline
-from mmd_ddm.training import Inspection, Recipe, seeded, train
+from mmd_ddm.training import Inspection, Optimization, seeded, train
 from mmd_ddm.training_state import Keeper
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def pretrain(
     """
     from diffusers import DDPMPipeline
 
-    recipe = Recipe(updates, learning_rate, ema, warmup, clip, precision)
+    optimization = Optimization(updates, learning_rate, ema, warmup, clip, precision)
     shape = {"dropout": dropout, "channels": list(channels), "layers": layers, "prediction": prediction}
-    settings = {**vars(recipe), "batch": batch, **shape, "seed": seed}
+    settings = {**vars(optimization), "batch": batch, **shape, "seed": seed}
     for name, value, least in (("batch", batch, 1), ("layers", layers, 1), ("scorings", scorings, 0)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
@@ -112,7 +112,7 @@ def pretrain(
 
         inspection = Inspection(scorings, partial(score, denoiser))
         stage = f"Pretraining on {dataset.name}"
-        loss = train(network, batch_loss, recipe, stage=stage, keeper=keeper, inspection=inspection)
+        loss = train(network, batch_loss, optimization, stage=stage, keeper=keeper, inspection=inspection)
     record = {**about, "loss": loss}
     write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), folder, {"pretraining.json": record})
     keeper.clear()

@@ -51,6 +51,6 @@ def settings_for(resolution: int, device: torch.device) -> PretrainSettings:
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 numbers itself, so that they are faster than float32's."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmd_ddm.pretrained.recipes import has_bfloat16, settings_for
-from mmd_ddm.training import Recipe
+from mmd_ddm.training import Optimization
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def test_pictures_are_halved_down_to_4_pixels(resolution: int, levels: int) -> N
 
 def test_they_are_a_recipe() -> None:
     found = settings_for(32, CPU)
-    Recipe(*(found[name] for name in ("updates", "learning_rate", "ema", "warmup", "clip", "precision")))
+    Optimization(*(found[name] for name in ("updates", "learning_rate", "ema", "warmup", "clip", "precision")))
 
 
 @pytest.mark.parametrize(("capabilities", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": False}, False)])

@@ -35,14 +35,17 @@ def recolour(images: Tensor, contrast: float, noise: float) -> Tensor:
     return (images + 1) * factor.to(images.device) - 1 + white
 
 
-def cut_out(images: Tensor, part: float, probability: float) -> Tensor:
-    """Blacken a square at a random place of each image in [-1, 1] with a probability; its side is `part` of theirs."""
+def cut_out(images: Tensor, part: float, probability: float, value: float = -1.0) -> Tensor:
+    """Blacken a square at a random place of each image in [-1, 1] with a probability; its side is `part` of theirs.
+
+    `value` is what its pixels become: black, or another grey.
+    """
     count, height, width = len(images), images.shape[-2], images.shape[-1]
     row, column = (torch.rand(count, 1, 1, 1) for _ in range(2))
     inside_rows = ((torch.arange(height) + 0.5).view(1, 1, -1, 1) / height - row).abs() < part / 2
     inside_columns = ((torch.arange(width) + 0.5) / width - column).abs() < part / 2
     cut = inside_rows & inside_columns & (torch.rand(count, 1, 1, 1) < probability)
-    return images.masked_fill(cut.to(images.device), -1.0)
+    return images.masked_fill(cut.to(images.device), value)
 
 
 def mirror(images: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
-"""Training of the two small feature spaces that a data set can ship with."""
+"""Training of feature spaces from nothing: the two that digits ships with, and those for pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +11,16 @@ from torch import Tensor, nn
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
-from mmd_ddm.features.trained import augment
-from mmd_ddm.features.trained.classifier import accuracy
-from mmd_ddm.features.trained.contrastive import contrastive_loss, projection_head
-from mmd_ddm.features.trained.load import NETWORKS, save_trained, weights_file
-from mmd_ddm.training import Recipe, seeded, train
+from mmd_ddm.features.trained.load import TRAINED, Trained, save_trained, weights_file
+from mmd_ddm.features.trained.muon import Muon
+from mmd_ddm.features.trained.recipes import RECIPES, Recipe, architecture_for
+from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
+from mmd_ddm.features.trained.tasks import Images
+from mmd_ddm.training import Optimization, seeded, train
 
-_HELD_OUT = 5  # one image in so many is not trained on, to measure accuracy
 _PART = 1024  # images at a time where all are looked at
-_WIDTHS = {"classifier": 16, "contrastive": 64}
-
-
-class _Task(NamedTuple):
-    """What one way of training adds to the network: its last layers, its loss, its figures at the end."""
-
-    head: nn.Module
-    loss: Callable[[], Tensor]
-    figures: Callable[[], dict[str, float]]
+_STATISTICS = 8192  # images that statistics of a network's layers are gathered from
+_DEAD = 0.1  # a feature's deviation is taken to be at least this part of its layer's
 
 
 def train_feature_space(
@@ -36,117 +28,110 @@ def train_feature_space(
     name: str,
     folder: Path | str,
     *,
-    updates: int = 1000,
-    batch: int = 256,
-    learning_rate: float = 2e-3,
-    ema: float = 0.99,
-    width: int | None = None,
-    dim: int = 96,
+    test: ImageSet | None = None,
+    mirror: bool = False,
     seed: int = 0,
     device: str = "cpu",
+    **settings: float,
 ) -> dict[str, float]:
     """Train a feature space from nothing and write it to `<folder>/<dataset>_<name>.safetensors`.
 
-    Each feature is scaled so that its mean square over all real images is 1. The same seed gives the same
-    weights on the same machine with the same number of threads.
+    Images below 16 pixels get the networks of digits, larger ones a residual network. Each feature is scaled so that
+    its mean square over all real images is 1. The same seed gives the same weights on the same machine with the same
+    number of threads.
 
     Args:
         dataset: Real images, square, their height a power of two of at least 4.
         name: "classifier" (needs labels) or "contrastive" (uses none).
         folder: Where the file goes.
-        updates: Optimizer updates, at least 1.
-        batch: Images in each update, at least 2.
-        learning_rate: Adam's, at the start; falls to zero along half a cosine.
-        ema: Decay of the moving average of the weights, in [0, 1); the average is what is saved.
-        width: Width of the network, a multiple of 8; None for that of the shipped ones.
-        dim: Number of features D.
+        test: Images of the same shape that accuracy is measured on; None: a part of the data set that is not trained
+            on, a fifth of digits, a tenth of pictures.
+        mirror: Whether mirror images are shown too, where the data set does not say so itself.
         seed: Of weights, batches and augmentation.
         device: Torch device to train on.
+        **settings: In place of the default `RECIPES`: updates, batch, learning_rate, ema, width, dim.
 
     Returns:
-        "loss" (running mean at the end) and, for "classifier", "accuracy" on the fifth that was not trained on.
+        "loss" (running mean at the end) and "accuracy" on images that were not trained on: of "classifier", or of the
+        20 nearest neighbours in "contrastive" for labelled pictures.
 
     Raises:
         UserError: If the name is unknown, labels are missing, or a setting is out of its range.
         DivergenceError: If the loss stops being finite or a feature dies.
     """
-    width = _WIDTHS.get(name, 0) if width is None else width
-    settings = {
-        "updates": updates, "batch": batch, "learning_rate": learning_rate, "ema": ema, "width": width,
-        "dim": dim, "seed": seed,
-    }  # fmt: skip
-    _check(dataset, name, batch, width, dim)
+    if name not in TRAINED:
+        raise UserError(f"There is no feature space {name!r} to train; choose one of: {', '.join(TRAINED)}.")
+    shape, architecture = dataset.image_shape, architecture_for(dataset.image_shape)
+    recipe = replace(RECIPES[architecture, name], **settings)
+    _check(dataset, test, name, recipe)
+    asked = {key: value for key, value in asdict(recipe).items() if key != "task"}
+    trained = Trained(name, architecture, shape, recipe.width, recipe.dim, {})
+    images = Images(dataset, test, mirror or dataset.mirrored)
     with seeded(seed, device):
-        network = NETWORKS[name](dataset.image_shape, width, dim).to(device)
-        task = (_classify if name == "classifier" else _contrast)(network, dataset, batch, dim, device)
-        trained, stage = nn.ModuleList([network, task.head]), f"Training {name} on {dataset.name}"
-        loss = train(trained, task.loss, Recipe(updates, learning_rate, ema), stage=stage)
-    space = _with_unit_scale(name, network.cpu(), dim, dataset)
-    figures = {"loss": loss, **task.figures()}
-    record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, **figures}
-    save_trained(space, width, record, weights_file(Path(folder), dataset.name, name))
+        network = trained.network().to(device)
+        task = recipe.task(network, images, recipe.batch, recipe.dim, device)
+        both, stage = nn.ModuleList([network, task.head]), f"Training {name} on {dataset.name}"
+        rate, optimizer = recipe.learning_rate, None
+        if isinstance(network, ResidualNetwork):
+            network.to(memory_format=torch.channels_last)
+            optimizer = Muon(both, rate)
+        course = Optimization(recipe.updates, rate, recipe.ema)
+        loss = train(both, task.loss, course, stage=stage, optimizer=optimizer)
+    layers = _finish(network, dataset) if isinstance(network, ResidualNetwork) else None
+    space = FeatureSpace(name, network.cpu(), torch.ones(recipe.dim), shape)
+    space.scale.copy_(_moments(space, dataset, torch.arange(len(dataset)))[1].rsqrt())
+    figures = {"loss": loss, **task.figures(network)}
+    record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **asked, "seed": seed, **figures}
+    file = weights_file(Path(folder), dataset.name, name)
+    save_trained(space, replace(trained, record=record), file, layers)
     return figures
 
 
-def _check(dataset: ImageSet, name: str, batch: int, width: int, dim: int) -> None:
-    if name not in NETWORKS:
-        raise UserError(f"There is no feature space {name!r} to train; choose one of: {', '.join(NETWORKS)}.")
+def _check(dataset: ImageSet, test: ImageSet | None, name: str, recipe: Recipe) -> None:
     if name == "classifier" and dataset.labels is None:
         raise UserError(f"{dataset.name!r} has no labels to train a classifier on; train 'contrastive'.")
+    if test is not None and test.image_shape != dataset.image_shape:
+        raise UserError(f"The test images are {test.image_shape}, the others {dataset.image_shape}; make them alike.")
+    if test is not None and name == "classifier" and test.labels is None:
+        raise UserError("The test images have no labels to measure the accuracy by; leave them out.")
     _, height, across = dataset.image_shape
     if height != across or height < 4 or height & (height - 1):
         raise UserError(f"Images are {height} x {across}; height and width must be one power of two, 4 or more.")
+    batch, dim, width = recipe.batch, recipe.dim, recipe.width
     if batch < 2 or dim < 2 or width < 8 or width % 8:
         raise UserError(f"batch {batch}, dim {dim}, width {width}: at least 2, at least 2, a multiple of 8.")
 
 
-def _classify(network: nn.Module, dataset: ImageSet, batch: int, dim: int, device: str) -> _Task:
-    assert dataset.labels is not None
-    labels = dataset.labels
-    head = nn.Linear(dim, int(labels.max()) + 1).to(device)
-    held_out, trained_on = torch.randperm(len(dataset)).tensor_split([len(dataset) // _HELD_OUT])
-
-    def loss() -> Tensor:
-        chosen = trained_on[torch.randint(len(trained_on), (batch,))]
-        images = augment.move(dataset.floats(chosen).to(device), pixels=0.5, degrees=10, stretch=0.1)
-        if dataset.mirrored:
-            images = augment.mirror(images)
-        images = augment.recolour(images, contrast=0.2, noise=0.0)
-        return nn.functional.cross_entropy(head(network(images)), labels[chosen].to(device))
-
-    def figures() -> dict[str, float]:
-        with torch.no_grad():  # in parts, as the activations of all held-out images would not fit in memory
-            features = torch.cat([network(dataset.floats(part)) for part in held_out.split(_PART)])
-        return {"accuracy": accuracy(features, head.cpu(), labels[held_out])}
-
-    return _Task(head, loss, figures)
-
-
-def _contrast(network: nn.Module, dataset: ImageSet, batch: int, dim: int, device: str) -> _Task:
-    head = projection_head(dim).to(device)
-
-    def view(images: Tensor) -> Tensor:
-        images = augment.move(images, pixels=dataset.image_shape[-1] / 8, degrees=15, stretch=0.15)
-        if dataset.mirrored:
-            images = augment.mirror(images)
-        images = augment.recolour(images, contrast=0.3, noise=0.1)
-        projections: Tensor = head(network(augment.cut_out(images, part=0.3, probability=0.5)))
-        return projections
-
-    def loss() -> Tensor:
-        images = dataset.floats(torch.randint(len(dataset), (batch,))).to(device)
-        return contrastive_loss(view(images), view(images))
-
-    return _Task(head, loss, dict)
+@torch.no_grad()
+def _finish(network: ResidualNetwork, dataset: ImageSet) -> Tensor:
+    """Make the network what is saved, in evaluation mode and half precision, and return the scale of all its layers."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over what follows
+    network.train()  # statistics are those of the averaged weights, on images as they are
+    some = torch.linspace(0, len(dataset) - 1, min(_STATISTICS, len(dataset))).long()
+    for part in some.split(_PART):
+        network(dataset.floats(part).to(next(network.parameters()).device))
+    network.cpu().to(memory_format=torch.contiguous_format).eval().fold()
+    for weight in network.parameters():
+        weight.copy_(weight.half())
+    every = Layers(network)
+    space = FeatureSpace("layers", every, torch.ones(sum(every.dims)), dataset.image_shape)
+    mean, square = _moments(space, dataset, some)
+    variances = (square - mean.square()).split(list(every.dims))
+    # a layer's variances sum up to the same number for each layer, in all to the number of features
+    scales = [variance.clamp(min=_DEAD**2 * variance.mean()).rsqrt() / len(variance) ** 0.5 for variance in variances]
+    return torch.cat(scales).mul((space.dim / len(variances)) ** 0.5).float()
 
 
-def _with_unit_scale(name: str, network: nn.Module, dim: int, dataset: ImageSet) -> FeatureSpace:
-    space = FeatureSpace(name, network, torch.ones(dim), dataset.image_shape)
-    squares = torch.zeros(dim, dtype=torch.float64)
-    for first in range(0, len(dataset), _PART):  # a large set does not fit in memory as floats
-        features = features_of(space, dataset.floats(slice(first, first + _PART)))
+def _moments(space: FeatureSpace, dataset: ImageSet, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the mean square of each feature over some images, D numbers each, in float64."""
+    sums, squares = torch.zeros(2, space.dim, dtype=torch.float64)
+    for part in indices.split(_PART):  # a large set does not fit in memory as floats
+        features = features_of(space, dataset.floats(part))
+        sums += features.double().sum(0)
         squares += features.double().square().sum(0)
     if not squares.min() > 0:
         raise DivergenceError("A feature is zero on all images; train with another seed or learning rate.")
-    space.scale.copy_((squares / len(dataset)).rsqrt())
-    return space
+    return sums / len(indices), squares / len(indices)

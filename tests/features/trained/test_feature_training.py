@@ -100,6 +100,47 @@ def test_other_images_other_network(name: str, colourful: ImageSet, tmp_path: Pa
     assert space.dim == 10
     mean_squares = space(colourful.floats()).double().square().mean(0)
     torch.testing.assert_close(mean_squares, torch.ones(10).double(), rtol=0, atol=1e-5)
+    layers = load_trained(weights_file(tmp_path, "colourful", f"{name}_layers"), f"{name}_layers")
+    assert layers.name == f"{name}_layers"
+    assert layers.dim == 4 * (8 + 16 + 16 + 10)
+    variances = layers(colourful.floats()).double().var(0, correction=0).split([32, 64, 64, 40])
+    # each layer counts alike: its variances sum up to a quarter of the number of features
+    for layer in variances:
+        assert layer.sum().item() == pytest.approx(layers.dim / 4, rel=0.02)  # one of small variance counts less
+
+
+def test_weights_of_pictures_fit_into_half_precision(colourful: ImageSet, tmp_path: Path) -> None:
+    train_feature_space(colourful, "classifier", tmp_path, updates=1, batch=8)
+    file = weights_file(tmp_path, "colourful", "classifier")
+    assert {str(value.dtype) for key, value in load_file(file).items() if "scale" not in key} == {"torch.float16"}
+    assert file.stat().st_size < 2_000_000
+    assert {value.dtype for value in load_trained(file).state_dict().values()} == {torch.float32}
+
+
+def test_accuracy_on_images_that_are_given(colourful: ImageSet, tmp_path: Path) -> None:
+    """Classes are bright and dark; the test images have theirs the wrong way round."""
+    labels = torch.arange(64) % 2
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(60, (64, 3, 16, 16), generator=generator)
+    bright = ImageSet("bright", (noise + 180 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels, False)
+    test = ImageSet("bright", bright.images, 1 - labels, False)
+    for name in ("classifier", "contrastive"):
+        small = {"updates": 30, "batch": 16, "width": 8, "dim": 8}
+        figures = train_feature_space(bright, name, tmp_path, test=test, **small)
+        assert figures["accuracy"] < 0.1
+        assert figures["classes"] == 2
+    with pytest.raises(UserError, match=r"\(3, 32, 32\)"):
+        train_feature_space(bright, "classifier", tmp_path, test=colourful)
+    with pytest.raises(UserError, match="no labels"):
+        train_feature_space(bright, "classifier", tmp_path, test=ImageSet("bare", bright.images, None, False))
+
+
+def test_mirror_images_are_shown_where_asked_for(colourful: ImageSet, tmp_path: Path) -> None:
+    still = ImageSet("still", colourful.images, colourful.labels, mirrored=False)
+    for folder, mirror in (("a", False), ("b", True)):
+        train_feature_space(still, "classifier", tmp_path / folder, updates=1, batch=8, width=8, dim=8, mirror=mirror)
+    first, second = (weights_file(tmp_path / each, "still", "classifier").read_bytes() for each in ("a", "b"))
+    assert first != second
 
 
 def test_wrong_input_is_refused(digits: ImageSet, colourful: ImageSet, tmp_path: Path) -> None:
@@ -125,13 +166,13 @@ def test_divergence_is_not_saved(digits: ImageSet, tmp_path: Path) -> None:
 class Stored:
     """A stand-in for a large set whose images stay on disk: it remembers how many were asked for at once."""
 
-    name, mirrored, fingerprint, image_shape = "stored", True, "0" * 64, (3, 32, 32)
+    name, mirrored, fingerprint, image_shape = "stored", True, "0" * 64, (3, 16, 16)
 
     def __init__(self, count: int, file: Path) -> None:
-        size = count * 3 * 32 * 32
-        self.images = torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(count, 3, 32, 32)
+        size = count * 3 * 16 * 16
+        self.images = torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(count, 3, 16, 16)
         self.images[::7] = 200
-        self.images[1::7, :, :16] = 90
+        self.images[1::7, :, :8] = 90
         self.labels = torch.arange(count) % 7 % 3
         self.asked: list[int] = []
 
@@ -151,7 +192,8 @@ def test_images_on_disk_are_read_in_parts(count: int, tmp_path: Path) -> None:
     stored = Stored(count, tmp_path / "images")
     figures = train_feature_space(stored, "classifier", tmp_path, updates=3, batch=8, width=8, dim=10)  # type: ignore[arg-type]
     assert max(stored.asked) == 1024
-    assert sum(stored.asked) == 3 * 8 + count + count // 5  # batches, the scale, the accuracy
+    # batches, statistics and the scale of the layers on 8192, the scale of the features, the accuracy
+    assert sum(stored.asked) == 3 * 8 + 2 * min(8192, count) + count + count // 10
     space = load_trained(weights_file(tmp_path, "stored", "classifier"))
     assert 0 <= figures["accuracy"] <= 1
     sample = stored.floats(slice(0, 700))
@@ -166,4 +208,4 @@ def test_colour_images_of_64(name: str, tmp_path: Path) -> None:
     train_feature_space(ImageSet("large", images, torch.arange(12) % 2, True), name, tmp_path, updates=1, batch=4)
     space = load_trained(weights_file(tmp_path, "large", name))
     assert space.image_shape == (3, 64, 64)
-    assert space(torch.zeros(1, 3, 64, 64)).shape == (1, 96)
+    assert space(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
