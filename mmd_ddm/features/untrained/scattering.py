@@ -16,10 +16,11 @@ _CORNER = 1e-6  # modulus is sqrt(re^2 + im^2 + this)
 class Scattering(Statistics):
     """Averages of x, |x * psi| and ||x * psi| * psi'| over an image, the last two as logarithms.
 
-    Wavelets have eight directions and J octaves; only paths to coarser scales are followed, the others hold next to
-    nothing. Averages are those of the low-pass filter of scale 2^J, meant over cells of 4 x 4, 2 x 2 and 1 x 1 a
-    image. The second order is of the luminance, which alone has fine structure to speak of, and taken relative to the
-    first, log S2 - log S1 (Anden and Mallat 2014), so that it tells of arrangement and not of contrast again.
+    Wavelets have eight directions and J octaves: two for 16 pixels a side, three for 32, four from 64 on. Only paths
+    to coarser scales are followed, the others hold next to nothing. Averages are those of the low-pass filter of scale
+    2^J, meant over cells of 4 x 4, 2 x 2 and 1 x 1 an image. The second order is of the luminance, which alone has
+    fine structure to speak of, and taken relative to the first, log S2 - log S1 (Anden and Mallat 2014), so that it
+    tells of arrangement and not of contrast again.
     """
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
