@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 from torch import nn
 
@@ -18,6 +19,17 @@ from mmd_ddm.features.trained.tasks import (
 )
 
 _SMALLEST_PICTURE = 16  # pixels
+
+
+class Settings(TypedDict, total=False):
+    """What may be asked for in place of what a recipe says."""
+
+    updates: int
+    batch: int
+    learning_rate: float
+    ema: float
+    width: int
+    dim: int
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
 from mmd_ddm.features.trained.load import TRAINED, Trained, save_trained, weights_file
 from mmd_ddm.features.trained.muon import Muon
-from mmd_ddm.features.trained.recipes import RECIPES, Recipe, architecture_for
+from mmd_ddm.features.trained.recipes import RECIPES, Recipe, Settings, architecture_for
 from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
 from mmd_ddm.features.trained.tasks import Images
 from mmd_ddm.training import seeded, train
@@ -32,7 +33,7 @@ def train_feature_space(
     mirror: bool = False,
     seed: int = 0,
     device: str = "cpu",
-    **settings: float,
+    **settings: Unpack[Settings],
 ) -> dict[str, float]:
     """Train a feature space from nothing and write it to `<folder>/<dataset>_<name>.safetensors`.
 
