@@ -130,7 +130,8 @@ def load_trained(file: Path, name: str | None = None) -> FeatureSpace:
         space.load_state_dict(tensors)
         if name is None or name == trained.name:
             return space
-        assert isinstance(network, ResidualNetwork)
+        if not isinstance(network, ResidualNetwork) or layers is None:
+            raise KeyError("layers_scale")
         return FeatureSpace(name, Layers(network), layers, trained.image_shape)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise _unreadable(file, error) from error

@@ -42,25 +42,25 @@ class Muon(torch.optim.Optimizer):
         convolutions, others = self.param_groups
         for weight in convolutions["params"]:
             if weight.grad is not None:
-                self._turn(weight, convolutions["lr"])
+                self._turn(weight, weight.grad, convolutions["lr"])
         for weight in others["params"]:
             if weight.grad is not None:
-                self._adam(weight, others["lr"])
+                self._adam(weight, weight.grad, others["lr"])
 
-    def _turn(self, weight: Tensor, learning_rate: float) -> None:
+    def _turn(self, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
         state = self.state[weight]
         momentum = state.setdefault("momentum", torch.zeros_like(weight))
-        momentum.mul_(_MOMENTUM).add_(weight.grad)
-        direction = orthogonal((weight.grad + _MOMENTUM * momentum).flatten(1)).view_as(weight)
+        momentum.mul_(_MOMENTUM).add_(gradient)
+        direction = orthogonal((gradient + _MOMENTUM * momentum).flatten(1)).view_as(weight)
         weight.mul_(len(weight) ** 0.5 / weight.norm()).sub_(direction, alpha=learning_rate)
 
-    def _adam(self, weight: Tensor, learning_rate: float) -> None:
+    def _adam(self, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
         state = self.state[weight]
         if not state:
             state.update(step=0, first=torch.zeros_like(weight), second=torch.zeros_like(weight))
         state["step"] += 1
-        first = state["first"].lerp_(weight.grad, 1 - _BETAS[0]) / (1 - _BETAS[0] ** state["step"])
-        second = state["second"].lerp_(weight.grad.square(), 1 - _BETAS[1]) / (1 - _BETAS[1] ** state["step"])
+        first = state["first"].lerp_(gradient, 1 - _BETAS[0]) / (1 - _BETAS[0] ** state["step"])
+        second = state["second"].lerp_(gradient.square(), 1 - _BETAS[1]) / (1 - _BETAS[1] ** state["step"])
         weight.sub_(first / (second.sqrt() + _EPS), alpha=learning_rate)
 
 
@@ -70,8 +70,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
     X <- a X + (b X X^T + c (X X^T)^2) X from X = matrix / ||matrix||, in bfloat16: what it is good for is a direction.
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    turned = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16)
+    turned: Tensor = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16)
     for _ in range(_ITERATIONS):
         squares = turned @ turned.T
         turned = _A * turned + (_B * squares + _C * squares @ squares) @ turned
-    return (turned.T if matrix.shape[0] > matrix.shape[1] else turned).to(matrix.dtype)
+    turned = turned.T if matrix.shape[0] > matrix.shape[1] else turned
+    return turned.to(matrix.dtype)

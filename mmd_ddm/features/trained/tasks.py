@@ -120,7 +120,7 @@ def contrast_pictures(network: nn.Module, given: Images, batch: int, dim: int, d
             images = augment.mirror(images)
         images = pictures.jitter(images, strength=0.4, probability=0.8)
         images = pictures.without_colour(images, probability=0.2)
-        return pictures.blur(images, probability=0.5)
+        return pictures.blur(images, probability=0.2)  # seldom: a space has to see whether pictures are sharp
 
     def loss() -> Tensor:
         images = dataset.floats(next(batches)).to(device)

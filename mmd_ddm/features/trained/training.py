@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,13 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
 from mmd_ddm.features.trained.load import TRAINED, Trained, save_trained, weights_file
 from mmd_ddm.features.trained.muon import Muon
-from mmd_ddm.features.trained.recipes import RECIPES, Recipe, architecture_for
+from mmd_ddm.features.trained.recipes import RECIPES, Recipe, Settings, architecture_for
 from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
 from mmd_ddm.features.trained.tasks import Images
 from mmd_ddm.training import Optimization, seeded, train
 
 _PART = 1024  # images at a time where all are looked at
-_STATISTICS = 8192  # images that statistics of a network's layers are gathered from
+_STATISTICS = 8192  # pictures, evenly spread, that statistics of a network and its features are gathered from
 _DEAD = 0.1  # a feature's deviation is taken to be at least this part of its layer's
 
 
@@ -32,13 +33,13 @@ def train_feature_space(
     mirror: bool = False,
     seed: int = 0,
     device: str = "cpu",
-    **settings: float,
+    **settings: Unpack[Settings],
 ) -> dict[str, float]:
     """Train a feature space from nothing and write it to `<folder>/<dataset>_<name>.safetensors`.
 
     Images below 16 pixels get the networks of digits, larger ones a residual network. Each feature is scaled so that
-    its mean square over all real images is 1. The same seed gives the same weights on the same machine with the same
-    number of threads.
+    its mean square over all real images, of pictures over 8192 of them, is 1. The same seed gives the same weights on
+    the same machine with the same number of threads.
 
     Args:
         dataset: Real images, square, their height a power of two of at least 4.
@@ -77,9 +78,13 @@ def train_feature_space(
             optimizer = Muon(both, rate)
         course = Optimization(recipe.updates, rate, recipe.ema)
         loss = train(both, task.loss, course, stage=stage, optimizer=optimizer)
-    layers = _finish(network, dataset) if isinstance(network, ResidualNetwork) else None
+    layers, looked_at = None, torch.arange(len(dataset))
+    if isinstance(network, ResidualNetwork):
+        looked_at = torch.linspace(0, len(dataset) - 1, min(_STATISTICS, len(dataset))).long()
+        layers = _finish(network, dataset, looked_at)
+        asked |= {"mirror": images.mirror, "test": test.fingerprint if test else None}
     space = FeatureSpace(name, network.cpu(), torch.ones(recipe.dim), shape)
-    space.scale.copy_(_moments(space, dataset, torch.arange(len(dataset)))[1].rsqrt())
+    space.scale.copy_(_moments(space, dataset, looked_at)[1].rsqrt())
     figures = {"loss": loss, **task.figures(network)}
     record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **asked, "seed": seed, **figures}
     file = weights_file(Path(folder), dataset.name, name)
@@ -103,22 +108,21 @@ def _check(dataset: ImageSet, test: ImageSet | None, name: str, recipe: Recipe) 
 
 
 @torch.no_grad()
-def _finish(network: ResidualNetwork, dataset: ImageSet) -> Tensor:
+def _finish(network: ResidualNetwork, dataset: ImageSet, looked_at: Tensor) -> Tensor:
     """Make the network what is saved, in evaluation mode and half precision, and return the scale of all its layers."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over what follows
     network.train()  # statistics are those of the averaged weights, on images as they are
-    some = torch.linspace(0, len(dataset) - 1, min(_STATISTICS, len(dataset))).long()
-    for part in some.split(_PART):
+    for part in looked_at.split(_PART):
         network(dataset.floats(part).to(next(network.parameters()).device))
     network.cpu().to(memory_format=torch.contiguous_format).eval().fold()
     for weight in network.parameters():
         weight.copy_(weight.half())
     every = Layers(network)
     space = FeatureSpace("layers", every, torch.ones(sum(every.dims)), dataset.image_shape)
-    mean, square = _moments(space, dataset, some)
+    mean, square = _moments(space, dataset, looked_at)
     variances = (square - mean.square()).split(list(every.dims))
     # a layer's variances sum up to the same number for each layer, in all to the number of features
     scales = [variance.clamp(min=_DEAD**2 * variance.mean()).rsqrt() / len(variance) ** 0.5 for variance in variances]

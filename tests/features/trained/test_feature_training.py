@@ -192,8 +192,8 @@ def test_images_on_disk_are_read_in_parts(count: int, tmp_path: Path) -> None:
     stored = Stored(count, tmp_path / "images")
     figures = train_feature_space(stored, "classifier", tmp_path, updates=3, batch=8, width=8, dim=10)  # type: ignore[arg-type]
     assert max(stored.asked) == 1024
-    # batches, statistics and the scale of the layers on 8192, the scale of the features, the accuracy
-    assert sum(stored.asked) == 3 * 8 + 2 * min(8192, count) + count + count // 10
+    # batches; statistics, scale of the layers and of the features, each on 8192 or all; the accuracy
+    assert sum(stored.asked) == 3 * 8 + 3 * min(8192, count) + count // 10
     space = load_trained(weights_file(tmp_path, "stored", "classifier"))
     assert 0 <= figures["accuracy"] <= 1
     sample = stored.floats(slice(0, 700))
