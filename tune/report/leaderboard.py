@@ -77,12 +77,13 @@ def write_table(console: Console, trials: Sequence[Trial]) -> None:
     columns = [metric for metric in metric_columns(trials) if metric.kind == "kid"]
     narrow = console.width < NARROW
     table = ConsoleTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("#", "trial", "outcome", "updates", "kept", "score", *map(_title, columns)):
+    for heading in ("#", "trial", "outcome", "kept of", "score", *map(_title, columns)):
         table.add_column(heading, no_wrap=True)
     if not narrow:
         table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(ranked(trials), 1):
-        cells = [str(rank), f"{trial.number:03d}", trial.outcome, str(trial.updates), _kept(trial), _score(trial)]
+        kept = f"{_kept(trial)}/{trial.updates}" if trial.kept else "0"
+        cells = [str(rank), f"{trial.number:03d}", trial.outcome, kept, _score(trial)]
         cells += _measured(trial, columns)
         table.add_row(*cells, *([] if narrow else [trial.reason or point_text(trial.point)]))
     console.print(table, soft_wrap=False)
