@@ -30,6 +30,7 @@ from mmd_ddm.experiment.run_folder import CONFIG, MODEL, latest_checkpoint
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
+from mmd_ddm.pretrained.export import RECORD
 from mmd_ddm.progress import progress
 
 
@@ -77,7 +78,9 @@ def execute(options: argparse.Namespace) -> None:
         else:
             _in_process(config, folder, options.resume)
         results.artifacts.append((folder / MODEL, MODEL))
-    print(f"finetuned pipeline: {folder / MODEL}")
+    record = json.loads((folder / MODEL / RECORD).read_text())
+    when = f"update {record['update']} of {config.optimization.updates}"
+    print(f"finetuned pipeline: {folder / MODEL} ({record['weights']} weights after {when})")
 
 
 def _config(options: argparse.Namespace, folder: Path) -> Config:
