@@ -10,7 +10,6 @@ from tests.tune.made_study import IMAGES, Folder
 from tune.commands.run_search import _conclude
 from tune.study.folder import Outcome
 
-
 ONE, BOTH = "contrastive", "classifier+contrastive"  # the spaces of the loss; all are scored in both
 
 
@@ -60,7 +59,7 @@ def test_a_script_sees_whether_the_base_model_was_beaten(made, trained, kids, st
     assert current.tags["beats_base_model"] == beats
     there = (made.study.folder / "best").exists()
     assert there == ("best_trial" in current.tags) == any("best model:" in line for line in current.lines)
-    assert there == (status == 0 or beats == "unknown" and kids is not None)
+    assert there == (status == 0 or (beats == "unknown" and kids is not None))
     assert len(current.registered) == (status == 0)
 
 
