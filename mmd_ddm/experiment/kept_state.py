@@ -8,7 +8,7 @@ from pathlib import Path
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import MODEL, Row, Scoring, kept_scoring
+from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
 from mmd_ddm.pretrained.export import RECORD, save_pipeline
 from mmd_ddm.pretrained.load import scheduler_config
 
@@ -28,11 +28,19 @@ class KeptState:
         former = _read(self._folder / RECORD, parts.config)
         self.scoring = former if former is not None and former.update <= update else None
 
-    def offer(self, scoring: Scoring) -> Scoring:
-        """Take a new scoring into account, the same on all workers; returns that of the state to be kept."""
-        curve = [scoring] if self.scoring is None else [self.scoring, scoring]
-        self.scoring = kept_scoring(curve, self._parts.config.scoring.keep)
-        return self.scoring
+    def offer(self, scoring: Scoring, ended: bool) -> tuple[Scoring, bool]:
+        """Take a new scoring into account, the same on all workers.
+
+        Args:
+            scoring: Of the state as it is now.
+            ended: Whether it is the run's last.
+
+        Returns:
+            The scoring of the state that is kept, and whether that is the new one and to be exported now.
+        """
+        curve, keep = [scoring] if self.scoring is None else [self.scoring, scoring], self._parts.config.scoring.keep
+        self.scoring = kept_scoring(curve, keep)
+        return self.scoring, self.scoring is scoring and (ended or keep == BEST)
 
     def export(self, weights: str, row: Row) -> None:
         """Write the network as it is now, with `raw` or `ema` weights, and the numbers that it was scored with."""

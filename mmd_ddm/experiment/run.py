@@ -17,17 +17,7 @@ from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.kept_state import KeptState
-from mmd_ddm.experiment.run_folder import (
-    BASELINE,
-    BEST,
-    CHECKPOINT,
-    CONFIG,
-    MODEL,
-    Row,
-    Scoring,
-    append_row,
-    truncate_rows,
-)
+from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, Row, Scoring, append_row, truncate_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
 from mmd_ddm.experiment.update import UpdateGradient
 from mmd_ddm.files import write_json
@@ -168,10 +158,13 @@ class _Run:
         scored = {"raw": _score(self.parts)} if state.ema is None or ended else {}
         if state.ema is not None:
             scored["ema"] = _score(self.parts, state.ema)
-        relative = {weights: relative_score(found, self.baseline) for weights, found in scored.items()}
-        better = min(relative, key=relative.__getitem__)
-        scoring = Scoring(state.update, relative[better], scored[better])
-        kept = self.kept.offer(scoring)
+        scorings = {
+            weights: Scoring(state.update, relative_score(found, self.baseline), found)
+            for weights, found in scored.items()
+        }
+        better = min(scorings, key=lambda weights: scorings[weights].worth)
+        scoring = scorings[better]
+        kept, export = self.kept.offer(scoring, ended)
         row = {
             "update": state.update,
             "images_seen": state.update * self.config.optimization.batch,
@@ -179,10 +172,9 @@ class _Run:
             "score": scoring.score,
             "kept_update": kept.update,
             "kept_score": kept.score,
-            **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
+            **({f"score_{weights}": each.score for weights, each in scorings.items()} if ended else {}),
             **({"mmd2": last.mmd2, "grad_norm": last.grad_norm} if last else {}),
         }
-        export = kept is scoring and (ended or self.config.scoring.keep == BEST)
         checkpoint = self._save(state, better, row, export) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
         self.outcome = Outcome(kept, self.folder / MODEL if ended else None)
