@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
+from mmd_ddm.files import former_of
 from mmd_ddm.pretrained.export import RECORD, save_pipeline
 from mmd_ddm.pretrained.load import scheduler_config
 
@@ -25,6 +27,9 @@ class KeptState:
     def __init__(self, parts: Parts, folder: Path, baseline: Metrics, update: int) -> None:
         """Find what the run kept until some update; what a killed run kept after it is computed again."""
         self._parts, self._folder, self._baseline = parts, folder / MODEL, baseline
+        if not self._folder.exists():
+            with suppress(OSError):  # there is none, or another worker was faster
+                former_of(self._folder).rename(self._folder)  # the run was killed while the model was replaced
         former = _read(self._folder / RECORD, parts.config)
         self.scoring = former if former is not None and former.update <= update else None
 

@@ -167,6 +167,9 @@ def test_what_was_kept_counts_only_where_it_can_be_compared(tmp_path: Path) -> N
 
     assert found(6) == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
     assert found(5) is None  # the run was killed before its checkpoint: the update is done again
+    file.parent.rename(tmp_path / "model.former")  # it was killed while the model was replaced
+    assert KeptState(Parts(config), tmp_path, (), 6).scoring == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
     assert found(6, tiny(score_images=60)) is None
     assert found(6, tiny(scorings=3)) is not None
     assert found(6, metrics={"score": 0.5}) is None  # of an earlier version
