@@ -23,11 +23,11 @@ def headline(best: Trial | None, standing: Standing | None) -> str:
         return "No trial was completed, so there is no winner."
     name, steps, inside = f"trial {best.number:03d}", f"{best.steps} evaluations", set(best.config.objective.spaces)
     if standing is Standing.BEATS:
-        return f"{name.capitalize()} beats the base model with {steps} in {_spaces(best.held_out, 'held-out')}."
+        return f"{name.capitalize()} beats the base model with {steps}, judged by {_spaces(best.held_out, 'held-out')}."
     if standing is Standing.UNKNOWN:
         return (
-            f"{name.capitalize()} improves on the base model with {steps} in {_spaces(inside, 'trained')}; nothing is "
-            "known beyond, as the study scored it in no other, so it is not registered and no speed-up is claimed."
+            f"{name.capitalize()} improves on the base model with {steps}, judged by {_spaces(inside, 'trained')} "
+            "alone: nothing is known beyond, so it is not registered and no speed-up is claimed."
         )
     if standing is Standing.BEHIND:
         return (

@@ -43,7 +43,7 @@ def made(tmp_path):
         (ONE, 0.1, 3, "no", "No trial beats the base model"),
         (ONE, {"classifier": 0.12, "contrastive": 0.0}, 3, "no", "No trial beats the base model"),
         (ONE, {"classifier": 0.0, "contrastive": 0.12}, 3, "no", "No trial beats the base model"),
-        (BOTH, 0.01, 4, "unknown", "Trial 001 improves on the base model with 5 evaluations in the trained spaces"),
+        (BOTH, 0.01, 4, "unknown", "Trial 001 improves on the base model with 5 evaluations, judged by the trained"),
         (BOTH, 0.1, 3, "no", "No trial beats the base model"),
         (ONE, None, 4, "unknown", "is not known: its final scores are missing"),
     ],

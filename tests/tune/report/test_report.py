@@ -33,7 +33,7 @@ def test_a_finished_study(made):
     assert [each.number for each in find_finalists(made.study)] == [1, 2]
     said, text, page = made.report()
     assert json.loads((made.study.folder / "best" / "mmd_ddm.json").read_text())["number"] == 2
-    assert said[0] == "Trial 002 beats the base model with 5 evaluations in the held-out space classifier."
+    assert said[0] == "Trial 002 beats the base model with 5 evaluations, judged by the held-out space classifier."
     assert text.split("\n\n")[2:4] == [f"**{said[0]}**", said[1]]
     assert "**trial 002** the winner of 5 trials" in text
     # between 20 evaluations, 0.03, and 50, 0.005: two fifths of the way in the logarithm
@@ -151,7 +151,7 @@ def test_without_a_held_out_space_no_speed_up_is_claimed_and_the_score_carries_i
     made.trial(1, 0.05, 0.01, features="classifier+contrastive")
     made.final({5: 0.1, 20: 0.03}, t1=0.001)
     said, text, _ = made.report()
-    assert said[0].startswith("Trial 001 improves on the base model with 5 evaluations in the trained spaces")
+    assert said[0].startswith("Trial 001 improves on the base model with 5 evaluations, judged by the trained spaces")
     assert "nothing is known beyond" in said[0]
     assert (made.study.folder / "best").exists()
     assert "times fewer" not in text
