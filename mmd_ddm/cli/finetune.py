@@ -1,7 +1,8 @@
 """Finetune a pretrained diffusion model to sample with a small budget.
 
 Starts from a preset (best, paper or published), changed by the settings given, and leaves in the output folder the
-finetuned diffusers pipeline (model/), of the state that scored best (--keep), the metrics of every update (metrics.jsonl), sample sheets and a checkpoint.
+finetuned diffusers pipeline (model/), of the state that scored best unless --keep last, the metrics of every update
+(metrics.jsonl), sample sheets and a checkpoint.
 """
 
 from __future__ import annotations
