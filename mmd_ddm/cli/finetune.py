@@ -1,7 +1,8 @@
 """Finetune a pretrained diffusion model to sample with a small budget.
 
 Starts from a preset (best, paper or published), changed by the settings given, and leaves in the output folder the
-finetuned diffusers pipeline (model/), the metrics of every update (metrics.jsonl), sample sheets and a checkpoint.
+finetuned diffusers pipeline (model/), of the state that scored best unless --keep last, the metrics of every update
+(metrics.jsonl), sample sheets and a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from mmd_ddm.experiment.run_folder import CONFIG, MODEL, latest_checkpoint
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
+from mmd_ddm.pretrained.export import RECORD
 from mmd_ddm.progress import progress
 
 
@@ -77,7 +79,9 @@ def execute(options: argparse.Namespace) -> None:
         else:
             _in_process(config, folder, options.resume)
         results.artifacts.append((folder / MODEL, MODEL))
-    print(f"finetuned pipeline: {folder / MODEL}")
+    record = json.loads((folder / MODEL / RECORD).read_text())
+    when = f"update {record['update']} of {config.optimization.updates}"
+    print(f"finetuned pipeline: {folder / MODEL} ({record['weights']} weights after {when})")
 
 
 def _config(options: argparse.Namespace, folder: Path) -> Config:

@@ -18,6 +18,7 @@ from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
@@ -93,12 +94,13 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How often and in which feature spaces the model is scored while it is finetuned."""
+    """How often and in which feature spaces the model is scored while it is finetuned, and what is kept of it."""
 
     score_features: str | None = setting(None, or_none(Rule(str, bool, "names joined by +")),
         "feature spaces of KID and FID, joined by +; none: the data set's own and those of the loss")
     score_images: int = setting(2000, whole(4), "generated images each time a run is scored")
     scorings: int = setting(4, whole(1), "how many times a run is scored, evenly spread, the last at its end")
+    keep: str = setting(BEST, one_of(BEST, LAST), "which of the scored states is exported: the best one, or the last")
 
     @property
     def spaces(self) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ baseline.json        the base model's scores
 metrics.jsonl        one JSON object a line: `update`, `time` and metrics
 samples_<update>.png sample sheets
 checkpoint/          the latest state, to go on from
-model/               the finetuned diffusers pipeline
+model/               the finetuned diffusers pipeline: of the states that were scored so far the one that is kept
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import former_of, write_whole
 
 CONFIG, BASELINE, METRICS, CHECKPOINT, MODEL = "config.json", "baseline.json", "metrics.jsonl", "checkpoint", "model"
+BEST, LAST = "best", "last"  # which of a run's scored states is exported
 Row = dict[str, float]  # a line of metrics.jsonl
 
 
@@ -37,6 +38,21 @@ class Scoring(NamedTuple):
     def of(cls, row: Mapping[str, float]) -> Scoring:
         """Read a row that has a score."""
         return cls(int(row["update"]), float(row["score"]), read_metrics(row))
+
+    @property
+    def worth(self) -> float:
+        """The score; infinite where it is no number."""
+        return self.score if math.isfinite(self.score) else math.inf
+
+
+def kept_scoring(curve: Sequence[Scoring], keep: str) -> Scoring:
+    """Return how the state was scored that is exported.
+
+    Args:
+        curve: All scorings of a run, at least one, by update.
+        keep: `best`: the smallest score, the earliest among equals; `last`.
+    """
+    return curve[-1] if keep == LAST else min(curve, key=lambda scoring: scoring.worth)
 
 
 def append_row(folder: Path, row: Mapping[str, float]) -> None:

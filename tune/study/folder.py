@@ -16,15 +16,16 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import Scoring, read_scorings
+from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import digest_of, write_json
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
@@ -57,9 +58,23 @@ class Trial:
     curve: list[Scoring]  # by update
 
     @property
+    def kept(self) -> Scoring | None:
+        """How the state was scored that is kept, and exported at the end; None before the first scoring."""
+        return kept_scoring(self.curve, self.config.scoring.keep) if self.curve else None
+
+    @property
     def score(self) -> float:
-        """The last score; infinite without one."""
-        return self.curve[-1].score if self.curve and math.isfinite(self.curve[-1].score) else math.inf
+        """The score of the state that is kept; infinite without one."""
+        return self.kept.worth if self.kept is not None else math.inf
+
+    @property
+    def held_out(self) -> set[str]:
+        """The feature spaces outside of its loss that it was scored in."""
+        return set(kids(self.kept.metrics)) - set(self.config.objective.spaces) if self.kept is not None else set()
+
+    def score_after(self, update: int) -> float:
+        """The score of what was kept after so many updates; infinite if it was not scored by then."""
+        return replace(self, curve=[scoring for scoring in self.curve if scoring.update <= update]).score
 
     @property
     def updates(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,20 +68,30 @@ def base_counterpart(sampler: SamplerConfig) -> ScoredModel:
 
 
 def relative_score(metrics: Metrics, baseline: Metrics) -> float:
-    """The mean over feature spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
+    """The largest KID over feature spaces, relative to the base model's there: 1 is the base model, 0 is perfect.
 
-    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter. Where the
-    base model's KID is not clear of its noise, twice its standard error stands in for it: an unbiased KID may be
-    negative, and must not turn the order round.
+    The worst space, so that what was gained in a space that was trained on can't make up for what was lost in others:
+    a model's own spaces never make its score better than the spaces outside of its loss say, and models with
+    different losses are measured alike. Relative, so that scales do not matter. Where the base model's KID is not
+    clear of its noise, twice its standard error stands in for it: an unbiased KID may be negative, and must not turn
+    the order round. A KID that is not a number makes the score none.
     """
     found, scales = kids(metrics), _scales(baseline)
-    return sum(found[space].value / scale for space, scale in scales.items()) / len(scales)
+    space = worst_space(metrics, baseline)
+    return found[space].value / scales[space]
 
 
 def relative_error(metrics: Metrics, baseline: Metrics) -> float:
-    """An upper bound of the standard error of `relative_score`, reached where the spaces err together."""
+    """The standard error of `relative_score`: of the KID in the worst space, in units of the base model's there."""
+    space = worst_space(metrics, baseline)
+    return (kids(metrics)[space].stderr or 0.0) / _scales(baseline)[space]
+
+
+def worst_space(metrics: Metrics, baseline: Metrics) -> str:
+    """The feature space that `relative_score` is of."""
     found, scales = kids(metrics), _scales(baseline)
-    return sum((found[space].stderr or 0.0) / scale for space, scale in scales.items()) / len(scales)
+    relative = {space: found[space].value / scale for space, scale in scales.items()}
+    return max(relative, key=lambda space: (math.isnan(relative[space]), relative[space]))
 
 
 def _scales(baseline: Metrics) -> dict[str, float]:
