@@ -16,6 +16,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.convert import converted_folder
+from mmd_ddm.pretrained.weights_files import load_weights
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -114,10 +115,11 @@ def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel` without classes, or is damaged.
+        UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
     """
     unet = _part(folder, "unet")
-    kind = _read_json(unet / "config.json").get("_class_name")
+    config = _read_json(unet / "config.json")
+    kind = config.get("_class_name")
     if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
     from diffusers import UNet2DModel
@@ -126,10 +128,10 @@ def load_network(folder: Path) -> UNet2DModel:
 
     # our own class, not the file that lies in the folder: no code of a model is run
     build = UNet2DModel if kind == "UNet2DModel" else MultiHeadUNet2DModel
-    safe = any(unet.glob("*.safetensors")) or not any(unet.glob("*.bin"))
     try:
-        network = build.from_pretrained(unet, use_safetensors=safe, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
+        network = build.from_config(config)
+        load_weights(unet, network)
+    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
         # the first line may only announce the second
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
