@@ -151,6 +151,16 @@ def test_first_tensor_in_the_way_is_named() -> None:
         improved_diffusion.convert(weights)
 
 
+def test_two_tensors_for_one_place_are_refused() -> None:
+    weights = {name: torch.zeros(shape) for name, shape in ddim_shapes(SMALL_DDIM)}
+    one = next(name for name in weights if name.endswith("nin_shortcut.weight")).removesuffix(".weight")
+    other = one.replace("nin", "conv")
+    for kind in ("weight", "bias"):
+        weights[f"{other}.{kind}"] = torch.ones_like(weights[f"{one}.{kind}"])
+    with pytest.raises(UserError, match=rf"its tensors {one}\.weight and {other}\.weight both give "):
+        ddim.convert(weights)
+
+
 def test_heads_must_divide_the_widths_and_matter() -> None:
     weights = draw(improved_shapes(SMALL_IMPROVED))
     with pytest.raises(UserError, match="heads is 5"):

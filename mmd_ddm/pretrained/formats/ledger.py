@@ -37,7 +37,10 @@ class Ledger:
             raise UserError(f"this {self._form} checkpoint cannot be used: {error}") from None
 
     def put(self, new: str, tensor: Tensor, old: str) -> None:
-        """Write a tensor under its name in diffusers, with the one that it comes from."""
+        """Write a tensor under its name in diffusers, with the one that it comes from; `UserError` if it is taken."""
+        if new in self._weights:
+            why = f"{self._origin[new]} and {old} both give {new}"
+            raise UserError(f"this is no {self._form} checkpoint: its tensors {why}")
         self._weights[new], self._origin[new] = tensor, old
 
     def move(self, old: str, new: str) -> None:
