@@ -64,7 +64,7 @@ def test_cosine_schedule_of_4000_timesteps_is_exact_at_the_first() -> None:
         ({"num_train_timesteps": True}, "num_train_timesteps True"),
         ({"num_train_timesteps": 10**12}, "num_train_timesteps 1000000000000"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_process_is_refused(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
