@@ -14,7 +14,7 @@ from typing import TypeVar
 from mmd_ddm.errors import UserError
 
 LARGEST = 64 * 2**20  # bytes of a file; the longest that the project writes, a study's scores, is a thousandth of it
-_WHOLE = 2**53  # up to here a number in JSON is exact, whoever wrote it
+_WHOLE = 2**63 - 1  # the largest whole number, as elsewhere
 _SHOWN = 60  # characters of a wrong value
 T = TypeVar("T")
 
@@ -31,14 +31,14 @@ class Record:
     """
 
     def __init__(self, entries: Mapping[str, object], place: str, advice: str = "") -> None:
-        self._entries, self._place, self._advice = entries, place, advice
+        self.entries, self._place, self._advice = entries, place, advice
 
     def __contains__(self, name: str) -> bool:
         """Whether there is an entry, and it is not null."""
-        return self._entries.get(name) is not None
+        return self.entries.get(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.entries)
 
     def damaged(self, reason: str) -> UserError:
         """Return the error that says what is wrong with the file."""
@@ -56,9 +56,9 @@ class Record:
 
     def raw(self, name: str) -> object:
         """An entry as it is."""
-        if name not in self._entries:
+        if name not in self.entries:
             raise self.damaged(f"it has no {name}")
-        return self._entries[name]
+        return self.entries[name]
 
     def text(self, name: str) -> str:
         """A string."""
@@ -76,7 +76,7 @@ class Record:
         return self._typed(name, lambda value: value if isinstance(value, bool) else None, "true or false")
 
     def whole(self, name: str, low: int = 0, high: int = _WHOLE) -> int:
-        """A whole number in a range, its ends included."""
+        """A whole number in a range, its ends included; one that is written as 3.0 too."""
         value = self._typed(name, _whole, "a whole number")
         if not low <= value <= high:
             raise self._wrong(name, value, f"a whole number from {low} to {high}")
@@ -112,9 +112,19 @@ class Record:
         """An object within, as it is."""
         return self._typed(name, lambda value: value if isinstance(value, dict) else None, "an object")
 
+    def scalars(self, name: str) -> dict[str, str | int | float | None]:
+        """An object within, of strings, numbers and nulls."""
+        found = self.mapping(name)
+        for key, value in found.items():
+            if not (value is None or isinstance(value, str) or number(value) is not None):
+                raise self._wrong(f"{name}, {key},", value, "text, a number or null")
+        return found  # type: ignore[return-value]  # checked just now
+
     def numbers(self) -> dict[str, float]:
-        """All entries, each of which is a number; NaN and infinity are some."""
-        return {name: self._typed(name, number, "a number") for name in self}
+        """All entries, each of which is a number, NaN and infinity among them; whole ones stay whole."""
+        for name in self:
+            self._typed(name, number, "a number")
+        return dict(self.entries)  # type: ignore[arg-type]  # checked just now
 
     def _list(self, name: str) -> list[object]:
         return self._typed(name, lambda value: value if isinstance(value, list) else None, "a list")
@@ -148,6 +158,14 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def size_of(file: Path) -> int:
+    """Return the bytes of a file; UserError for a folder, a pipe or the like, OSError if there is nothing."""
+    status = os.stat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{file} is no regular file; remove it, or name another")
+    return status.st_size
+
+
 def read_text(file: Path) -> str:
     """Read a text file, but nothing that is no file (a pipe would be waited for), is too large or is not UTF-8.
 
@@ -155,11 +173,8 @@ def read_text(file: Path) -> str:
         UserError: If it is one of these.
         OSError: If it is not there, or may not be read.
     """
-    status = os.stat(file)
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{file} is no regular file; remove it, or name another")
-    if status.st_size > LARGEST:
-        raise UserError(f"{file} is damaged (it has {status.st_size} bytes, more than any file of its kind)")
+    if (size := size_of(file)) > LARGEST:
+        raise UserError(f"{file} is damaged (it has {size} bytes, more than any file of its kind)")
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:

@@ -7,7 +7,6 @@ finetuned diffusers pipeline (model/), the metrics of every update (metrics.json
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import signal
 import threading
@@ -31,6 +30,7 @@ from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
 from mmd_ddm.progress import progress
+from mmd_ddm.records import read_record
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,12 +94,12 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
         if held.exists():
             raise UserError(f"{folder} already holds a run; continue it with --resume, or name another --output")
         return config
-    try:
-        return Config.from_flat(json.loads(held.read_text())).replace(**given)
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume; leave --resume out") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"{held} is damaged: {error}") from None
+    if not held.exists():
+        raise UserError(f"{folder} holds no run to resume; leave --resume out")
+    record = read_record(held, "start again with another --output")
+    with record.reading():
+        former = Config.from_flat(record.entries)
+    return former.replace(**given)
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:

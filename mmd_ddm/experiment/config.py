@@ -7,6 +7,7 @@ The names of the settings are unique, and they are the only names: `--learning-r
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -28,7 +29,8 @@ from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 def _read_place(value: object) -> str:
     """A path that is there, absolute, since workers have another working directory; any other name as it is."""
     path = Path(str(value)).expanduser()
-    return str(path.absolute()) if path.exists() else str(value)
+    # os.path: a name that no file can have is none that is there
+    return str(path.absolute()) if os.path.exists(path) else str(value)
 
 
 # fmt: off

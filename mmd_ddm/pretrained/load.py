@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.convert import converted_folder
 from mmd_ddm.pretrained.weights_files import load_weights
+from mmd_ddm.records import read_record
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -163,12 +163,6 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object")
-    return content
+    if not path.exists():
+        raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}")
+    return dict(read_record(path).entries)

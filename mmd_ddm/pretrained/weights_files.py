@@ -5,7 +5,6 @@ diffusers itself leaves a tensor that is missing at the random numbers it was dr
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.records import read_record
 from mmd_ddm.tensors import check_names, real_numbers
 
 if TYPE_CHECKING:
@@ -53,11 +53,8 @@ def read_weights(unet: Path) -> dict[str, Tensor]:
 
 
 def _read_all(index: Path) -> dict[str, Tensor]:
-    try:
-        place = dict(json.loads(index.read_text())["weight_map"])
-        parts = sorted({Path(str(part)).name for part in place.values()})  # in this folder, wherever they point
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{index.name} is damaged: {error}") from None
+    place = read_record(index).record("weight_map")
+    parts = sorted({Path(place.text(name)).name for name in place})  # in this folder, wherever they point
     return {name: tensor for part in parts for name, tensor in _read(index.parent / part).items()}
 
 
