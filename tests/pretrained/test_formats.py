@@ -187,6 +187,17 @@ def test_resolution_follows_the_finest_attention_unless_it_is_given() -> None:
         ddim.convert({name: torch.zeros(shape) for name, shape in ddim_shapes(bare)})
 
 
+def test_variance_is_that_of_the_authors_config() -> None:
+    """The DDIM authors' cifar10.yml and celeba.yml say fixedlarge, their church.yml and bedroom.yml fixedsmall."""
+    weights = {name: torch.zeros(shape) for name, shape in ddim_shapes(SMALL_DDIM)}
+    for resolution, told, expected in (
+        (32, None, "fixed_large"), (64, None, "fixed_large"), (256, None, "fixed_small"),
+        (256, "fixed_large", "fixed_large"), (32, "fixed_small", "fixed_small"),
+    ):  # fmt: skip
+        converted = ddim.convert(weights, Untold(resolution=resolution, variance_type=told))
+        assert converted.scheduler["variance_type"] == expected
+
+
 def test_cosine_schedule_is_the_papers() -> None:
     """beta_t = min(1 - f(t+1) / f(t), 0.999), f(t) = cos^2((t/T + 0.008) / 1.008 * pi/2) (Nichol & Dhariwal 2021)."""
     from diffusers import DDPMScheduler
