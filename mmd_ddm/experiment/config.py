@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from mmd_ddm.data.catalogue import OWN, dataset_names
+from mmd_ddm.data.catalogue import FINEST, OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
@@ -115,7 +115,7 @@ class Config:
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
     data: str | None = setting(None, or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
         "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
-    resolution: int | None = setting(None, or_none(whole(4)),
+    resolution: int | None = setting(None, or_none(whole(4, FINEST)),
         "height and width in pixels; none: the data set's; own data need it")
     base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
         "diffusers folder, hub id, or checkpoint file; none: the data set's own")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from mmd_ddm.data.spec import DatasetSpec
@@ -15,7 +16,8 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.convert import converted_folder
-from mmd_ddm.pretrained.weights_files import load_weights
+from mmd_ddm.pretrained.unet_size import check_size
+from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
 from mmd_ddm.records import read_record
 
 if TYPE_CHECKING:
@@ -84,8 +86,11 @@ def scheduler_config(folder: Path) -> dict[str, object]:
 
 
 def unet_config(folder: Path) -> dict[str, object]:
-    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`."""
-    return _read_json(_part(folder, "unet") / "config.json")
+    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`, and for one of absurd size."""
+    file = _part(folder, "unet") / "config.json"
+    config = _read_json(file)
+    check_size(config, file)
+    return config
 
 
 def load_denoiser(folder: Path) -> Denoiser:
@@ -118,7 +123,7 @@ def load_network(folder: Path) -> UNet2DModel:
         UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
     """
     unet = _part(folder, "unet")
-    config = _read_json(unet / "config.json")
+    config = unet_config(folder)
     kind = config.get("_class_name")
     if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
@@ -129,8 +134,11 @@ def load_network(folder: Path) -> UNet2DModel:
     # our own class, not the file that lies in the folder: no code of a model is run
     build = UNet2DModel if kind == "UNet2DModel" else MultiHeadUNet2DModel
     try:
+        weights = read_weights(unet)
+        with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
+            weights = fitting(weights, build.from_config(config))
         network = build.from_config(config)
-        load_weights(unet, network)
+        load_weights(weights, network)
     except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
         # the first line may only announce the second
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.records import read_record
+from mmd_ddm.records import read_record, size_of
 from mmd_ddm.tensors import check_names, real_numbers
 
 if TYPE_CHECKING:
@@ -31,21 +31,33 @@ _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_ou
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, SafetensorError)
 
 
-def load_weights(unet: Path, network: UNet2DModel) -> None:
-    """Fill a network with the weights in its folder, in float32.
+def fitting(weights: Mapping[str, Tensor], network: UNet2DModel) -> dict[str, Tensor]:
+    """Return weights under the names of a network, which may be on the meta device.
 
     Raises:
-        UserError: there are none, they cannot be read without running code of theirs, or a tensor is missing, left
-            over, of another shape, not of real numbers or not finite.
+        UserError: a tensor is missing, left over or of another shape.
     """
     expected = network.state_dict()
-    found = _renamed(read_weights(unet), expected)
+    found = _renamed(weights, expected)
     check_names(found, expected, "its config's network")
-    network.load_state_dict({name: real_numbers(name, tensor) for name, tensor in found.items()})
+    return found
+
+
+def load_weights(weights: Mapping[str, Tensor], network: UNet2DModel) -> None:
+    """Fill a network with `fitting` weights, in float32.
+
+    Raises:
+        UserError: a tensor is not of real numbers or not finite.
+    """
+    network.load_state_dict({name: real_numbers(name, tensor) for name, tensor in weights.items()})
 
 
 def read_weights(unet: Path) -> dict[str, Tensor]:
-    """Read the tensors of a folder by name, as they are, onto the CPU; errors as of `load_weights`."""
+    """Read the tensors of a folder by name, as they are, onto the CPU.
+
+    Raises:
+        UserError: there are none, or they cannot be read without running code of theirs.
+    """
     file = next((unet / name for name in _NAMES if (unet / name).is_file()), None)
     if file is None:
         raise UserError(f"it has no {_NAMES[0]}")
@@ -60,9 +72,12 @@ def _read_all(index: Path) -> dict[str, Tensor]:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
+        size_of(file)  # a pipe would be waited for
         if file.suffix == ".safetensors":
             return dict(load_file(file))
         content: object = torch.load(file, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError:  # torch's own words advise to unpickle it all the same
         raise UserError(f"{file.name} is no file of weights, or one that would run code of its own") from None
     except _UNREADABLE as error:
