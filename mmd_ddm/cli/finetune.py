@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import torch
 
 from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.data.catalogue import OWN
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import kids, read_metrics
-from mmd_ddm.experiment.build import check, obtain
+from mmd_ddm.experiment.build import check, default_device, obtain
 from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
-from mmd_ddm.experiment.distributed.train import check_gpus
+from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
+from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.experiment.run_folder import CONFIG, MODEL, latest_checkpoint
+from mmd_ddm.experiment.run_folder import BASELINE, CONFIG, METRICS, MODEL, latest_checkpoint
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
+from mmd_ddm.files import remove
 from mmd_ddm.progress import progress
 from mmd_ddm.records import read_record
+
+CPU = torch.device("cpu")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,17 +74,36 @@ def execute(options: argparse.Namespace) -> None:
     config = _config(options, folder)
     check(config)
     obtain(config)
+    if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
+        check_run(config, default_device() if not options.workers or options.gpus_per_worker else CPU, options.workers)
     with recorded(
         options.mlflow, folder, config.dataset, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
-        if options.workers:
-            each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
-            run_distributed(config, folder, workers=options.workers, report=_show, **each)
-        else:
-            _in_process(config, folder, options.resume)
+        with _forgotten_unless_begun(folder):
+            if options.workers:
+                each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
+                run_distributed(config, folder, workers=options.workers, report=_show, **each)
+            else:
+                _in_process(config, folder, options.resume)
         results.artifacts.append((folder / MODEL, MODEL))
     print(f"finetuned pipeline: {folder / MODEL}")
+
+
+@contextmanager
+def _forgotten_unless_begun(folder: Path) -> Iterator[None]:
+    """Leave no run behind if it is refused, or diverges, before there is a checkpoint to go on from."""
+    new, made = not (folder / CONFIG).exists(), [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except (UserError, DivergenceError):
+        if new and latest_checkpoint(folder) is None:
+            for name in (CONFIG, BASELINE, METRICS, RAY_FOLDER):
+                remove(folder / name)
+            for each in made:
+                with suppress(OSError):  # it holds other things
+                    each.rmdir()
+        raise
 
 
 def _config(options: argparse.Namespace, folder: Path) -> Config:

@@ -20,6 +20,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import to_uint8
 from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.experiment.inference.sample import choose_sampler, sample_batches
+from mmd_ddm.experiment.room import check_disk
 from mmd_ddm.experiment.scoring.model_record import model_folder
 from mmd_ddm.files import write_json
 from mmd_ddm.records import read_record
@@ -43,6 +44,7 @@ def execute(options: argparse.Namespace) -> None:
     """Sample and write PNG files."""
     output: Path = options.output
     _check(output)
+    check_disk(options.images, output)
     folder = model_folder(options.model)
     how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "steps")}
     sampler = choose_sampler(folder, **how)

@@ -176,6 +176,11 @@ class RowWriter:
             return [note for batch in batches for note in json.loads(batch.schema.metadata[b"notes"])]
         return []
 
+    def discard_empty(self) -> None:
+        """Remove what was begun if no part is written yet."""
+        if not any(file.is_file() for file in self.files):
+            remove(self.partial)
+
     def finish(self, record: Mapping[str, object]) -> Rows:
         """Give the folder its final name, once every part is there; the first of several processes does it.
 
