@@ -103,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _search(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.build import obtain
     from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.room import check_generated
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.study.folder import Study, check_folder
     from tune.study.settings import SearchSettings
@@ -124,6 +125,8 @@ def _search(options: argparse.Namespace, started: float) -> int:
         folder = options.output or _default_folder(settings.config)
         check_folder(folder)
         open_study = partial(Study.create, folder, settings)
+    check_generated(settings.final_images, "--final-images")
+    check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()
     check_address()
     obtain(settings.config.replace(features=_all_features(settings.space, settings.config)))

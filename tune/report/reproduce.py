@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
+from mmd_ddm import records
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
@@ -45,8 +45,8 @@ def _text(value: Scalar) -> str:
 
 def read_weights(folder: Path) -> str:
     """Return which of a run's weights an exported model has, in words; nothing where its record doesn't say."""
-    weights = json.loads((folder / RECORD).read_text()).get("weights")
-    return {"raw": "the raw weights", "ema": "the averaged weights (EMA)"}.get(weights, "")
+    weights = records.read_record(folder / RECORD, "export the model again").entries.get("weights")
+    return {"raw": "the raw weights", "ema": "the averaged weights (EMA)"}.get(str(weights), "")
 
 
 def loading_code(folder: Path) -> str:

@@ -8,13 +8,13 @@ nothing of this knows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from mmd_ddm.evaluation.intervals import compare_settings
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.evaluation.verdict import Standing
-from mmd_ddm.experiment.scoring.scored_model import relative_error, relative_score
+from mmd_ddm.experiment.scoring.scored_model import ADVICE, relative_error, relative_score
+from mmd_ddm.records import read_record
 from tune.scoring.estimate import Estimate, tied
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
@@ -25,7 +25,7 @@ FINALISTS = 3
 def read_baseline(study: Study[SearchSettings]) -> Metrics:
     """Return the base model's scores on the noise of the trials; none before the first trial has measured them."""
     file, _ = study.baseline(study.settings.first)
-    return read_metrics(json.loads(file.read_text())) if file.is_file() else ()
+    return read_metrics(read_record(file, ADVICE).numbers()) if file.exists() else ()
 
 
 def relative_estimate(metrics: Metrics, baseline: Metrics) -> Estimate:

@@ -12,7 +12,6 @@ leaderboard.csv, report.md, report.html, *.png, best/; of an ablation <grid>.md,
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -28,10 +27,12 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import digest_of, write_json
+from mmd_ddm.records import read_record
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
 BASES = "bases"
 _TRIAL, _OUTCOME = "trial.json", "outcome.json"
+_ADVICE = "put it back as it was, or begin a new study"
 S = TypeVar("S", SearchSettings, AblationSettings)
 
 
@@ -153,11 +154,15 @@ class Study(Generic[S]):
     def trial(self, number: int) -> Trial:
         """Read one trial."""
         folder = self.trial_folder(number)
-        begun = json.loads((folder / _TRIAL).read_text())
-        end = json.loads((folder / _OUTCOME).read_text()) if (folder / _OUTCOME).is_file() else {}
-        outcome, reason, seconds = end.get("outcome", Outcome.RUNNING), end.get("reason", ""), end.get("seconds", 0.0)
-        config, curve = Config.from_flat(begun["config"]), read_scorings(folder)
-        return Trial(number, folder, config, begun["point"], Outcome(outcome), reason, seconds, curve)
+        begun = read_record(folder / _TRIAL, _ADVICE)
+        with begun.reading():
+            config = Config.from_flat(begun.mapping("config"))
+        point, curve = begun.scalars("point"), read_scorings(folder)
+        if not (folder / _OUTCOME).exists():
+            return Trial(number, folder, config, point, Outcome.RUNNING, "", 0.0, curve)
+        end = read_record(folder / _OUTCOME, _ADVICE)
+        outcome = Outcome(end.one_of("outcome", *Outcome))
+        return Trial(number, folder, config, point, outcome, end.text("reason"), end.number("seconds", 0), curve)
 
     def is_complete(self, number: int) -> bool:
         """Whether a trial came to its end."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAILED: "FAILED"}
+_DIED = (
+    "its process died: it was killed, most likely because memory ran out; run fewer trials at once with --concurrent, "
+    "or search smaller batches"
+)
 
 
 class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
@@ -100,4 +104,4 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
 def failure_reason(study: AnyStudy, number: int) -> str:
     """Return why a trial failed, in one sentence."""
     file = study.trial_folder(number) / FAILURE
-    return file.read_text().splitlines()[0] if file.is_file() else "its process died (killed, or out of memory)"
+    return file.read_text().splitlines()[0] if file.is_file() else _DIED

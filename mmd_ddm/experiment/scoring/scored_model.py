@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config import SamplerConfig, setting_groups
+from mmd_ddm.experiment.setting import check
 from mmd_ddm.files import write_json
+from mmd_ddm.records import Record, read_json
 
 FINETUNED, BASE = "finetuned", "base"
+ADVICE = "delete it, and score again"  # where a file of scores is damaged
 LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
 
 
@@ -100,11 +102,21 @@ def _scales(baseline: Metrics) -> dict[str, float]:
 
 def read_scored(file: Path) -> list[Scored]:
     """Read what `write_scored` wrote; nothing where there is no file."""
-    found = []
-    for row in json.loads(file.read_text()) if file.is_file() else []:
-        model = row["model"] and ScoredModel(**{**row["model"], "sampler": SamplerConfig(**row["model"]["sampler"])})
-        found.append(Scored(model, read_metrics(row["scores"]), row["images"], row["nfe"], row["seed"]))
-    return found
+    rows = Record({"scores": read_json(file, ADVICE) if file.exists() else []}, str(file), ADVICE).records("scores")
+    return [_read_scored(row) for row in rows]
+
+
+def _read_scored(row: Record) -> Scored:
+    model = None
+    if "model" in row:
+        of = row.record("model")
+        with of.reading():
+            sampler = SamplerConfig(**of.mapping("sampler"))  # type: ignore[arg-type]  # its rules are checked below
+            for item in setting_groups()["sampler"]:
+                check(item, getattr(sampler, item.name))
+        model = ScoredModel(of.text("role"), sampler, of.whole("trial") if "trial" in of else None)
+    metrics = read_metrics(row.record("scores").numbers())
+    return Scored(model, metrics, row.whole("images"), row.whole("nfe"), row.whole("seed"))
 
 
 def write_scored(file: Path, rows: Iterable[Scored]) -> None:
