@@ -91,17 +91,17 @@ class Record:
 
     def wholes(self, name: str) -> list[int]:
         """A list of whole numbers of at least 0."""
-        each = Record({f"{name}[{i}]": value for i, value in enumerate(self._list(name))}, self._place, self._advice)
+        each = self._each(name)
         return [each.whole(key) for key in each]
 
     def texts(self, name: str) -> list[str]:
         """A list of strings."""
-        each = Record({f"{name}[{i}]": value for i, value in enumerate(self._list(name))}, self._place, self._advice)
+        each = self._each(name)
         return [each.text(key) for key in each]
 
     def records(self, name: str) -> list[Record]:
         """A list of objects."""
-        each = Record({f"{name}[{i}]": value for i, value in enumerate(self._list(name))}, self._place, self._advice)
+        each = self._each(name)
         return [each.record(key) for key in each]
 
     def record(self, name: str) -> Record:
@@ -126,8 +126,9 @@ class Record:
             self._typed(name, number, "a number")
         return dict(self.entries)  # type: ignore[arg-type]  # checked just now
 
-    def _list(self, name: str) -> list[object]:
-        return self._typed(name, lambda value: value if isinstance(value, list) else None, "a list")
+    def _each(self, name: str) -> Record:
+        found = self._typed(name, lambda value: value if isinstance(value, list) else None, "a list")
+        return Record({f"{name}[{i}]": value for i, value in enumerate(found)}, self._place, self._advice)
 
     def _typed(self, name: str, read: Callable[[object], T | None], words: str) -> T:
         found = read(self.raw(name))
