@@ -58,7 +58,9 @@ def check_all_reduce(gpus: int) -> tuple[list[Finding], dict[str, str]]:
     if os.environ.get(SWITCH, "0") != "0":
         done = reduce("nccl", gpus, {})
         said = f"nccl, {gpus} GPUs, P2P is off by {SWITCH}: {done}"
-        return [fault(WHAT, said) if done.failure else ok(WHAT, said)], {}
+        return [fault(WHAT, said) if done.failure else ok(WHAT, said)], {} if done.failure else {
+            SWITCH: os.environ[SWITCH]
+        }
     return judge(gpus, reduce("nccl", gpus, {}), reduce("nccl", gpus, {SWITCH: "1"}))
 
 
