@@ -17,8 +17,9 @@ case $1 in
 esac
 
 # The second autoscaler, the default of `ray up`, never counts a `local` head as running: one worker never joins, dead
-# ones stay dead (ray-project/ray#57153). The launcher switches it on before this script.
-export RAY_enable_autoscaler_v2=0
+# ones stay dead (ray-project/ray#57153). The launcher switches it on before
+# this script, and usage statistics too.
+export RAY_enable_autoscaler_v2=0 RAY_USAGE_STATS_ENABLED=0
 
 # The launcher sets this to 1, and every process of Ray would inherit it in place of the CPUs that it asked for.
 unset OMP_NUM_THREADS

@@ -109,16 +109,17 @@ def test_the_environment_says_where_things_are(tmp_path: Path) -> None:
 def test_ray_is_started_with_what_it_gets_wrong_put_right(tmp_path: Path) -> None:
     """With a `ray` that tells how it was called, as the launcher calls it."""
     tool = tmp_path / "ray"
-    tool.write_text('#!/bin/bash\necho "$@"\nenv | grep -E "OMP_NUM|autoscaler|SOCKET"\n')
+    tool.write_text('#!/bin/bash\necho "$@"\nenv | grep -E "OMP_NUM|autoscaler|SOCKET|USAGE"\n')
     tool.chmod(0o755)
     (tmp_path / "ray_bootstrap_config.yaml").write_text('{"provider": {"head_ip": "127.0.0.1", "worker_ips": []}}')
     variables = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-                 "RAY_enable_autoscaler_v2": "1", "RAY_HEAD_IP": "127.0.0.1"}  # fmt: skip
+                 "RAY_enable_autoscaler_v2": "1", "RAY_USAGE_STATS_ENABLED": "1", "RAY_HEAD_IP": "127.0.0.1"}  # fmt: skip
     for role, told in (("head", "--head --node-ip-address=127.0.0.1"), ("worker", "--address=127.0.0.1:6379")):
         command = ["bash", str(CLUSTERS / "start_ray.sh"), role]
         lines = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.splitlines()
         assert lines[0].startswith(f"start {told}")
-        assert sorted(lines[1:]) == ["GLOO_SOCKET_IFNAME=lo", "NCCL_SOCKET_IFNAME==lo", "RAY_enable_autoscaler_v2=0"]
+        expected = ["GLOO_SOCKET_IFNAME=lo", "NCCL_SOCKET_IFNAME==lo", "RAY_USAGE_STATS_ENABLED=0"]
+        assert sorted(lines[1:]) == [*expected, "RAY_enable_autoscaler_v2=0"]
 
 
 def test_the_lock_file_pins_what_the_project_needs_and_names_no_place() -> None:

@@ -18,7 +18,8 @@ from mmd_ddm.experiment.machine.finding import Finding, Verdict, fault, ok
 
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")  # on the head: what `ray up` was given, as JSON
 _LOGS = "/tmp/ray/session_latest/logs/monitor.out"
-_JOIN = 60  # seconds in which processes on all nodes find each other
+_JOIN = 120  # seconds in which processes on all nodes find each other
+_EXAMINED = 600.0  # seconds in which a node is examined, in which an all-reduce may hang
 _HIDDEN = "CUDA_VISIBLE_DEVICES"  # emptied by Ray for tasks without a GPU
 
 
@@ -40,7 +41,8 @@ def examine_cluster(shared: Path | None, gpus: int | None) -> Iterator[tuple[str
         nodes = living_nodes()
         yield from _absent(nodes)
         asked = ["--gpus", str(gpus)] if gpus is not None else []
-        told = on_each(nodes, _examine, [*asked, *(["--shared", str(shared)] if shared else [])], own_node())
+        options = [*asked, *(["--shared", str(shared)] if shared else [])]
+        told = on_each(nodes, _examine, options, own_node(), patience=_EXAMINED)
         for node in nodes:
             answer = told[node.id]
             if isinstance(answer, Exception):
@@ -91,7 +93,7 @@ def _between(nodes: list[Node], shared: Path | None) -> Iterator[tuple[str, Find
         free.bind(("", 0))
         port = free.getsockname()[1]
     ranks = {node.id: rank for rank, node in enumerate([first, *rest])}
-    told = on_each(nodes, _meet, ranks, first.address, port)
+    told = on_each(nodes, _meet, ranks, first.address, port, patience=2 * _JOIN)
     failures = {node: answer for node in nodes if isinstance(answer := told[node.id], Exception)}
     advice = "open all TCP ports between the nodes; on each, GLOO_SOCKET_IFNAME must name the interface to the others"
     for node, error in failures.items():

@@ -47,16 +47,19 @@ def own_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def on_each(nodes: list[Node], function: Callable[..., T], *arguments: object) -> dict[str, T | Exception]:
+def on_each(
+    nodes: list[Node], function: Callable[..., T], *arguments: object, patience: float = PATIENCE
+) -> dict[str, T | Exception]:
     """Call a function on each of some nodes at once, whatever runs there.
 
     Args:
         nodes: Where.
         function: Importable there by its name.
         arguments: Of each call.
+        patience: Seconds to wait.
 
     Returns:
-        By a node's id what was returned, what was raised, or TimeoutError if nothing came within `PATIENCE`.
+        By a node's id what was returned, what was raised, or TimeoutError if nothing came in time.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -66,7 +69,7 @@ def on_each(nodes: list[Node], function: Callable[..., T], *arguments: object) -
     for node in nodes:
         strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
         calls[node.id] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy).remote(*arguments)
-    done, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=PATIENCE)
+    done, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=patience)
     return {id: _result(call) if call in done else TimeoutError() for id, call in calls.items()}
 
 
