@@ -112,8 +112,13 @@ def test_ray_is_started_with_what_it_gets_wrong_put_right(tmp_path: Path) -> Non
     tool.write_text('#!/bin/bash\necho "$@"\nenv | grep -E "OMP_NUM|autoscaler|SOCKET|USAGE"\n')
     tool.chmod(0o755)
     (tmp_path / "ray_bootstrap_config.yaml").write_text('{"provider": {"head_ip": "127.0.0.1", "worker_ips": []}}')
-    variables = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-                 "RAY_enable_autoscaler_v2": "1", "RAY_USAGE_STATS_ENABLED": "1", "RAY_HEAD_IP": "127.0.0.1"}  # fmt: skip
+    launcher = {"OMP_NUM_THREADS": "1", "RAY_enable_autoscaler_v2": "1", "RAY_USAGE_STATS_ENABLED": "1"}
+    variables = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "RAY_HEAD_IP": "127.0.0.1",
+        **launcher,
+    }
     for role, told in (("head", "--head --node-ip-address=127.0.0.1"), ("worker", "--address=127.0.0.1:6379")):
         command = ["bash", str(CLUSTERS / "start_ray.sh"), role]
         lines = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.splitlines()
