@@ -24,7 +24,8 @@ from mmd_ddm.experiment.machine.finding import Finding, fault, note, ok
 
 WHAT = "all-reduce"
 SWITCH = "NCCL_P2P_DISABLE"
-PATIENCE = 120.0  # seconds, of which importing PyTorch from a cold disk takes the most
+PATIENCE = 120.0  # seconds after which an all-reduce hangs
+_START = 600.0  # seconds in which processes start: PyTorch may come from a cold disk, and cores be busy
 SLOWER = 2.0  # times as long with P2P as without: it should never be slower
 _NUMBERS = 2**22  # float32: 16 MiB, of the size of a gradient's bucket
 _ROUNDS = 3
@@ -84,7 +85,7 @@ def reduce(backend: str, workers: int, environment: Mapping[str, str], patience:
         backend: nccl, with a GPU for each process, or gloo.
         workers: Number of processes.
         environment: Variables that they have besides this process's own.
-        patience: Seconds after which they are killed.
+        patience: Seconds after which they are killed, from when all have started.
     """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as meeting:
@@ -97,7 +98,8 @@ def reduce(backend: str, workers: int, environment: Mapping[str, str], patience:
             there.close()  # so that a death is seen here
             ends.append(here)
         try:
-            return _first_or_slowest(ends, patience)
+            started = _first_or_slowest(ends, _START)
+            return started if started.failure else _first_or_slowest(ends, patience)
         finally:
             for process in processes:
                 process.kill()
@@ -105,7 +107,7 @@ def reduce(backend: str, workers: int, environment: Mapping[str, str], patience:
 
 
 def _first_or_slowest(ends: list[Connection], patience: float) -> Reduction:
-    """Wait for all processes; the first failure counts, whose partners wait in vain, else the slowest."""
+    """Wait for a word of all processes; the first failure counts, whose partners wait in vain, else the slowest."""
     slowest, deadline, waited = Reduction(), time.monotonic() + patience, list(ends)
     while waited:
         ready = wait(waited, max(0.0, deadline - time.monotonic()))
@@ -127,6 +129,7 @@ def _first_or_slowest(ends: list[Connection], patience: float) -> Reduction:
 def _reduce(rank: int, workers: int, backend: str, store: str, environment: dict[str, str], end: Connection) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
+    end.send(0.0)  # it has started
     try:
         device = torch.device("cuda", rank) if backend == "nccl" else torch.device("cpu")
         if device.type == "cuda":
