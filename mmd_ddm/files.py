@@ -14,12 +14,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 HOME = "MMD_DDM_HOME"
+SHARED = "MMD_DDM_SHARED"
 _log = logging.getLogger(__name__)
 
 
 def cache_home() -> Path:
     """Return the folder of prepared images, banks and converted models: $MMD_DDM_HOME, or ~/.cache/mmd-ddm."""
     return Path(os.environ.get(HOME) or "~/.cache/mmd-ddm").expanduser().absolute()
+
+
+def shared_home() -> Path | None:
+    """Return the folder that all machines of a cluster share, $MMD_DDM_SHARED; None if none is named."""
+    named = os.environ.get(SHARED)
+    return Path(named).expanduser().absolute() if named else None
 
 
 @contextmanager

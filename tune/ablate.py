@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import shared_home
 from tune.ablation.paper_tables import TABLES
 from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
@@ -63,7 +64,12 @@ one; --output must then lie on storage that all of its machines share."""
                       "CLIP (default: the data set's)")  # fmt: skip
     add_weights_option(grid)
     folder = own.add_argument_group("where it is kept")
-    folder.add_argument("--output", type=Path, metavar="DIR", help="default: ablations/<dataset>-<grid>-<time>")
+    folder.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="default: ablations/<dataset>-<grid>-<time>, in $MMD_DDM_SHARED where that is set",
+    )
     folder.add_argument("--resume", type=Path, metavar="DIR", help="run what is missing or has failed in DIR")
     machines = add_machine_options(own, "run")
     machines.add_argument("--concurrent", type=positive, metavar="K", help="runs at once (default: as many as fit)")
@@ -111,7 +117,7 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
 
 
 def _default_folder(dataset: str, name: str) -> Path:
-    return Path("ablations") / f"{dataset}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return (shared_home() or Path()) / "ablations" / f"{dataset}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import shared_home
 from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ The folder of a study can be watched while it runs, and afterwards:
   pip install optuna-dashboard && optuna-dashboard sqlite:///DIR/optuna.db
 
 Runs are recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where
-RAY_ADDRESS names one; --output must then lie on storage that all of its machines share.
+RAY_ADDRESS names one; --output must then lie on storage that all of its machines share (clusters/README.md).
 
 Exit status: 0: the winner beats the base model in feature spaces outside of its loss; 1: no trial was completed;
 2: wrong input; 3: trials were completed, but none beats the base model; 4: whether the winner does is not known, since
@@ -86,7 +87,12 @@ def parser() -> argparse.ArgumentParser:
                        "downloads nothing")  # fmt: skip
     study.add_argument("--seed", type=int, metavar="N", help="seed of the search and of the trials (default: 0)")
     folder = own.add_argument_group("where it is kept")
-    folder.add_argument("--output", type=Path, metavar="DIR", help="default: studies/<dataset>-<steps>steps-<time>")
+    folder.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="default: studies/<dataset>-<steps>steps-<time>, in $MMD_DDM_SHARED where that is set",
+    )
     folder.add_argument("--resume", type=Path, metavar="DIR", help="continue the study in DIR; --trials may be raised")
     machines = add_machine_options(own, "trial")
     machines.add_argument("--concurrent", type=positive, metavar="K",
@@ -105,6 +111,7 @@ def _search(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.distributed.cluster import check_address
     from mmd_ddm.experiment.room import check_generated
     from mmd_ddm.experiment.tracking.store import check_reachable
+    from tune.commands.shared_study import begin_search, continue_search
     from tune.study.folder import Study, check_folder
     from tune.study.settings import SearchSettings
 
@@ -112,7 +119,7 @@ def _search(options: argparse.Namespace, started: float) -> int:
         study = Study.open(options.resume, SearchSettings)
         if options.trials is not None:
             study = study.changed(replace(study.settings, trials=options.trials))
-        settings, open_study = study.settings, lambda: study
+        settings, open_study = study.settings, partial(continue_search, study)
     else:
         from tune.commands.search_settings import plan
 
@@ -124,7 +131,7 @@ def _search(options: argparse.Namespace, started: float) -> int:
             return 0
         folder = options.output or _default_folder(settings.config)
         check_folder(folder)
-        open_study = partial(Study.create, folder, settings)
+        open_study = partial(begin_search, folder, settings)
     check_generated(settings.final_images, "--final-images")
     check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()
@@ -146,7 +153,11 @@ def _all_features(space: Space, config: Config) -> str:
 
 
 def _default_folder(config: Config) -> Path:
-    return Path("studies") / f"{config.dataset}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+    return (
+        (shared_home() or Path())
+        / "studies"
+        / f"{config.dataset}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+    )
 
 
 def _check_options(options: argparse.Namespace) -> None:

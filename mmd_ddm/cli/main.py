@@ -22,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> int:
         options = build_parser().parse_args(arguments)
         use_weights(getattr(options, "weights", None))
-        options.execute(options)
-        return 0
+        return options.execute(options) or 0
 
     return run_command(work, "mmd-ddm", "a finetuning run goes on with --resume")
 
@@ -69,11 +68,11 @@ def _is_out_of_memory(error: Exception, said: str) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line with all its options."""
-    from mmd_ddm.cli import evaluate, figures, finetune, import_model, prepare, pretrain, sample
+    from mmd_ddm.cli import doctor, evaluate, figures, finetune, import_model, prepare, pretrain, sample
 
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures):
+    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures, doctor):
         name, about = module.__name__.rpartition(".")[2].removesuffix("_model"), (module.__doc__ or "").strip()
         layout = argparse.RawDescriptionHelpFormatter
         command = commands.add_parser(name, help=about.splitlines()[0], description=about, formatter_class=layout)

@@ -18,16 +18,23 @@ from tune.ablation.comparison import compare
 from tune.ablation.grid import Grid, save_grid
 from tune.ablation.report import caption, headline, write_report
 from tune.commands.session import Session, elapsed, session
+from tune.commands.shared_study import check_shared
 from tune.report.render import escape
 from tune.study.folder import Outcome, Study
 from tune.study.settings import FILE, AblationSettings
-from tune.trials.tuner import fitting, run_given_trials
+from tune.trials.concurrency import Concurrency
+from tune.trials.tuner import run_given_trials
 
 COMMAND = "python tune/ablate.py"
 
 
 def open_ablation(folder: Path, settings: AblationSettings) -> Study[AblationSettings]:
-    """Begin an ablation in a folder, or go on with the one that is there; UserError if it holds a search."""
+    """Begin an ablation in a folder, or go on with the one that is there.
+
+    Raises:
+        UserError: The folder holds a search, or is not the same on all nodes of a cluster.
+    """
+    check_shared(folder, settings)
     if (folder / FILE).exists():
         return Study.open(folder, AblationSettings).changed(settings)
     return Study.create(folder, settings)
@@ -79,7 +86,7 @@ def run_ablation(
         console.say(f"ablation {study.folder}: {len(left)} cells to run, {done} are there already")
         with console.progress(sum(study.trial(number).planned for number in left)):
             if left:
-                run_given_trials(study, current.recorder, concurrent or fitting(settings.machines), left)
+                run_given_trials(study, current.recorder, Concurrency(settings.machines, concurrent), left)
             if not any(study.trial(number).outcome is Outcome.RUNNING for number in _numbers(study, grids)):
                 for grid in grids:
                     current.attempt_scores(partial(score_cells, study, grid, console.say))

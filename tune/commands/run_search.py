@@ -25,8 +25,9 @@ from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
 from tune.trials.asha import Halving
 from tune.trials.callback import failure_reason
+from tune.trials.concurrency import Concurrency
 from tune.trials.optuna_searcher import OPTUNA_FILE, StudySearcher, open_optuna
-from tune.trials.tuner import fitting, run_search_trials
+from tune.trials.tuner import run_search_trials
 
 COMMAND = "python tune/search.py"
 # how a study whose trials were completed ends, by whether its winner beats the base model
@@ -60,9 +61,9 @@ def run_search(
     """
     with session(settings, open_study, command=COMMAND, started=started, describe=_describe, name=_name) as current:
         # a trial learns only from those that ended before it began
-        at_once = concurrent or min(fitting(settings.machines), max(2, settings.trials // 3))
+        at_once = Concurrency(settings.machines, concurrent, most=max(2, settings.trials // 3))
         current.console.say(
-            f"study {current.study.folder}: {settings.trials} trials, {at_once} at once; Ray and MLflow are ready"
+            f"study {current.study.folder}: {settings.trials} trials, {at_once.now()} at once; Ray and MLflow are ready"
         )
         with current.console.progress(settings.trials * settings.updates):
             _tune(current, at_once)
@@ -80,7 +81,7 @@ def _describe(study: Study[SearchSettings]) -> tuple[str, dict[str, Scalar | str
     return describe_search(study.name, study.settings.config, space.dimensions), dict(written)
 
 
-def _tune(current: Session[SearchSettings], concurrent: int) -> None:
+def _tune(current: Session[SearchSettings], concurrency: Concurrency) -> None:
     study, settings = current.study, current.study.settings
     optuna_study = open_optuna(study.folder / OPTUNA_FILE, settings.space.searches_budgets)
     former = _reconcile(current, optuna_study)
@@ -97,7 +98,7 @@ def _tune(current: Session[SearchSettings], concurrent: int) -> None:
         trials=settings.trials, updates=settings.updates, seed=settings.seed, begin=begin,
     )  # fmt: skip
     stopping = Halving(settings.updates, settings.config.scoring.scorings, former)
-    run_search_trials(study, current.recorder, concurrent, searcher, stopping, settings.trials - len(former))
+    run_search_trials(study, current.recorder, concurrency, searcher, stopping, settings.trials - len(former))
 
 
 def _reconcile(current: Session[SearchSettings], optuna_study: optuna.Study) -> list[Trial]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
+from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import NOTE
 from mmd_ddm.experiment.tracking.store import first_line, ui_command
@@ -106,7 +106,7 @@ def session(
     console = StudyConsole(started, name)
     try:
         start_ray(workers=settings.machines.workers)
-        check_resources(settings.machines.of_a_trial)
+        check_room(settings.machines.processes, settings.machines.process)
         tracker.check()
         study = open_study()
         description, further = describe(study)

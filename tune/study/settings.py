@@ -26,10 +26,14 @@ class Machines:
     cpus: int
 
     @property
-    def of_a_trial(self) -> dict[str, float]:
-        """CPUs and GPUs that one trial takes, as Ray counts them."""
-        processes = max(1, self.workers)
-        return {"CPU": processes * self.cpus, "GPU": processes * self.gpus}
+    def processes(self) -> int:
+        """Processes of a trial that calculate."""
+        return max(1, self.workers)
+
+    @property
+    def process(self) -> dict[str, float]:
+        """CPUs and GPUs of each of them, as Ray counts them."""
+        return {"CPU": self.cpus, "GPU": self.gpus}
 
 
 @dataclass(frozen=True)

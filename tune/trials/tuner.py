@@ -7,45 +7,47 @@ import shutil
 import uuid
 from collections.abc import Sequence
 
-import ray
 import ray.tune
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
 from tune.study.folder import AnyStudy
-from tune.study.settings import Machines
 from tune.trials.asha import Halving
 from tune.trials.callback import Recorder
+from tune.trials.concurrency import Concurrency, FollowNodes
 from tune.trials.optuna_searcher import StudySearcher
 from tune.trials.trial import run_trial
 
 
-def fitting(machines: Machines) -> int:
-    """Return how many trials fit on the machines at once, at least 1."""
-    there = ray.cluster_resources()
-    return max(1, min(int(there.get(name, 0) / amount) for name, amount in machines.of_a_trial.items() if amount))
-
-
 def run_search_trials(
-    study: AnyStudy, recorder: Recorder, concurrent: int, searcher: StudySearcher, stopping: Halving, trials: int
+    study: AnyStudy,
+    recorder: Recorder,
+    concurrency: Concurrency,
+    searcher: StudySearcher,
+    stopping: Halving,
+    trials: int,
 ) -> None:
     """Run so many trials that a searcher suggests, some at once; bad ones are stopped early."""
-    config = ray.tune.TuneConfig(search_alg=searcher, scheduler=stopping, num_samples=trials)
-    _run(study, recorder, concurrent, config, {})
+    proposer = ConcurrencyLimiter(searcher, max_concurrent=concurrency.now())
+    config = ray.tune.TuneConfig(search_alg=proposer, scheduler=stopping, num_samples=trials)
+    _run(study, [recorder, FollowNodes(proposer, concurrency)], config, {})
 
 
-def run_given_trials(study: AnyStudy, recorder: Recorder, concurrent: int, numbers: Sequence[int]) -> None:
+def run_given_trials(study: AnyStudy, recorder: Recorder, concurrency: Concurrency, numbers: Sequence[int]) -> None:
     """Run trials that are written down already, in their order, each to its end."""
-    _run(study, recorder, concurrent, ray.tune.TuneConfig(), {"number": ray.tune.grid_search(list(numbers))})
+    proposer = BasicVariantGenerator(max_concurrent=concurrency.now())
+    given = {"number": ray.tune.grid_search(list(numbers))}
+    _run(study, [recorder, FollowNodes(proposer, concurrency)], ray.tune.TuneConfig(search_alg=proposer), given)
 
 
 def _run(
-    study: AnyStudy, recorder: Recorder, concurrent: int, config: ray.tune.TuneConfig, given: dict[str, object]
+    study: AnyStudy, callbacks: list[ray.tune.Callback], config: ray.tune.TuneConfig, given: dict[str, object]
 ) -> None:
     """Run trials until none is left; a failed one is recorded and doesn't stop the others."""
     machines = study.settings.machines
     # a trial that only drives workers must ask for something, and a share of a CPU would keep a worker out
     own = {"CPU": machines.cpus, "GPU": machines.gpus} if machines.workers == 0 else {"memory": 2**20}
-    config.max_concurrent_trials = concurrent
     # a new process costs as much as a short trial; Ray Train's processes can't be used twice
     config.reuse_actors = machines.workers == 0
     config.trial_dirname_creator = lambda trial: str(trial.trial_id)
@@ -54,7 +56,7 @@ def _run(
         param_space={"study": str(study.folder), **given},
         tune_config=config,
         run_config=ray.tune.RunConfig(  # of a new name: Tune's own memory is not used, see optuna_searcher.py
-            name=uuid.uuid4().hex, storage_path=str(study.folder / RAY_FOLDER), callbacks=[recorder], verbose=0
+            name=uuid.uuid4().hex, storage_path=str(study.folder / RAY_FOLDER), callbacks=callbacks, verbose=0
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, its folder has all

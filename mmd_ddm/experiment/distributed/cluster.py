@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import mmd_ddm
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.distributed.nodes import Node, living_nodes
 
 _ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
 PATIENCE = 3.0  # seconds that a cluster may take to answer
@@ -95,16 +96,31 @@ def _remote_environment(variables: Mapping[str, str]) -> dict[str, object]:
     return {**needed, "py_modules": [str(_ROOT / "mmd_ddm")]}
 
 
-def check_resources(needed: Mapping[str, float]) -> None:
-    """Refuse, as a UserError, a run that needs more of a resource than the whole cluster has."""
-    import ray
+def check_room(processes: int, process: Mapping[str, float]) -> None:
+    """Refuse, as a UserError, a run whose processes don't all have room on the nodes that are there.
 
-    there = ray.cluster_resources()
-    for name, amount in needed.items():
-        if amount > there.get(name, 0):
-            raise UserError(
-                f"A run needs {amount:g} {name}s at once, but there are {there.get(name, 0):g}; ask for fewer workers."
-            )
+    Args:
+        processes: Of the run; Ray puts them on one node where they fit, else on as few as it can.
+        process: CPUs and GPUs of each; one process never gets parts of two nodes.
+    """
+    nodes = living_nodes()
+    if (there := places(process, nodes)) >= processes:
+        return
+    each = " and ".join(f"{amount:g} {name}s" for name, amount in process.items() if amount)
+    have = ", ".join(
+        f"{node.name} has {node.resources.get('CPU', 0):g} CPUs and {node.resources.get('GPU', 0):g} GPUs"
+        for node in nodes
+    )
+    late = "" if os.environ.get("RAY_ADDRESS") is None else ", or wait until all nodes have joined (ray status)"
+    raise UserError(
+        f"A run needs {processes} x {each} at once, but there is room for {there} ({have}); ask for fewer workers, or "
+        f"for less of each{late}."
+    )
+
+
+def places(process: Mapping[str, float], nodes: Sequence[Node] | None = None) -> int:
+    """Return how many processes that need some resources each have room on all nodes together."""
+    return sum(node.places(process) for node in (living_nodes() if nodes is None else nodes))
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.distributed.cluster import check_resources, start_ray
+from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
+from mmd_ddm.experiment.distributed.shared_storage import check_storage
 from mmd_ddm.experiment.distributed.train import Job, fit
 from mmd_ddm.experiment.run_folder import METRICS, Row, read_rows
 
@@ -33,13 +34,15 @@ def run_distributed(
         report: Called in this process, in a thread, with the numbers of each scoring.
 
     Raises:
-        UserError, DivergenceError: As of `finetune`, or the machines don't suffice.
+        UserError, DivergenceError: As of `finetune`, or the machines don't suffice, or don't share the folder.
     """
     import ray
 
     start_ray(workers=workers)
     try:
-        check_resources({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker})
+        process: dict[str, float] = {"CPU": cpus_per_worker, "GPU": gpus_per_worker}
+        check_room(workers, process)
+        check_storage(folder, process)
         folder.mkdir(parents=True, exist_ok=True)
         job = Job(config, str(folder.resolve()), threads=cpus_per_worker)
         with _following(folder / METRICS, report):

@@ -21,9 +21,9 @@ from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, Si
 from mmd_ddm.errors import DivergenceError, ResourceError, UserError
 from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
 from mmd_ddm.experiment.distributed.cluster import findable_cluster
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.experiment.run_folder import latest_checkpoint
 
 if TYPE_CHECKING:
     from ray.train import UserCallback
@@ -62,9 +62,10 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     if not folder.is_dir():
         raise UserError(f"The folder {folder} isn't visible on {here}; choose one that all machines share.")
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
+    checkpoint = agreed_checkpoint(folder, collective, device)
     finetune(
-        job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=latest_checkpoint(folder),
-        collective=collective, baseline=None if job.baseline is None else job.baseline(), device=device,
+        job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
+        baseline=None if job.baseline is None else job.baseline(), device=device,
     )  # fmt: skip
 
 

@@ -1,0 +1,45 @@
+"""A study's folder on a cluster: looked at from every node that could run a trial, before there is a trial."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmd_ddm.data.catalogue import is_prepared
+from mmd_ddm.experiment.build import base_folder, dataset_of
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.shared_storage import check_storage
+from mmd_ddm.features.published.weights import FOLDER
+from mmd_ddm.files import cache_home
+from tune.study.folder import Study
+from tune.study.settings import SearchSettings, Settings
+
+
+def begin_search(folder: Path, settings: SearchSettings) -> Study[SearchSettings]:
+    """Begin a search in a folder that all nodes share; UserError if they don't, or there is one already."""
+    check_shared(folder, settings)
+    return Study.create(folder, settings)
+
+
+def continue_search(study: Study[SearchSettings]) -> Study[SearchSettings]:
+    """Go on with a search, whose folder all nodes share; UserError if they don't."""
+    check_shared(study.folder, study.settings)
+    return study
+
+
+def check_shared(folder: Path, settings: Settings) -> None:
+    """Refuse a folder that the nodes don't share, and nodes that lack what was named or prepared on this machine.
+
+    Raises:
+        UserError: Says which node, and what to do.
+    """
+    check_storage(folder, settings.machines.process, list(_needed(settings.config)))
+
+
+def _needed(config: Config) -> Iterator[Path]:
+    named = (config.base_model, config.data, os.environ.get(FOLDER))
+    yield from (path for path in map(Path, filter(None, named)) if path.exists())
+    # each node would download and prepare it anew; what comes with the package lies elsewhere on each
+    made = (is_prepared(dataset_of(config)), base_folder(config))
+    yield from (path for path in made if path is not None and path.is_relative_to(cache_home()))
