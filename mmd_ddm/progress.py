@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def progress(stage: str, total: int) -> Iterator[Advance]:
-    """Show how far a stage of `total` equal parts has come, and how long the rest will take.
+def progress(stage: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show how far a stage of `total` equal parts has come, `done` of them earlier, and how long the rest will take.
 
     Yields:
         A function to be called after each part with the figures to show beside the bar.
@@ -26,20 +26,20 @@ def progress(stage: str, total: int) -> Iterator[Advance]:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(stage, total=total)
+            task = bar.add_task(stage, total=total, completed=done)
             yield lambda figures: bar.update(task, advance=1, description=f"{stage} {figures}")
     else:
-        yield _log_lines(stage, total)
+        yield _log_lines(stage, total, done)
 
 
-def _log_lines(stage: str, total: int) -> Advance:
-    started, done = time.monotonic(), 0
+def _log_lines(stage: str, total: int, before: int) -> Advance:
+    started, done = time.monotonic(), before
 
     def advance(figures: str) -> None:
         nonlocal done
         done += 1
         if done * _LINES // total > (done - 1) * _LINES // total:
-            left = (time.monotonic() - started) * (total - done) / done
+            left = (time.monotonic() - started) * (total - done) / (done - before)
             _log.info("%s %d/%d %s, %.0f s left", stage, done, total, figures, left)
 
     return advance

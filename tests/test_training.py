@@ -1,5 +1,7 @@
+import json
 import logging
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch import nn
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
-from mmd_ddm.training import seeded, train
+from mmd_ddm.training import Inspection, Optimization, seeded, train
+from mmd_ddm.training_state import Keeper
 
 
 class Point(nn.Module):
@@ -21,7 +24,7 @@ def test_two_updates_by_hand() -> None:
     # rates 0.5 (1 + cos 0) = 1 and 0.5 (1 + cos(pi / 2)) = 0.5 of 0.1, so 3 -> 2.9 -> 2.85.
     # average, decay min(0.9, 1/10) then min(0.9, 2/11): 3 -> 2.91 -> 2.85 + 2/11 * 0.06
     point = Point()
-    running = train(point, lambda: point.place.sum(), stage="test", updates=2, learning_rate=0.1, ema=0.9)
+    running = train(point, lambda: point.place.sum(), Optimization(2, 0.1, 0.9), stage="test")
     assert point.place.item() == pytest.approx(2.85 + 2 / 11 * 0.06, abs=1e-7)
     assert running == pytest.approx(3 + 0.01 * (2.9 - 3), abs=1e-7)
 
@@ -36,14 +39,14 @@ def test_groups_of_an_optimizer_keep_their_part_of_the_rate() -> None:
     def loss() -> torch.Tensor:
         return (first + second).sum()
 
-    train(points, loss, stage="test", updates=2, learning_rate=0.1, ema=0.0, optimizer=optimizer)
+    train(points, loss, Optimization(2, 0.1, 0.0), stage="test", optimizer=optimizer)
     assert first.item() == pytest.approx(3 - 0.15, abs=1e-7)
     assert second.item() == pytest.approx(3 - 0.075, abs=1e-7)
 
 
 def test_without_average_the_last_weights_stay() -> None:
     point = Point()
-    train(point, lambda: point.place.sum(), stage="test", updates=2, learning_rate=0.1, ema=0.0)
+    train(point, lambda: point.place.sum(), Optimization(2, 0.1, 0.0), stage="test")
     assert point.place.item() == pytest.approx(2.85, abs=1e-7)
 
 
@@ -55,10 +58,8 @@ def test_divergence_names_the_update(bad: float) -> None:
         train(
             point,
             lambda: point.place.sum() * next(factors),
+            Optimization(3, 0.1, 0.9),
             stage="test",
-            updates=3,
-            learning_rate=0.1,
-            ema=0.9,
         )
 
 
@@ -66,7 +67,7 @@ def test_divergence_names_the_update(bad: float) -> None:
 def test_wrong_settings_are_named(setting: dict[str, float]) -> None:
     usual = {"updates": 1, "learning_rate": 0.1, "ema": 0.9}
     with pytest.raises(UserError, match=next(iter(setting))):
-        train(Point(), lambda: torch.zeros(()), stage="test", **{**usual, **setting})
+        Optimization(**{**usual, **setting})
 
 
 def test_seeded_draws_repeat_and_leave_no_trace() -> None:
@@ -87,3 +88,94 @@ def test_progress_logs_where_there_is_no_terminal(total: int, lines: int, caplog
             advance(f"part {part}")
     assert len(caplog.messages) == lines
     assert caplog.messages[-1].startswith(f"Counting {total}/{total} part {total - 1}, 0 s left")
+
+
+def test_learning_rate_rises_linearly_and_falls_along_half_a_cosine() -> None:
+    recipe = Optimization(updates=14, learning_rate=0.8, ema=0.0, warmup=4)
+    assert [recipe.rate(update) for update in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    # ten updates remain: the cosine is 1 at their first, 0 at their sixth
+    assert recipe.rate(4) == pytest.approx(0.8)
+    assert recipe.rate(9) == pytest.approx(0.4)
+
+
+def test_a_long_gradient_is_cut_to_the_norm() -> None:
+    # plain Adam forgets the length of a gradient; its second moment does not: (1 - 0.999) 0.5^2 after one update
+    point, seen = Point(), []
+    point.place.register_post_accumulate_grad_hook(lambda place: seen.append(place.grad))
+    train(point, lambda: 3 * point.place.sum(), Optimization(1, 0.1, 0.0, clip=0.5), stage="test")
+    assert seen[0].item() == pytest.approx(0.5, abs=1e-6)  # clip_grad_norm_ adds 1e-6 to the norm
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.loss_types = nn.Linear(16, 4), set[torch.dtype]()
+
+    def forward(self) -> torch.Tensor:
+        found = self.layer(torch.randn(8, 16))
+        self.loss_types.add(found.dtype)
+        return found.float().square().mean()
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_only_the_inside_is_bfloat16(precision: str, inside: torch.dtype) -> None:
+    network = Layer()
+    train(network, network, Optimization(2, 0.1, 0.5, precision=precision), stage="test")
+    assert network.loss_types == {inside}
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+def test_an_inspection_sees_the_average_and_changes_nothing() -> None:
+    ends, seen = [], []
+    for times in (0, 2):
+        with seeded(0, "cpu"):
+            network = Layer()
+
+            def look(update: int, network: Layer = network) -> None:
+                seen.append((update, network.training, network.layer.weight.clone(), torch.rand(3)))
+
+            train(network, network, Optimization(6, 0.1, 0.5), stage="test", inspection=Inspection(times, look))
+        ends.append(network.layer.weight)
+    assert torch.equal(*ends)
+    assert [(update, training) for update, training, _, _ in seen] == [(3, False), (6, False)]
+    assert torch.equal(seen[1][2], ends[1])  # what is left at the end is the average
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def run(keeper: Keeper | None, dies_at: int | None = None) -> torch.Tensor:
+        with seeded(0, "cpu"):
+            network = Layer()
+
+            def loss() -> torch.Tensor:
+                if dies_at is not None and next(left) == dies_at:
+                    raise Killed
+                return network()
+
+            left = iter(range(99))
+            train(network, loss, Optimization(7, 0.1, 0.9, warmup=2, clip=1.0), stage="test", keeper=keeper)
+        return network.layer.weight
+
+    settings = {"updates": 7, "channels": [8]}
+    with pytest.raises(Killed):
+        run(Keeper(tmp_path / "x", settings, seconds=0), dies_at=4)
+    assert json.loads((tmp_path / "x/state/state.json").read_text())["update"] == 4
+    assert torch.equal(run(Keeper(tmp_path / "x", settings, seconds=0)), run(None))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "json", "other"])
+def test_a_state_that_does_not_fit_is_refused(damage: str, tmp_path: Path) -> None:
+    network = Layer()
+    train(network, network, Optimization(2, 0.1, 0.9), stage="test", keeper=Keeper(tmp_path / "x", {"updates": 2}))
+    state = tmp_path / "x/state"
+    if damage == "truncate":
+        (state / "state.safetensors").write_bytes((state / "state.safetensors").read_bytes()[:-9])
+    if damage == "json":
+        (state / "state.json").write_text("{}")
+    settings = {"updates": 3 if damage == "other" else 2}
+    told = "updates was 2 and is 3" if damage == "other" else "can't be read"
+    with pytest.raises(UserError, match=told):
+        train(network, network, Optimization(3, 0.1, 0.9), stage="test", keeper=Keeper(tmp_path / "x", settings))

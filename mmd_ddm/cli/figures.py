@@ -23,6 +23,7 @@ from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.default_spaces import with_spaces
 from mmd_ddm.experiment.inference import drawing
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import MODEL
@@ -85,7 +86,7 @@ def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> C
     which = record.images(options.dataset, options.data, options.resolution)
     space = options.features
     if space is None:
-        known = dataset_spec(*which).feature_spaces
+        known = with_spaces(dataset_spec(*which)).feature_spaces
         space = next((name for name in known if name not in record.trained_spaces), known[0])
     elif "+" in space:
         raise UserError(f"--features is {space!r}; name one space, since distances are measured in one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mmd_ddm.data.cifar10_small import read_cifar10_small
 from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
 from mmd_ddm.data.decode import CorruptImageError, is_grey
 from mmd_ddm.data.digits import read_digits
@@ -30,6 +31,11 @@ _SPECS = (
         "digits", "scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
         "CC BY 4.0", size=1797, channels=1, resolution=8, mirrored=False,  # a mirrored 2 is no digit
         base_model="digits", feature_spaces=("classifier", "contrastive"), read=read_digits,
+    ),
+    DatasetSpec(
+        "cifar10_small", "8 000 training images of CIFAR-10 (Krizhevsky 2009), made smaller",
+        "none stated by its authors", size=8000, resolution=16, mirrored=True, base_model="cifar10_small",
+        feature_spaces=("classifier", "contrastive"), read=read_cifar10_small,
     ),
     DatasetSpec(
         "cifar10", "CIFAR-10, training images (Krizhevsky 2009)", "none stated by its authors",
@@ -76,7 +82,8 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
     Args:
         name: One of `dataset_names()`.
         data: Where the images are, in place of where they are downloaded from: what `open_source` takes, or the
-            folder of a prepared store. They are counted, unless they would have to be downloaded. The user's own data
+            folder of a prepared store. They are counted, unless they would have to be downloaded. In place of an
+            embedded data set's own they are other images for its networks, such as a test set. The user's own data
             set needs it, and is grey if the headers of its first 64 images all say so.
         resolution: In place of the catalogue's, in pixels. The user's own data set needs it.
 
@@ -94,8 +101,10 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
             break
     else:
         raise UserError(f"There is no data set {name!r}; choose one of: {', '.join(dataset_names())}.")
-    if found.origin is None and (data or resolution not in (None, found.resolution)):
-        raise UserError(f"{name} comes with the package, as it is; leave out --data and --resolution")
+    if found.read is not None and resolution not in (None, found.resolution):
+        raise UserError(f"the networks of {name} take {found.resolution} pixels; leave out --resolution")
+    if found.read is not None and data is not None:
+        found = replace(found, read=None, crop=CENTRE_BICUBIC)
     if resolution is not None:
         found = replace(found, resolution=resolution)
     if data is not None:

@@ -29,9 +29,15 @@ class DatasetSpec:
     base_model: str | None
     channels: int = 3
     feature_spaces: tuple[str, ...] = ("inception", "clip")  # a supervised one first, a self-supervised one last
+    loss_features: str | None = None  # what the preset best trains in; None: the last of the feature spaces
     base_model_origin: str | None = None  # of one that has to be imported, with the command that imports it
     read: Callable[[], tuple[Tensor, Tensor | None]] | None = None
     origin: str | None = None  # what `open_source` reads the images from, or the folder of a prepared store
     given: bool = False  # whether the user named the origin, so that it need not be the published data set
     crop: Crop = AS_IS  # how an image is brought to the resolution
     labelled: bool = True  # whether what the origin has as labels are classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.channels, self.resolution, self.resolution

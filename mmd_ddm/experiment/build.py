@@ -70,9 +70,10 @@ def _source(config: Config) -> tuple[str, str | None]:
 def scored_spaces(config: Config) -> tuple[str, ...]:
     """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
     trained = tuple(config.objective.spaces)
-    names = config.scoring.spaces or (*trained, *dataset_of(config).feature_spaces)
+    known = dataset_of(config)
+    names = config.scoring.spaces or (*trained, *known.feature_spaces)
     for name in (*trained, *names):
-        check_feature_space(name, config.dataset)
+        check_feature_space(name, config.dataset, known.image_shape)
     return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
 
 
@@ -154,7 +155,8 @@ class Parts:
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing
         if key not in self._spaces:
-            self._spaces[key] = load_feature_space(name, self.config.dataset, preprocessing).to(self.device)
+            shape = dataset_of(self.config).image_shape
+            self._spaces[key] = load_feature_space(name, self.config.dataset, preprocessing, shape).to(self.device)
         return self._spaces[key]
 
     def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:

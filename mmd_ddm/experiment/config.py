@@ -50,7 +50,7 @@ class ObjectiveConfig:
     """The MMD that is minimised."""
 
     features: str = setting("classifier", text(parse_features, "a feature space or a mixture of them"),
-        "feature space of the loss, or several with weights, such as inception+0.5*clip")
+        "feature space of the loss, or several with weights, such as scattering+0.5*patches")
     preprocessing: str = setting("evaluation", one_of(*PREPROCESSINGS),
         "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did")
     kernel: str = setting("cubic", text(lambda value: parse_kernel(value), "a sum of kernel terms"),

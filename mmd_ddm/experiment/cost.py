@@ -13,10 +13,10 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run import milestones
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.training import milestones
 
 _FLOAT = 4  # bytes
 _LENGTH = 1000  # T, of a model that is not there yet

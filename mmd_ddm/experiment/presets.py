@@ -9,6 +9,7 @@ from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.default_spaces import with_spaces
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, TABLE
 
@@ -51,7 +52,7 @@ def best(known: DatasetSpec) -> Values:
     """
     return {
         **paper(known),
-        "features": known.feature_spaces[-1],  # a data set names its self-supervised space last
+        "features": known.loss_features or known.feature_spaces[-1],  # a data set names its self-supervised space last
         "preprocessing": EVALUATION,
         "kernel": "rational_quadratic",
         "bandwidth": "0.3*median",
@@ -70,12 +71,15 @@ def preset(
 ) -> Config:
     """A preset by name, for a data set of the catalogue or one's own images, all as in the configuration.
 
-    `score_features` take the place of the data set's own spaces: the first for `paper`, the last for `best`.
+    `score_features` take the place of the data set's own spaces: the first for `paper`, the last for `best`. Without
+    them one's own images have the spaces of `with_spaces`.
     """
     if name not in PRESETS:
         raise UserError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")
     known = dataset_spec(dataset, data, resolution)
     if score_features is not None:
-        known = replace(known, feature_spaces=tuple(score_features.split("+")))
+        known = replace(known, feature_spaces=tuple(score_features.split("+")), loss_features=None)
+    elif (found := with_spaces(known)) != known:  # named, since another machine may have others
+        known, score_features = found, "+".join(found.feature_spaces)
     values = {**PRESETS[name](known), "dataset": dataset, "data": data, "resolution": resolution}
     return Config.from_flat({**values, "score_features": score_features})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.load import scheduler_config
+from mmd_ddm.training import milestones
 
 Report = Callable[[Row, Path | None], None]
 SHEET_IMAGES = 64
@@ -108,11 +109,6 @@ def _state(parts: Parts, checkpoint: Path | None) -> TrainingState:
         if state.update > c.updates:
             raise UserError(f"updates is {c.updates}, but the run has done {state.update} already; name more")
     return state
-
-
-def milestones(updates: int, scorings: int) -> Collection[int]:
-    """Updates after which a run is scored: evenly spread, the last at the end."""
-    return {max(1, updates * (i + 1) // scorings) for i in range(scorings)}
 
 
 @contextmanager

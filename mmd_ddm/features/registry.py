@@ -1,4 +1,4 @@
-"""Feature spaces by name: the project's own and the published ones."""
+"""Feature spaces by name: those trained by the project, those without training, and the published ones."""
 
 from __future__ import annotations
 
@@ -12,38 +12,50 @@ from mmd_ddm.features.published.weights import FOLDER, WeightsReport, find
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.features.trained.load import LAYERS, NAMES, SHIPPED, find_trained, load_trained, read_trained
 from mmd_ddm.features.trained.quality import weakness
+from mmd_ddm.features.untrained.load import UNTRAINED, check_untrained, load_untrained
 
 
 def available_feature_spaces(dataset: str) -> tuple[str, ...]:
     """Return the names of the feature spaces that can be used for a data set.
 
-    First those that were trained on the data set, shipped or in the folder that MMD_DDM_WEIGHTS names, then the
-    published ones, whose weights may still have to be downloaded. Beside them there are open_clip's and timm's models
-    by name, `open_clip:MODEL/TAG` and `timm:MODEL`.
+    First those that were trained on the data set, shipped or in the folder that MMD_DDM_WEIGHTS names, then those that
+    need no training, then the published ones, whose weights may still have to be downloaded. Beside them there are
+    open_clip's and timm's models by name, `open_clip:MODEL/TAG` and `timm:MODEL`.
     """
-    return (*(name for name in NAMES if find_trained(dataset, name)), *PUBLISHED_NAMES)
+    return (*(name for name in NAMES if find_trained(dataset, name)), *UNTRAINED, *PUBLISHED_NAMES)
 
 
-def check_feature_space(name: str, dataset: str) -> None:
+def check_feature_space(name: str, dataset: str, image_shape: tuple[int, int, int] | None = None) -> None:
     """Refuse a feature space that doesn't exist for a data set; no weights are read or downloaded.
 
+    Args:
+        name: As for `load_feature_space`.
+        dataset: Name of the data set.
+        image_shape: Channels, height and width of its images, where they are known already.
+
     Raises:
-        UserError: If there is no feature space of that name for the data set.
+        UserError: If there is no feature space of that name for the data set, or none for images of the shape.
     """
     if is_published(name):
         check_published(name)
+    elif name in UNTRAINED:
+        if image_shape is not None:
+            check_untrained(name, image_shape)
     else:
         _trained_file(name, dataset)
 
 
-def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation") -> FeatureSpace:
+def load_feature_space(
+    name: str, dataset: str, preprocessing: str = "evaluation", image_shape: tuple[int, int, int] | None = None
+) -> FeatureSpace:
     """Load a feature space.
 
     Args:
         name: One of `available_feature_spaces(dataset)`, `open_clip:MODEL/TAG` or `timm:MODEL`.
         dataset: Name of the data set whose images it will be given.
         preprocessing: What is done to images before a published network (see `preprocessing.TABLE`): "evaluation",
-            or "published" as in the paper's code. Networks that the project trains need none.
+            or "published" as in the paper's code. The project's own networks need none.
+        image_shape: Channels, height and width of the images, which spaces without training are built for.
 
     Returns:
         The feature space, on the processor. Spaces of one published network share its weights in memory, so that what
@@ -52,14 +64,19 @@ def load_feature_space(name: str, dataset: str, preprocessing: str = "evaluation
     Raises:
         UserError: If no feature space of that name fits the data set, its weights are missing or damaged, or it has
             no such preprocessing.
+        ValueError: If the space is built for a shape, and none is given.
     """
     if is_published(name):
         return load_published(name, preprocessing)
-    file = _trained_file(name, dataset)
+    check_feature_space(name, dataset, image_shape)
     if preprocessing == PUBLISHED:
         raise UserError(f"{name!r} takes images as they are; use preprocessing {EVALUATION!r}.")
     preprocessing_of(name, preprocessing)  # refuses what is neither
-    return load_trained(file, name)
+    if name not in UNTRAINED:
+        return load_trained(_trained_file(name, dataset), name)
+    if image_shape is None:
+        raise ValueError(f"{name!r} is built for images of one shape; give image_shape.")
+    return load_untrained(name, image_shape)
 
 
 def weights_of(name: str, dataset: str) -> WeightsReport:
@@ -73,6 +90,8 @@ def weights_of(name: str, dataset: str) -> WeightsReport:
         published = published_weights(name)
         found = find(published)
         return WeightsReport(found, bool(found), published.source, found.stat().st_size if found else published.bytes)
+    if name in UNTRAINED:
+        return WeightsReport(None, True, "needs no weights", None)
     file = _trained_file(name, dataset)
     source = "shipped with mmd-ddm" if file.parent == SHIPPED else "mmd-ddm pretrain"
     return WeightsReport(file, True, source, file.stat().st_size)

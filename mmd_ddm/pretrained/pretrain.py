@@ -5,7 +5,8 @@ The model that `digits` ships with is made by `pretrain` with its default argume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, write_pipeline
-from mmd_ddm.training import seeded, train
+from mmd_ddm.training import Inspection, Optimization, seeded, train
+from mmd_ddm.training_state import Keeper
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
 
 LENGTH = 1000  # T, the length of the diffusion
+PREDICTIONS = ("epsilon", "v_prediction")
 _GROUPS = 8  # of the group normalisation
 
 
@@ -32,65 +37,91 @@ def pretrain(
     batch: int = 128,
     learning_rate: float = 2e-3,
     ema: float = 0.999,
+    warmup: int = 0,
+    clip: float | None = None,
+    precision: str = "fp32",
     dropout: float = 0.1,
     channels: Sequence[int] = (32, 48),
     layers: int = 1,
+    prediction: str = "epsilon",
     seed: int = 0,
     device: str = "cpu",
+    scorings: int = 0,
+    score: Callable[[Denoiser, int], None] = lambda denoiser, update: None,
 ) -> float:
     """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
 
-    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5). The same seed gives the same weights on the
-    same machine with the same number of threads.
+    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5), or the same of v = sqrt(alpha_bar) eps -
+    sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022, Section 4). The same seed gives the same weights on the same machine
+    with the same number of threads. The state is kept beside the folder once a minute: the same call goes on where an
+    earlier one was interrupted, and gives what it would have given.
 
     Args:
         dataset: Real images.
         folder: Where the pipeline goes; it appears when it is complete, in place of one that was there.
         updates: Optimizer updates, at least 1.
         batch: Images in each update, at least 1.
-        learning_rate: Adam's, at the start; falls to zero along half a cosine.
+        learning_rate: Adam's, at its highest; falls to zero along half a cosine.
         ema: Decay of the moving average of the weights, in [0, 1); the average is what is saved.
+        warmup: Updates over which the learning rate rises, linearly.
+        clip: Largest norm of an update's gradient, above 0; None: any.
+        precision: `fp32`, or `bf16` (the network's inside in bfloat16; up to twice as fast where the processor has it).
         dropout: Probability that a unit of a residual block is dropped in training, in [0, 1).
         channels: Width at each resolution, from the image's downwards, each half of the one before; multiples of 8.
         layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
+        prediction: What the network predicts, `epsilon` or `v_prediction`.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
+        scorings: How many times the model is scored on the way, evenly spread, the last at the end.
+        score: Scores the model, which has the averaged weights then, after a number of updates.
 
     Returns:
         Running mean of the loss at the end, per pixel (1 at the start).
 
     Raises:
-        UserError: If a setting is out of its range.
+        UserError: If a setting is out of its range, or what was kept beside the folder is of another training.
         DivergenceError: If the loss stops being finite.
     """
     from diffusers import DDPMPipeline
 
-    settings = {
-        "updates": updates, "batch": batch, "learning_rate": learning_rate, "ema": ema, "dropout": dropout,
-        "channels": list(channels), "layers": layers, "seed": seed,
-    }  # fmt: skip
-    for name, value in (("batch", batch), ("layers", layers)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; it must be at least 1.")
+    optimization = Optimization(updates, learning_rate, ema, warmup, clip, precision)
+    shape = {"dropout": dropout, "channels": list(channels), "layers": layers, "prediction": prediction}
+    settings = {**vars(optimization), "batch": batch, **shape, "seed": seed}
+    for name, value, least in (("batch", batch, 1), ("layers", layers, 1), ("scorings", scorings, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}.")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
+    if prediction not in PREDICTIONS:
+        raise UserError(f"prediction is {prediction!r}; it must be one of {', '.join(PREDICTIONS)}.")
+    folder = Path(folder)
     _check(dataset.image_shape, channels, folder)
-    scheduler = build_scheduler()
+    about = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings}
+    keeper = Keeper(unfinished_folder(folder), about)
+    scheduler = build_scheduler(prediction)
     alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
         network = _network(dataset.image_shape, channels, layers, dropout).to(device).train()
+        denoiser = Denoiser(network, NoiseSchedule.from_scheduler_config(scheduler.config), dataset.image_shape)
 
         def batch_loss() -> Tensor:
             images = dataset.floats(torch.randint(len(dataset), (batch,)))
             if dataset.mirrored:
                 images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
-            return noise_loss(network, images.to(device), alpha_bar)
+            return noise_loss(network, images.to(device), alpha_bar, prediction)
 
+        inspection = Inspection(scorings, partial(score, denoiser))
         stage = f"Pretraining on {dataset.name}"
-        loss = train(network, batch_loss, stage=stage, updates=updates, learning_rate=learning_rate, ema=ema)
-    record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings, "loss": loss}
-    write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), Path(folder), {"pretraining.json": record})
+        loss = train(network, batch_loss, optimization, stage=stage, keeper=keeper, inspection=inspection)
+    record = {**about, "loss": loss}
+    write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), folder, {"pretraining.json": record})
+    keeper.clear()
     return loss
+
+
+def unfinished_folder(folder: Path) -> Path:
+    """Return where the state of a pretraining is kept until its folder is complete."""
+    return folder.with_name(f"{folder.name}.unfinished")
 
 
 def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float) -> UNet2DModel:
@@ -111,32 +142,34 @@ def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers:
     )
 
 
-def build_scheduler() -> DDPMScheduler:
-    """Build the diffusion of every pretraining: T = 1000, beta linear in 1e-4..0.02, noise predicted."""
+def build_scheduler(prediction: str = "epsilon") -> DDPMScheduler:
+    """Build the diffusion of every pretraining: T = 1000, beta linear in 1e-4..0.02; epsilon or v is predicted."""
     from diffusers import DDPMScheduler
 
     betas = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
-    return DDPMScheduler(num_train_timesteps=LENGTH, prediction_type="epsilon", clip_sample=False, **betas)
+    return DDPMScheduler(num_train_timesteps=LENGTH, prediction_type=prediction, clip_sample=False, **betas)
 
 
-def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Return the mean over images and pixels of (eps - eps_theta(x_t, t))^2 (arXiv 2301.07969, Eq. 5).
+def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor, prediction: str = "epsilon") -> Tensor:
+    """Return the mean over images and pixels of (eps - eps_theta(x_t, t))^2 (arXiv 2301.07969, Eq. 5), or that of v.
 
     The t are stratified: each is uniform on its own part of 0..T-1, so the mean is that of independent t
     and its variance is smaller. Noise and t are drawn from torch's global generator.
 
     Args:
-        network: Predicts noise: called as `network(x_t, t).sample`.
+        network: Predicts noise or v: called as `network(x_t, t).sample`.
         images: N x C x H x W, in [-1, 1].
         alpha_bar: Cumulative products, T numbers.
+        prediction: `epsilon` or `v_prediction`.
     """
     count, length = len(images), len(alpha_bar)
     strata = (torch.arange(count) + torch.rand(count)) / count
     t = (strata * length).long().clamp(max=length - 1).to(images.device)  # rand may round up to 1
     noise = torch.randn(images.shape).to(images.device)
     signal = alpha_bar[t].view(-1, 1, 1, 1)
-    predicted = network(signal.sqrt() * images + (1 - signal).sqrt() * noise, t).sample
-    return nn.functional.mse_loss(predicted, noise)
+    predicted: Tensor = network(signal.sqrt() * images + (1 - signal).sqrt() * noise, t).sample
+    target = noise if prediction == "epsilon" else signal.sqrt() * noise - (1 - signal).sqrt() * images
+    return nn.functional.mse_loss(predicted.float(), target)
 
 
 def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: Path | str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmd_ddm.data import catalogue, prepare
 from mmd_ddm.data.catalogue import OWN, dataset_names, dataset_spec, is_prepared, load_dataset
+from mmd_ddm.data.crop import CENTRE_BICUBIC
 from mmd_ddm.data.readers.hub import HubImages
 from mmd_ddm.data.readers.open import open_source
 from mmd_ddm.data.store import RowWriter
@@ -73,9 +74,9 @@ def test_data_sets_of_the_paper(name: str) -> None:
 def test_unknown_names_and_what_does_not_go_together(file: Path) -> None:
     with pytest.raises(UserError, match=r"'mnist'.*digits.*own"):
         dataset_spec("mnist")
-    for data, resolution in ((str(file), None), (None, 16)):
-        with pytest.raises(UserError, match="leave out --data and --resolution"):
-            dataset_spec("digits", data, resolution)
+    for data in (str(file), None):
+        with pytest.raises(UserError, match="leave out --resolution"):
+            dataset_spec("digits", data, 16)
     assert dataset_spec("digits", None, 8) == dataset_spec("digits")
     with pytest.raises(UserError, match="name --data PATH"):
         dataset_spec(OWN)
@@ -87,6 +88,13 @@ def test_unknown_names_and_what_does_not_go_together(file: Path) -> None:
         dataset_spec("cifar10", " ")
     with pytest.raises(UserError, match="is not there"):
         dataset_spec("cifar10", "/no/such/place")
+
+
+def test_other_images_go_through_the_networks_of_an_embedded_data_set(file: Path) -> None:
+    embedded, given = dataset_spec("cifar10_small"), dataset_spec("cifar10_small", str(file))
+    assert given == replace(embedded, read=None, origin=str(file), given=True, size=NUMBER, crop=CENTRE_BICUBIC)
+    images = load_dataset(given)
+    assert (images.name, len(images), images.image_shape) == ("cifar10_small", NUMBER, (3, 16, 16))
 
 
 def test_data_and_resolution_replace_the_catalogues(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

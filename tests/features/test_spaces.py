@@ -17,10 +17,12 @@ from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.evaluation.evaluator import from_uint8
 from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.features.space import FeatureSpace, features_of
+from mmd_ddm.features.untrained.load import UNTRAINED
 
 INCEPTIONS = ("inception", "inception_spatial", "inception_logits")
 TIMM = "timm:test_vit.r160_in1k"
 DIMS = {"classifier": 96, "contrastive": 96, **dict(zip(INCEPTIONS, (2048, 2023, 1008), strict=True))}
+DIMS |= {"scattering": 304, "random_conv": 984, "patches": 540, "spectrum": 258, "pixels": 1023}
 DIMS |= {"clip": 512, TIMM: 64, "dinov2": 768}
 FILES = {"clip": "clip_file", "dinov2": "dinov2_file", TIMM: "timm_file"}
 TRAINED = ("classifier", "contrastive")
@@ -39,6 +41,9 @@ def case(request: pytest.FixtureRequest, folder: Path, photos: Tensor) -> Case:
     name: str = request.param
     if name in TRAINED:
         return Case(load_feature_space(name, "digits"), load_dataset(dataset_spec("digits")).floats()[16:19], (3, 8, 8))
+    if name in UNTRAINED:
+        images = from_uint8(photos[:3, :, :16, :16]) / 2
+        return Case(load_feature_space(name, "anything", image_shape=(3, 16, 16)), images, (3, 8, 8))
     request.getfixturevalue(
         {"clip": "clip_file", "dinov2": "dinov2_file", TIMM: "timm_file"}.get(name, "inception_file")
     )
@@ -83,7 +88,7 @@ def test_gradient_is_the_derivative_along_a_direction(case: Case) -> None:
 
 
 def test_other_image_shapes_are_refused(case: Case) -> None:
-    with pytest.raises(ValueError, match=r"\(1, 8, 8\).*\(3, 8, 8\)|N x 1 x H x W or N x 3 x H x W"):
+    with pytest.raises(ValueError, match=r"\((1, 8, 8|3, 16, 16)\).*\(3, 8, 8\)|N x 1 x H x W or N x 3 x H x W"):
         case.space(torch.zeros(2, *case.refused))
 
 

@@ -12,7 +12,7 @@ from mmd_ddm.discrepancy.mmd import MMD
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measures.kid import kid
 from mmd_ddm.features.registry import load_feature_space
-from mmd_ddm.pretrained.pretrain import LENGTH, build_scheduler, noise_loss, pretrain
+from mmd_ddm.pretrained.pretrain import LENGTH, build_scheduler, noise_loss, pretrain, unfinished_folder
 
 SHIPPED = Path(__file__).parents[2] / "mmd_ddm" / "pretrained" / "weights" / "digits"
 SMALL = {"updates": 3, "batch": 4, "channels": (8, 8)}
@@ -62,6 +62,18 @@ def test_loss_of_knowing_nothing_is_one_and_of_knowing_all_is_zero() -> None:
 
     # 1 - alpha_bar is 1e-4 at t = 0, so a rounding error of 6e-8 grows to 6e-6 there
     assert noise_loss(Stub(known), images, alpha_bar).item() < (6e-6) ** 2
+
+
+def test_v_is_what_turns_noisy_images_into_noise_and_clean_ones() -> None:
+    # sqrt(a) v + sqrt(1 - a) x_t = eps and sqrt(a) x_t - sqrt(1 - a) v = x_0: both hold of the target alone
+    torch.manual_seed(0)
+    alpha_bar, images = build_scheduler().alphas_cumprod, torch.full((40, 1, 8, 8), 0.3)
+
+    def of_clean(x: Tensor, t: Tensor) -> Tensor:
+        signal = alpha_bar[t].view(-1, 1, 1, 1)
+        return (signal.sqrt() * x - 0.3) / (1 - signal).sqrt()
+
+    assert noise_loss(Stub(of_clean), images, alpha_bar, "v_prediction").item() < (6e-6) ** 2
 
 
 def test_timesteps_cover_the_diffusion_evenly() -> None:
@@ -134,12 +146,20 @@ def test_colour_and_mirrors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "setting",
     [{"updates": 0}, {"batch": 0}, {"layers": 0}, {"dropout": 1.0}, {"channels": (8, 12)}, {"channels": ()},
-     {"learning_rate": 0.0}, {"ema": 1.5}],
+     {"learning_rate": 0.0}, {"ema": 1.5}, {"warmup": 9}, {"clip": 0.0}, {"precision": "fp8"}, {"prediction": "x"},
+     {"scorings": -1}],
 )  # fmt: skip
 def test_wrong_settings_are_named(setting: dict[str, object], digits: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=next(iter(setting))):
         pretrain(digits, tmp_path / "x", **{**SMALL, **setting})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_predicted_is_what_the_pipeline_says(digits: ImageSet, tmp_path: Path) -> None:
+    pretrain(digits, tmp_path / "v", **SMALL, prediction="v_prediction", precision="bf16")
+    config = json.loads((tmp_path / "v" / "scheduler" / "scheduler_config.json").read_text())
+    assert config["prediction_type"] == "v_prediction"
+    assert not unfinished_folder(tmp_path / "v").exists()
 
 
 def test_too_many_halvings_and_foreign_folders_are_refused(digits: ImageSet, tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def _features(name: str, config: Config) -> Line:
     from mmd_ddm.features.registry import weights_of
 
     found = weights_of(name, config.dataset)
+    if found.present and found.file is None:
+        return Line("features", f"{name}: {found.source}")
     size = f", {_bytes(found.bytes)}" if found.bytes else ""
     if found.present:
         return Line("features", f"{name}: in {found.file}{size}")
@@ -129,12 +131,15 @@ def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
 
 
 def _bank(config: Config, workers: int) -> Iterator[Line]:
+    from mmd_ddm.features.untrained.load import UNTRAINED, untrained_dim
+
     known = dataset_of(config)
     rows = known.size * (1 + known.mirrored)
     size = 2 if config.objective.bank_dtype == "float16" else 4
     for name in config.objective.spaces:
-        if name in _DIMS:
-            total = rows * _DIMS[name] * size
+        dim = untrained_dim(name, known.image_shape) if name in UNTRAINED else _DIMS.get(name)
+        if dim is not None:
+            total = rows * dim * size
             yield Line("", f"{_bytes(total / workers)} for {rows:,} real features in {name}, on disk {_bytes(total)}")
 
 

@@ -17,7 +17,7 @@ from mmd_ddm.features.trained.muon import Muon
 from mmd_ddm.features.trained.recipes import RECIPES, Recipe, Settings, architecture_for
 from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
 from mmd_ddm.features.trained.tasks import Images
-from mmd_ddm.training import seeded, train
+from mmd_ddm.training import Optimization, seeded, train
 
 _PART = 1024  # images at a time where all are looked at
 _STATISTICS = 8192  # pictures, evenly spread, that statistics of a network and its features are gathered from
@@ -76,10 +76,8 @@ def train_feature_space(
         if isinstance(network, ResidualNetwork):
             network.to(memory_format=torch.channels_last)
             optimizer = Muon(both, rate)
-        loss = train(
-            both, task.loss, stage=stage, updates=recipe.updates, learning_rate=rate, ema=recipe.ema,
-            optimizer=optimizer,
-        )  # fmt: skip
+        course = Optimization(recipe.updates, rate, recipe.ema)
+        loss = train(both, task.loss, course, stage=stage, optimizer=optimizer)
     layers, looked_at = None, torch.arange(len(dataset))
     if isinstance(network, ResidualNetwork):
         looked_at = torch.linspace(0, len(dataset) - 1, min(_STATISTICS, len(dataset))).long()

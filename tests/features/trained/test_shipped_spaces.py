@@ -75,7 +75,7 @@ def test_spaces_are_different_networks() -> None:
 
 
 def test_unknown_space_names_the_ones_that_fit() -> None:
-    with pytest.raises(UserError, match=r"'incept'.*'digits'.*classifier, contrastive, inception,.*timm:MODEL\.$"):
+    with pytest.raises(UserError, match=r"'incept'.*'digits'.*classifier, contrastive, scattering,.*timm:MODEL\.$"):
         load_feature_space("incept", "digits")
     with pytest.raises(UserError, match=r"'classifier'.*'nothing'.*inception.*mmd-ddm pretrain .*--what classifier"):
         load_feature_space("classifier", "nothing")

@@ -54,6 +54,15 @@ def test_a_model_that_has_to_be_imported_is_told_how(capsys: pytest.CaptureFixtu
     assert "mmd-ddm import" in report(capsys, "--dataset", "imagenet64")
 
 
+def test_spaces_without_weights_are_never_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    told = report(capsys, "--dataset", "lsun_church", "--score-features", "pixels+patches")
+    assert "patches: needs no weights" in told
+    assert "1.1 GB for 252,454 real features in patches" in told  # mirrored, 1080 floats
+    missing = told[told.index("missing:") :]
+    assert "pixels" not in missing
+    assert "patches" not in missing
+
+
 def test_nothing_is_missing_for_digits(capsys: pytest.CaptureFixture[str]) -> None:
     told = report(capsys, "--dataset", "digits")
     assert told.rstrip().endswith("nothing is missing")

@@ -1,0 +1,1 @@
+"""Feature spaces that need neither training nor weights: fixed statistics of images."""
