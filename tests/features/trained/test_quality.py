@@ -46,6 +46,6 @@ def test_others_are_not(space: Trained) -> None:
     assert weakness(space) is None
 
 
-@pytest.mark.parametrize("name", ["classifier", "contrastive", "inception"])
-def test_shipped_and_published_spaces_are_not_weak(name: str) -> None:
+@pytest.mark.parametrize("name", ["classifier", "contrastive", "scattering", "inception"])
+def test_shipped_untrained_and_published_spaces_are_not_weak(name: str) -> None:
     assert weakness_of(name, "digits") is None
