@@ -9,7 +9,7 @@ from torch import nn
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
-from mmd_ddm.training import Inspection, Optimization, seeded, train
+from mmd_ddm.training import Inspection, Optimization, milestones, seeded, train
 from mmd_ddm.training_state import Keeper
 
 
@@ -179,3 +179,9 @@ def test_a_state_that_does_not_fit_is_refused(damage: str, tmp_path: Path) -> No
     told = "updates was 2 and is 3" if damage == "other" else "can't be read"
     with pytest.raises(UserError, match=told):
         train(network, network, Optimization(3, 0.1, 0.9), stage="test", keeper=Keeper(tmp_path / "x", settings))
+
+
+def test_milestones() -> None:
+    assert milestones(100, 4) == {25, 50, 75, 100}
+    assert milestones(2, 5) == {1, 2}
+    assert max(milestones(7, 3)) == 7

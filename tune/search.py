@@ -54,7 +54,11 @@ The folder of a study can be watched while it runs, and afterwards:
   pip install optuna-dashboard && optuna-dashboard sqlite:///DIR/optuna.db
 
 Runs are recorded in ./mlflow.db, or in the store that MLFLOW_TRACKING_URI names. A Ray cluster is used where
-RAY_ADDRESS names one; --output must then lie on storage that all of its machines share."""
+RAY_ADDRESS names one; --output must then lie on storage that all of its machines share.
+
+Exit status: 0: the winner beats the base model in feature spaces outside of its loss; 1: no trial was completed;
+2: wrong input; 3: trials were completed, but none beats the base model; 4: whether the winner does is not known, since
+it was scored in no feature space outside of its loss, or its final scores are missing; 130: interrupted."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,13 +96,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study; return the exit status: 0 if a trial was completed, 1 if none, 2 for wrong input."""
+    """Run a study; return the exit status: 2 for wrong input, 130 for Ctrl-C, else as of `run_search`."""
     return run(parser(), arguments, _check_options, _search)
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
     from mmd_ddm.experiment.build import obtain
     from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.room import check_generated
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.study.folder import Study, check_folder
     from tune.study.settings import SearchSettings
@@ -120,6 +125,8 @@ def _search(options: argparse.Namespace, started: float) -> int:
         folder = options.output or _default_folder(settings.config)
         check_folder(folder)
         open_study = partial(Study.create, folder, settings)
+    check_generated(settings.final_images, "--final-images")
+    check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()
     check_address()
     obtain(settings.config.replace(features=_all_features(settings.space, settings.config)))

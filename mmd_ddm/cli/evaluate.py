@@ -51,6 +51,8 @@ def execute(options: argparse.Namespace) -> None:
         if file.is_dir():
             raise UserError(f"{file} is a folder; name a file")
         file.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the scores are computed
+    if options.curve and options.curve.suffix.lower() != ".png":
+        raise UserError(f"--curve is {options.curve}; figures are PNG files, so name one that ends in .png")
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (

@@ -1,36 +1,45 @@
 """Finetune a pretrained diffusion model to sample with a small budget.
 
 Starts from a preset (best, paper or published), changed by the settings given, and leaves in the output folder the
-finetuned diffusers pipeline (model/), the metrics of every update (metrics.jsonl), sample sheets and a checkpoint.
+finetuned diffusers pipeline (model/), of the state that scored best unless --keep last, the metrics of every update
+(metrics.jsonl), sample sheets and a checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import torch
 
 from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.data.catalogue import OWN
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import kids, read_metrics
-from mmd_ddm.experiment.build import check, obtain
+from mmd_ddm.experiment.build import check, default_device, obtain
 from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
-from mmd_ddm.experiment.distributed.train import check_gpus
+from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
+from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.experiment.run_folder import CONFIG, MODEL, latest_checkpoint
+from mmd_ddm.experiment.run_folder import BASELINE, CONFIG, METRICS, MODEL, latest_checkpoint
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
+from mmd_ddm.files import remove
+from mmd_ddm.pretrained.export import RECORD
 from mmd_ddm.progress import progress
+from mmd_ddm.records import read_record
+
+CPU = torch.device("cpu")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,17 +76,38 @@ def execute(options: argparse.Namespace) -> None:
     config = _config(options, folder)
     check(config)
     obtain(config)
+    if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
+        check_run(config, default_device() if not options.workers or options.gpus_per_worker else CPU, options.workers)
     with recorded(
         options.mlflow, folder, config.dataset, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
-        if options.workers:
-            each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
-            run_distributed(config, folder, workers=options.workers, report=_show, **each)
-        else:
-            _in_process(config, folder, options.resume)
+        with _forgotten_unless_begun(folder):
+            if options.workers:
+                each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
+                run_distributed(config, folder, workers=options.workers, report=_show, **each)
+            else:
+                _in_process(config, folder, options.resume)
         results.artifacts.append((folder / MODEL, MODEL))
-    print(f"finetuned pipeline: {folder / MODEL}")
+    record = read_record(folder / MODEL / RECORD)
+    when = f"update {record.whole('update')} of {config.optimization.updates}"
+    print(f"finetuned pipeline: {folder / MODEL} ({record.text('weights')} weights after {when})")
+
+
+@contextmanager
+def _forgotten_unless_begun(folder: Path) -> Iterator[None]:
+    """Leave no run behind if it is refused, or diverges, before there is a checkpoint to go on from."""
+    new, made = not (folder / CONFIG).exists(), [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except (UserError, DivergenceError):
+        if new and latest_checkpoint(folder) is None:
+            for name in (CONFIG, BASELINE, METRICS, RAY_FOLDER):
+                remove(folder / name)
+            for each in made:
+                with suppress(OSError):  # it holds other things
+                    each.rmdir()
+        raise
 
 
 def _config(options: argparse.Namespace, folder: Path) -> Config:
@@ -94,12 +124,12 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
         if held.exists():
             raise UserError(f"{folder} already holds a run; continue it with --resume, or name another --output")
         return config
-    try:
-        return Config.from_flat(json.loads(held.read_text())).replace(**given)
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume; leave --resume out") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"{held} is damaged: {error}") from None
+    if not held.exists():
+        raise UserError(f"{folder} holds no run to resume; leave --resume out")
+    record = read_record(held, "start again with another --output")
+    with record.reading():
+        former = Config.from_flat(record.entries)
+    return former.replace(**given)
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:

@@ -20,7 +20,7 @@ _UNTOLD = ("resolution", "prediction_type", "variance_type", "dropout", "heads",
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What to import, where to, and what the file does not tell."""
-    variances = "of DDPM, unless it is learned [fixed_large]"
+    variances = "of DDPM, unless it is learned [fixed_large; ddim of 256 x 256: fixed_small]"
     add = parser.add_argument
     add("source", metavar="FILE", help="checkpoint file; for diffusers a folder or hub id")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the result")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mmd_ddm.cli.options import use_weights
-from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.errors import DivergenceError, ResourceError, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,17 +37,34 @@ def run_command(work: Callable[[], int], who: str, resume: str) -> int:
         resume: what to do after Ctrl-C.
 
     Returns:
-        The exit status: of the work, 1 for a diverged run, 2 for wrong input, 130 for Ctrl-C.
+        The exit status: of the work, 1 for a diverged run or a machine that has not enough, 2 for wrong input, 130 for
+        Ctrl-C.
     """
     try:
         return work()
     except KeyboardInterrupt:
         print(f"{who}: interrupted; {resume}", file=sys.stderr)
         return 130
-    except (DivergenceError, UserError, OSError) as error:
+    except (DivergenceError, ResourceError, UserError, OSError) as error:
         # a full disk or a folder that may not be written: the user's to mend, not a bug to trace
         print(f"{who}: {error}", file=sys.stderr)
-        return 1 if isinstance(error, DivergenceError) else 2
+        return 1 if isinstance(error, (DivergenceError, ResourceError)) else 2
+    except (MemoryError, RuntimeError) as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        if said.startswith("Symlink loop"):  # pathlib's, which is no OSError
+            print(f"{who}: {said}; name another path", file=sys.stderr)
+            return 2
+        if not _is_out_of_memory(error, said):
+            raise
+        advice = "lower the batch, the micro-batch, the images or the workers"
+        print(f"{who}: memory ran out ({said[:200]}); {advice}", file=sys.stderr)
+        return 1
+
+
+def _is_out_of_memory(error: Exception, said: str) -> bool:
+    # PyTorch's own error on the GPU, and what its allocators say on the CPU
+    own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return own or "can't allocate memory" in said or "not enough memory" in said
 
 
 def build_parser() -> argparse.ArgumentParser:

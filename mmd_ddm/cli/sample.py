@@ -8,7 +8,7 @@ gives the same images, to rounding.
 from __future__ import annotations
 
 import argparse
-import json
+import re
 from pathlib import Path
 
 import torch
@@ -20,11 +20,14 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import to_uint8
 from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.experiment.inference.sample import choose_sampler, sample_batches
+from mmd_ddm.experiment.room import check_disk
 from mmd_ddm.experiment.scoring.model_record import model_folder
 from mmd_ddm.files import write_json
+from mmd_ddm.records import read_record
 
 SHOWN = 256  # images on the sheet
 SHEET, RECORD, NAME = "sheet.png", "sample.json", "{:06d}.png"
+_OWN = re.compile(r"(\d{6,12})\.png")  # images by `NAME`
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,7 @@ def execute(options: argparse.Namespace) -> None:
     """Sample and write PNG files."""
     output: Path = options.output
     _check(output)
+    check_disk(options.images, output)
     folder = model_folder(options.model)
     how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "steps")}
     sampler = choose_sampler(folder, **how)
@@ -71,9 +75,8 @@ def _check(folder: Path) -> None:
 
 def _own(folder: Path) -> list[Path]:
     """The files of an earlier sample, as its record has them."""
-    record = folder / RECORD
-    try:
-        images = int(json.loads(record.read_text())["images"]) if record.is_file() else 0
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{record} is damaged ({error}); remove the folder or name another --output") from None
-    return [folder / SHEET, *(folder / NAME.format(i) for i in range(images))] if images else []
+    if not (folder / RECORD).exists():
+        return []
+    images = read_record(folder / RECORD, "remove the folder or name another --output").whole("images")
+    there = (file for file in folder.glob("*.png") if (match := _OWN.fullmatch(file.name)) and int(match[1]) < images)
+    return [folder / SHEET, *there]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from mmd_ddm.data.cifar10_small import read_cifar10_small
 from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
-from mmd_ddm.data.decode import CorruptImageError, is_grey
+from mmd_ddm.data.decode import MOST_PIXELS, CorruptImageError, is_grey
 from mmd_ddm.data.digits import read_digits
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.prepare import prepare, store_folder
@@ -20,6 +21,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.files import HOME
 
 OWN = "own"
+FINEST = math.isqrt(MOST_PIXELS)  # side of the largest square image that is read
 _HEADERS = 64  # images that decide whether a data set of the user is grey
 _MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as a shell has it
 
@@ -90,8 +92,8 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
     Raises:
         UserError: If there is no data set of that name, nothing at `data`, or something missing or superfluous.
     """
-    if resolution is not None and resolution < 1:
-        raise UserError(f"the resolution is {resolution}; it must be at least 1 pixel")
+    if resolution is not None and not 1 <= resolution <= FINEST:
+        raise UserError(f"the resolution is {resolution}; it must be from 1 to {FINEST} pixels")
     if data is not None and not data.strip():
         raise UserError("the path of the data is empty; name where the images are")
     if name == OWN:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,9 +61,16 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
         return Rows(folder, key)
     shape = (spec.channels, spec.resolution, spec.resolution)
     rows = max(1, min(_PART_ROWS, _PART_BYTES // math.prod(shape)))
+    made = [each for each in folder.parents if not each.exists()]
     writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=-(-len(source) // rows), key=key)
     try:
         return _prepare(_Work(spec, source, writer, spec.labelled and source.labelled, rows, skip_corrupt), processes)
+    except UserError:
+        writer.discard_empty()
+        for each in made:
+            with suppress(OSError):  # it holds other things
+                each.rmdir()
+        raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

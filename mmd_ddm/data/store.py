@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch.utils.dlpack import from_dlpack
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import digest_of, locked, remove, replacing, write_json
+from mmd_ddm.records import Record, read_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,27 +43,27 @@ class Rows:
     """
 
     def __init__(self, folder: Path, key: Mapping[str, object] | None = None) -> None:
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            self.dtype, self.shape = _DTYPES[manifest["dtype"]], tuple[int, ...](manifest["shape"])
-            self.fingerprint: str = manifest["fingerprint"]
-            self.record: dict[str, object] = {**manifest["record"], "fingerprint": self.fingerprint}
-            parts = [each for each in manifest["parts"] if each["rows"]]
-            self._bounds: list[int] = [0, *accumulate(each["rows"] for each in parts)]  # where parts begin and end
-        except FileNotFoundError:
+        if not (folder / MANIFEST).exists():
             half = any(folder.glob("part-*")) or _partials(folder)
             state = "is only half-written; make it again, which goes on where it stopped" if half else "is not there"
-            raise UserError(f"{folder} {state}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / MANIFEST} is damaged ({error}); delete the folder and make it again") from None
-        touched = [_is_touched(folder, each) for each in manifest["parts"]]
-        if any(touched):
+            raise UserError(f"{folder} {state}")
+        manifest = read_record(folder / MANIFEST, "delete the folder and make it again")
+        self.dtype, self.shape = _DTYPES[manifest.one_of("dtype", *_DTYPES)], tuple(manifest.wholes("shape"))
+        self.fingerprint = manifest.text("fingerprint")
+        self.record: dict[str, object] = {**manifest.mapping("record"), "fingerprint": self.fingerprint}
+        parts = [_Part.read(each) for each in manifest.records("parts")]
+        if self.fingerprint != _fingerprint(manifest.text("dtype"), self.shape, [each.sha256 for each in parts]):
+            raise manifest.damaged("its fingerprint is not that of its dtype, shape and parts")
+        refreshed = [_refreshed(folder, each) for each in parts]
+        if refreshed != parts:
             with suppress(OSError):  # a folder that may only be read
-                write_json(folder / MANIFEST, manifest)
+                write_json(folder / MANIFEST, {**manifest.entries, "parts": [each._asdict() for each in refreshed]})
+        parts = [each for each in parts if each.rows]
+        self._bounds: list[int] = [0, *accumulate(each.rows for each in parts)]  # where parts begin and end
         if key is not None and self.record.get("key") != json.loads(json.dumps(key)):
             hint = "delete it, or name another folder"
             raise UserError(f"{folder} holds other images, or the same made otherwise; {hint}")
-        self.folder, self._files = folder, [folder / each["file"] for each in parts]
+        self.folder, self._files = folder, [folder / each.file for each in parts]
 
     def __reduce__(self) -> tuple[object, ...]:
         return Rows, (self.folder,)
@@ -101,7 +102,12 @@ class Rows:
 
     @cached_property
     def _parts(self) -> list[Tensor]:
-        columns = (_read_batch(file).column("row") for file in self._files)
+        columns = [_read_batch(file).column("row") for file in self._files]
+        for column, file, (first, end) in zip(columns, self._files, pairwise(self._bounds), strict=True):
+            if len(column) != end - first:
+                raise UserError(
+                    f"{self.folder / MANIFEST} is damaged: {file.name} has {len(column)} rows, not {end - first}"
+                )
         return [from_dlpack(column.flatten()).view(-1, *self.shape) for column in columns]
 
 
@@ -170,6 +176,11 @@ class RowWriter:
             return [note for batch in batches for note in json.loads(batch.schema.metadata[b"notes"])]
         return []
 
+    def discard_empty(self) -> None:
+        """Remove what was begun if no part is written yet."""
+        if not any(file.is_file() for file in self.files):
+            remove(self.partial)
+
     def finish(self, record: Mapping[str, object]) -> Rows:
         """Give the folder its final name, once every part is there; the first of several processes does it.
 
@@ -195,15 +206,35 @@ class RowWriter:
     def _manifest(self, record: Mapping[str, object]) -> dict[str, object]:
         batches = [_read_batch(file) for file in self.files]
         digests = [batch.schema.metadata[b"sha256"].decode() for batch in batches]
-        contents = json.dumps([self._name, list(self.shape), digests])
         parts = [
-            {"file": file.name, "rows": batch.num_rows, "sha256": digest, **_stamp(file)}
+            _Part(file.name, batch.num_rows, digest, **_stamp(file))._asdict()
             for file, batch, digest in zip(self.files, batches, digests, strict=True)
         ]
-        fingerprint = hashlib.sha256(contents.encode()).hexdigest()
+        fingerprint = _fingerprint(self._name, self.shape, digests)
         return {
             "dtype": self._name, "shape": self.shape, "record": record, "fingerprint": fingerprint, "parts": parts
         }  # fmt: skip
+
+
+def _fingerprint(dtype: str, shape: tuple[int, ...], digests: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([dtype, list(shape), digests]).encode()).hexdigest()
+
+
+class _Part(NamedTuple):
+    """A file of rows, as the manifest has it."""
+
+    file: str
+    rows: int
+    sha256: str
+    bytes: int
+    modified: int  # nanoseconds
+
+    @classmethod
+    def read(cls, part: Record) -> _Part:
+        file, modified = part.text("file"), part.whole("modified", low=-(2**63))
+        if Path(file).name != file:
+            raise part.damaged(f"file is {file!r}; it must be a name in the folder")
+        return cls(file, part.whole("rows"), part.text("sha256"), part.whole("bytes"), modified)
 
 
 def _partials(folder: Path) -> list[Path]:
@@ -215,22 +246,21 @@ def _stamp(file: Path) -> dict[str, int]:
     return {"bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
-def _is_touched(folder: Path, part: dict[str, object]) -> bool:
-    """Whether a part has another time than the manifest says, though the same content; the time is corrected."""
-    file = folder / str(part["file"])
+def _refreshed(folder: Path, part: _Part) -> _Part:
+    """A part with its file's time, if that is another than the manifest says though the content is the same."""
+    file = folder / part.file
     if not file.is_file():
         raise UserError(f"{file} is missing; delete {folder} and make it again")
     stamp = _stamp(file)
-    if stamp.items() <= part.items():
-        return False
+    if stamp == {"bytes": part.bytes, "modified": part.modified}:
+        return part
     try:
-        same = stamp["bytes"] == part["bytes"] and _digest(_read_batch(file)) == part["sha256"]
+        same = stamp["bytes"] == part.bytes and _digest(_read_batch(file)) == part.sha256
     except (OSError, ValueError):
         same = False
     if not same:
         raise UserError(f"{file} has changed since it was written; delete {folder} and make it again")
-    part.update(stamp)
-    return True
+    return part._replace(modified=stamp["modified"])
 
 
 def _digest(batch: pa.RecordBatch) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.betas import betas
 from mmd_ddm.errors import UserError
 
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -59,20 +60,7 @@ class NoiseSchedule:
                 f"supported are {', '.join(PREDICTION_TYPES)}"
             )
         _refuse_what_chains_cannot_do(config)
-        from diffusers import DDPMScheduler  # takes seconds to import, and only real models need it
-
-        keys = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
-        try:
-            scheduler = DDPMScheduler(**{key: config[key] for key in keys if config.get(key) is not None})
-        except (TypeError, ValueError, RuntimeError) as error:  # NotImplementedError of an unknown beta_schedule too
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"the model's scheduler config describes no process: {reason}") from None
-        length, alpha_bar = config["num_train_timesteps"], scheduler.alphas_cumprod.to(torch.float64)
-        if len(alpha_bar) != length:
-            raise UserError(
-                f"the model's scheduler config has num_train_timesteps {length} but "
-                f"{len(alpha_bar)} trained_betas; they must be as many"
-            )
+        alpha_bar = torch.cumprod(1 - betas(config), 0)
         variance = config.get("variance_type")
         return cls(alpha_bar, predicted, None if variance is None else str(variance))
 

@@ -19,7 +19,9 @@ def timesteps(schedule: str, steps: int, length: int) -> tuple[int, ...]:
     * `linear`: tau_i = floor(i T / S), i = 0 ... S-1.
     * `quadratic`: tau_i = floor((i sqrt(0.8 T) / (S-1))^2), the DDIM authors' choice (Song et al. 2021, D.2);
       where rounding makes neighbours collide, or S is so large that 0.8 T holds too few, they move apart by the
-      least that makes them distinct.
+      least that makes them distinct. The published code squares in floating point and then cuts, which is one less at
+      some timesteps for S = 16, 26, 31 and so on, and leaves the colliding ones (from S = 30 on) as they are: there a
+      budget has a timestep twice, and its step between equal levels does nothing.
     * both give timestep 0 for S = 1, like diffusers' `leading` spacing.
     * `stride`: range(0, T, floor(T / S)) as in the published code: 16 evaluations for a budget of 15.
 

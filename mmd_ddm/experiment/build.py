@@ -35,6 +35,7 @@ from mmd_ddm.features.registry import check_feature_space, load_feature_space, w
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
+from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
 
@@ -223,5 +224,7 @@ class Parts:
         self, denoiser: Denoiser, sampler: Sampler, images: int, stream: str, seed: int | None = None
     ) -> Evaluator:
         """A model with its sampler; its noise is of a stream and a seed (None: the run's)."""
+        needed = 4.0 * images * sum(space.dim for space in self.spaces.values())
+        check_memory(needed, self.device, f"the features of {images} generated images", "ask for fewer")
         noise = NoiseSource(self.config.seed if seed is None else seed, stream)
         return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, self.collective, self.device)

@@ -7,17 +7,19 @@ The names of the settings are unique, and they are the only names: `--learning-r
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from mmd_ddm.data.catalogue import OWN, dataset_names
+from mmd_ddm.data.catalogue import FINEST, OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
@@ -28,7 +30,8 @@ from mmd_ddm.finetuning.image_range import IMAGE_RANGES
 def _read_place(value: object) -> str:
     """A path that is there, absolute, since workers have another working directory; any other name as it is."""
     path = Path(str(value)).expanduser()
-    return str(path.absolute()) if path.exists() else str(value)
+    # os.path: a name that no file can have is none that is there
+    return str(path.absolute()) if os.path.exists(path) else str(value)
 
 
 # fmt: off
@@ -93,12 +96,13 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How often and in which feature spaces the model is scored while it is finetuned."""
+    """How often and in which feature spaces the model is scored while it is finetuned, and what is kept of it."""
 
     score_features: str | None = setting(None, or_none(Rule(str, bool, "names joined by +")),
         "feature spaces of KID and FID, joined by +; none: the data set's own and those of the loss")
     score_images: int = setting(2000, whole(4), "generated images each time a run is scored")
     scorings: int = setting(4, whole(1), "how many times a run is scored, evenly spread, the last at its end")
+    keep: str = setting(BEST, one_of(BEST, LAST), "which of the scored states is exported: the best one, or the last")
 
     @property
     def spaces(self) -> tuple[str, ...] | None:
@@ -113,7 +117,7 @@ class Config:
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
     data: str | None = setting(None, or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
         "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
-    resolution: int | None = setting(None, or_none(whole(4)),
+    resolution: int | None = setting(None, or_none(whole(4, FINEST)),
         "height and width in pixels; none: the data set's; own data need it")
     base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
         "diffusers folder, hub id, or checkpoint file; none: the data set's own")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmd_ddm.experiment.scoring.score import make_sampler
 from mmd_ddm.features.registry import available_feature_spaces, weights_of
 from mmd_ddm.files import write_json
 from mmd_ddm.pretrained.pretrain import unfinished_folder
+from mmd_ddm.records import read_record
 
 BUDGETS = (5, 50)  # what finetuning starts from, and what it aims at
 SCORES = "scores.json"
@@ -68,9 +68,13 @@ class PretrainingScores:
 
     def recall(self) -> None:
         """Take up the scores of a training that was interrupted."""
-        if self.file.is_file():
-            for update, by_budget in json.loads(self.file.read_text()).items():
-                found = {int(steps): kids(read_metrics(numbers)) for steps, numbers in by_budget.items()}
+        if not self.file.is_file():
+            return
+        record = read_record(self.file, "delete it; the training goes on without the scores that it had")
+        with record.reading():
+            for update in record:
+                by_budget = record.record(update)
+                found = {int(steps): kids(read_metrics(by_budget.record(steps).numbers())) for steps in by_budget}
                 self.found[int(update)] = found
 
 

@@ -16,6 +16,7 @@ from mmd_ddm.evaluation.figures.sheets import save_sheet
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.kept_state import KeptState
 from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, Row, Scoring, append_row, truncate_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
 from mmd_ddm.experiment.update import UpdateGradient
@@ -24,8 +25,6 @@ from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord
-from mmd_ddm.pretrained.export import save_pipeline
-from mmd_ddm.pretrained.load import scheduler_config
 from mmd_ddm.training import milestones
 
 Report = Callable[[Row, Path | None], None]
@@ -34,7 +33,7 @@ SHEET_IMAGES = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: as it was scored last, and the exported pipeline; None if it was stopped before."""
+    """How a run ended: how the state was scored that is kept, and its pipeline; None if it was stopped before."""
 
     scoring: Scoring | None = None
     model: Path | None = None
@@ -57,8 +56,9 @@ def finetune(
     Args:
         config: complete.
         folder: of the run, made if missing; on storage that all workers see.
-        report: given, each time the run is scored, the numbers by name (`update`, `score`, `kid_*`, `fid_*`, `mmd2`)
-            and, on rank 0, the checkpoint folder; called on every worker, after everything is on disk.
+        report: given, each time the run is scored, the numbers by name (`update`, `score`, `kid_*`, `fid_*`, `mmd2`,
+            and of the state that is kept so far `kept_update` and `kept_score`) and, on rank 0, the checkpoint
+            folder; called on every worker, after everything is on disk.
         on_update: called after each update, on every worker.
         should_stop: asked before each update.
         checkpoint: continue from this one.
@@ -81,7 +81,7 @@ def finetune(
         baseline = _score(parts)  # before a checkpoint is loaded: these are the base model's weights
     gradient, state = UpdateGradient(parts), _state(parts, checkpoint)
     state.route = route = state.route or gradient.choose_route()
-    run = _Run(parts, folder, report, baseline)
+    run = _Run(parts, folder, report, baseline, KeptState(parts, folder, baseline, state.update))
     run.begin(state)
 
     def record(update: UpdateRecord) -> None:
@@ -93,7 +93,7 @@ def finetune(
         milestones=milestones(c.updates, config.scoring.scorings), on_update=record, on_milestone=run.milestone,
         should_stop=should_stop,
     )  # fmt: skip
-    if state.update == c.updates and run.outcome.scoring is None:
+    if state.update == c.updates and run.outcome.model is None:
         run.milestone(state)  # resumed from the end: tell the result once more
     if state.update < c.updates and run.leader:
         run.keep(state)  # stopped on the way: nothing that was computed is lost
@@ -129,8 +129,8 @@ def _score(parts: Parts, average: EMA | None = None) -> Metrics:
 class _Run:
     """The scores of a run and its folder, which rank 0 writes."""
 
-    def __init__(self, parts: Parts, folder: Path, report: Report, baseline: Metrics) -> None:
-        self.parts, self.folder, self.report, self.baseline = parts, folder, report, baseline
+    def __init__(self, parts: Parts, folder: Path, report: Report, baseline: Metrics, kept: KeptState) -> None:
+        self.parts, self.folder, self.report, self.baseline, self.kept = parts, folder, report, baseline, kept
         self.config, self.leader = parts.config, parts.collective.rank == 0
         self.outcome = Outcome()
         self.last: UpdateRecord | None = None
@@ -154,37 +154,34 @@ class _Run:
         scored = {"raw": _score(self.parts)} if state.ema is None or ended else {}
         if state.ema is not None:
             scored["ema"] = _score(self.parts, state.ema)
-        relative = {weights: relative_score(found, self.baseline) for weights, found in scored.items()}
-        better = min(relative, key=relative.__getitem__)
+        scorings = {
+            weights: Scoring(state.update, relative_score(found, self.baseline), found)
+            for weights, found in scored.items()
+        }
+        better = min(scorings, key=lambda weights: scorings[weights].worth)
+        scoring = scorings[better]
+        kept, export = self.kept.offer(scoring, ended)
         row = {
             "update": state.update,
             "images_seen": state.update * self.config.optimization.batch,
-            **flat(scored[better]),
-            "score": relative[better],
-            **({f"score_{weights}": value for weights, value in relative.items()} if ended else {}),
+            **flat(scoring.metrics),
+            "score": scoring.score,
+            "kept_update": kept.update,
+            "kept_score": kept.score,
+            **({f"score_{weights}": each.score for weights, each in scorings.items()} if ended else {}),
             **({"mmd2": last.mmd2, "grad_norm": last.grad_norm} if last else {}),
         }
-        kept = self._save(state, better, row, ended) if self.leader else None
+        checkpoint = self._save(state, better, row, export) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written
-        scoring = Scoring(state.update, relative[better], scored[better])
-        self.outcome = Outcome(scoring, self.folder / MODEL if ended else None)
-        self.report(row, kept)
+        self.outcome = Outcome(kept, self.folder / MODEL if ended else None)
+        self.report(row, checkpoint)
 
-    def _save(self, state: TrainingState, weights: str, row: Row, ended: bool) -> Path:
+    def _save(self, state: TrainingState, weights: str, row: Row, export: bool) -> Path:
         evaluator = self.parts.evaluator
         with _sampled(state.denoiser, state.ema if weights == "ema" else None):
             images = evaluator.sample(range(min(SHEET_IMAGES, evaluator.images)))
             save_sheet(images, self.folder / f"samples_{state.update:06d}.png")
-            if ended:
-                self._export(weights, row)
+            if export:
+                self.kept.export(weights, row)
         append_row(self.folder, row)
         return self.keep(state)
-
-    def _export(self, weights: str, row: Row) -> None:
-        parts, c = self.parts, self.config.sampler
-        baseline, config = flat(self.baseline), self.config.flat()
-        save_pipeline(
-            parts.denoiser, scheduler_config(parts.folder), self.folder / MODEL,
-            sampler=c.sampler, timesteps=parts.chain.timesteps, eta=c.eta, variance=c.variance,
-            record={"weights": weights, "metrics": row, "baseline": baseline, "config": config},
-        )  # fmt: skip

@@ -5,7 +5,7 @@ baseline.json        the base model's scores
 metrics.jsonl        one JSON object a line: `update`, `time` and metrics
 samples_<update>.png sample sheets
 checkpoint/          the latest state, to go on from
-model/               the finetuned diffusers pipeline
+model/               the finetuned diffusers pipeline: of the states that were scored so far the one that is kept
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import former_of, write_whole
+from mmd_ddm.records import as_record, parse_json, size_of
 
 CONFIG, BASELINE, METRICS, CHECKPOINT, MODEL = "config.json", "baseline.json", "metrics.jsonl", "checkpoint", "model"
+BEST, LAST = "best", "last"  # which of a run's scored states is exported
 Row = dict[str, float]  # a line of metrics.jsonl
 
 
@@ -38,6 +41,21 @@ class Scoring(NamedTuple):
         """Read a row that has a score."""
         return cls(int(row["update"]), float(row["score"]), read_metrics(row))
 
+    @property
+    def worth(self) -> float:
+        """The score; infinite where it is no number."""
+        return self.score if math.isfinite(self.score) else math.inf
+
+
+def kept_scoring(curve: Sequence[Scoring], keep: str) -> Scoring:
+    """Return how the state was scored that is exported.
+
+    Args:
+        curve: All scorings of a run, at least one, by update.
+        keep: `best`: the smallest score, the earliest among equals; `last`.
+    """
+    return curve[-1] if keep == LAST else min(curve, key=lambda scoring: scoring.worth)
+
 
 def append_row(folder: Path, row: Mapping[str, float]) -> None:
     """Add a row to a run's metrics, with the time."""
@@ -47,30 +65,38 @@ def append_row(folder: Path, row: Mapping[str, float]) -> None:
 
 def truncate_rows(folder: Path, update: int) -> None:
     """Drop the rows after an update, and lines that a crash left damaged: they are computed again."""
-    rows, _ = read_rows(folder / METRICS)
+    rows, _ = read_rows(folder / METRICS, damaged=True)
     kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
     write_whole(folder / METRICS, "".join(kept))
 
 
-def read_rows(file: Path, position: int = 0) -> tuple[list[Row], int]:
+def read_rows(file: Path, position: int = 0, *, damaged: bool = False) -> tuple[list[Row], int]:
     """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    It is read from a position on, or from its beginning if it has become shorter.
+    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers is
+    left out if it may be `damaged`, otherwise a UserError.
     """
     if not file.exists():
         return [], 0
-    rows: list[Row] = []
+    rows, size = list[Row](), size_of(file)  # a pipe would be waited for
     with file.open("rb") as stream:
-        stream.seek(position if position <= file.stat().st_size else 0)
+        stream.seek(position if position <= size else 0)
         position = stream.tell()
         for line in stream:
             if not line.endswith(b"\n"):  # being written
                 break
             position += len(line)
-            with suppress(ValueError):  # half a line, of a run that was killed while it wrote
-                row = json.loads(line)
-                rows += [row] if isinstance(row, dict) else []
+            with suppress(UserError) if damaged else nullcontext():
+                rows.append(_read_row(line, f"{file}, the line that ends at byte {position},"))
     return rows, position
+
+
+def _read_row(line: bytes, place: str) -> Row:
+    advice = "resume the run, which computes it again"
+    row = as_record(parse_json(line.decode(errors="replace"), place, advice), place, advice)
+    for name in ("update",) if "update" in row or "score" in row else ():
+        row.whole(name)
+    return row.numbers()
 
 
 def read_scorings(folder: Path) -> list[Scoring]:

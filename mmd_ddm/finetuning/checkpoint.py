@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import remove, replacing, write_json
+from mmd_ddm.files import remove, replacing, sha256_of, write_json
 from mmd_ddm.finetuning.ema import EMA, copy_weights
+from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import Route
+from mmd_ddm.records import Record, read_record
+
+RECORD, TENSORS = "state.json", "state.safetensors"
 
 
 @dataclass
@@ -39,8 +44,9 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
         remove(left)
     with replacing(folder) as half:
         half.mkdir()
-        save_file(_tensors(state), half / "state.safetensors")
-        write_json(half / "state.json", {"update": state.update, "route": state.route, "config": config})
+        save_file(_tensors(state), half / TENSORS)
+        record = {"update": state.update, "route": state.route, "config": config}
+        write_json(half / RECORD, {**record, "sha256": sha256_of(half / TENSORS)})
     return folder
 
 
@@ -48,13 +54,15 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     """Continue from a checkpoint folder, in place.
 
     Raises:
-        UserError: it is missing, truncated, of another network, or of a run with other settings.
+        UserError: it is missing, damaged or incomplete, of another network, or of a run with other settings.
     """
     try:
-        record = json.loads((folder / "state.json").read_text())
-        update, route, former = int(record["update"]), Route(*record["route"]), dict(record["config"])
-        tensors = load_file(folder / "state.safetensors")
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        record = read_record(folder / RECORD)
+        update, route, former = record.whole("update"), _route(record), record.mapping("config")
+        if sha256_of(folder / TENSORS) != record.text("sha256"):
+            raise UserError(f"{TENSORS} is not what was written: its checksum is another")
+        tensors = load_file(folder / TENSORS)
+    except (OSError, UserError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
     other = {key for key in config if former.get(key) != config[key]}
     if other:
@@ -63,8 +71,36 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     expected = _tensors(state, with_moments=False)
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
         raise UserError(f"checkpoint {folder} belongs to another network")
+    _check_moments(state, folder, tensors, update, tensors.keys() - expected.keys())
     _restore(state, tensors)
     state.update, state.route = update, route
+
+
+def _route(record: Record) -> Route:
+    match record.raw("route"):
+        case [str() as gradient, int() as micro_batch] if gradient in GRADIENTS and micro_batch >= 1:
+            return Route(gradient, micro_batch)
+        case other:
+            raise record.damaged(f"route is {other!r}")
+
+
+def _check_moments(
+    state: TrainingState, folder: Path, tensors: Mapping[str, Tensor], update: int, others: AbstractSet[str]
+) -> None:
+    """Refuse a checkpoint after updates without all of Adam's moments; a parameter without a gradient has none."""
+    found = 0
+    for name, parameter in state.denoiser.named_parameters():
+        shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        keys = {f"adam/{key}/{name}": shape for key, shape in shapes.items()}
+        there = keys.keys() & tensors.keys()
+        if there and any(key not in tensors or tensors[key].shape != shape for key, shape in keys.items()):
+            raise UserError(f"checkpoint {folder} is incomplete: Adam's moments of {name} are not whole; start again")
+        found += bool(there)
+        others = others - there
+    if update and not found:
+        raise UserError(f"checkpoint {folder} is incomplete: it has no moments of Adam; start again")
+    if others:
+        raise UserError(f"checkpoint {folder} belongs to another network: it has {min(others)}")
 
 
 def _tensors(state: TrainingState, with_moments: bool = True) -> dict[str, Tensor]:

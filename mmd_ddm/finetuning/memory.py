@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.chain import State
+from mmd_ddm.errors import UserError
 from mmd_ddm.finetuning.gradient import Rollout
 
 SHARE = 0.6  # of the free memory; the rest is for the optimizer, the bank and what allocators lose
@@ -97,7 +98,7 @@ def choose_route(
     if gradient != "auto" and micro_batch is not None:
         return Route(gradient, micro_batch)
     found = footprint(pipeline, noise)
-    room = SHARE * _free_bytes(noise.device) / (1 if noise.device.type == "cuda" else processes)
+    room = SHARE * free_bytes(noise.device) / (1 if noise.device.type == "cuda" else processes)
     if gradient == "auto":
         gradient = "stored" if batch * found.stored(len(pipeline.chain.timesteps)) < room else "replay"
     if micro_batch is None:
@@ -107,7 +108,8 @@ def choose_route(
     return Route(gradient, micro_batch)
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes of a device's memory, or this machine's, that are free for more."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
@@ -116,3 +118,24 @@ def _free_bytes(device: torch.device) -> int:
         (line,) = (line for line in told.read_text().splitlines() if line.startswith("MemAvailable"))
         return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def readable(count: float) -> str:
+    """Return a number of bytes in a few characters."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def check_memory(needed: float, device: torch.device, what: str, advice: str) -> None:
+    """Refuse work that needs more memory than is free.
+
+    Args:
+        needed: Bytes, rather too few than too many.
+        device: Where.
+        what: That needs them, as the subject of a sentence.
+        advice: What to change.
+
+    Raises:
+        UserError: It needs more.
+    """
+    if needed > (there := free_bytes(device)):
+        raise UserError(f"{what} would need {readable(needed)} of memory, and {readable(there)} are free; {advice}")

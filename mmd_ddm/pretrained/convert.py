@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import cache_home, locked
+from mmd_ddm.files import cache_home, locked, sha256_of
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.formats import ddim, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted, build_unet
@@ -43,7 +42,7 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
         network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
     pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
-    record = {"source": path.name, "sha256": _sha256(path), "format": module.NAME}
+    record = {"source": path.name, "sha256": sha256_of(path), "format": module.NAME}
     return write_pipeline(pipeline, folder, {"imported.json": record})
 
 
@@ -64,15 +63,10 @@ def converted_folder(path: Path) -> Path:
 
 @lru_cache
 def _converted(path: Path, size: int, changed: int) -> Path:
-    digest = _sha256(path)[:16]
+    digest = sha256_of(path)[:16]
     folder = cache_home() / "models" / digest
     if not folder.is_dir():
         with locked(folder.with_name(f".{digest}.lock")):
             if not folder.is_dir():  # another process may have made it meanwhile
                 convert_file(path, folder)
     return folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,6 @@ the variance, only the half of its output that is epsilon goes along.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +19,14 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.samplers import ddpm_variance
-from mmd_ddm.errors import UserError
+from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES, ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.records import read_record
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 RECORD = "mmd_ddm.json"
-_SAMPLING = {"sampler": str, "steps": int, "eta": float, "variance": str}
 
 
 def save_pipeline(
@@ -94,11 +92,13 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.exists():
         return {"sampler": "ddim", "eta": 0.0, "variance": "model"}
-    try:
-        record = json.loads(path.read_text())
-        return {key: read(record[key]) for key, read in _SAMPLING.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    record = read_record(path, "export the model again")
+    return {
+        "sampler": record.one_of("sampler", *SAMPLERS),
+        "steps": record.whole("steps", 1),
+        "eta": record.number("eta", 0, 1),
+        "variance": record.one_of("variance", *VARIANCES),
+    }
 
 
 def is_leading(timesteps: tuple[int, ...], length: int) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from mmd_ddm.data.spec import DatasetSpec
@@ -16,6 +16,9 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.convert import converted_folder
+from mmd_ddm.pretrained.unet_size import check_size
+from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
+from mmd_ddm.records import read_record
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -83,8 +86,11 @@ def scheduler_config(folder: Path) -> dict[str, object]:
 
 
 def unet_config(folder: Path) -> dict[str, object]:
-    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`."""
-    return _read_json(_part(folder, "unet") / "config.json")
+    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`, and for one of absurd size."""
+    file = _part(folder, "unet") / "config.json"
+    config = _read_json(file)
+    check_size(config, file)
+    return config
 
 
 def load_denoiser(folder: Path) -> Denoiser:
@@ -114,10 +120,11 @@ def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel` without classes, or is damaged.
+        UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
     """
     unet = _part(folder, "unet")
-    kind = _read_json(unet / "config.json").get("_class_name")
+    config = unet_config(folder)
+    kind = config.get("_class_name")
     if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
     from diffusers import UNet2DModel
@@ -126,10 +133,13 @@ def load_network(folder: Path) -> UNet2DModel:
 
     # our own class, not the file that lies in the folder: no code of a model is run
     build = UNet2DModel if kind == "UNet2DModel" else MultiHeadUNet2DModel
-    safe = any(unet.glob("*.safetensors")) or not any(unet.glob("*.bin"))
     try:
-        network = build.from_pretrained(unet, use_safetensors=safe, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
+        weights = read_weights(unet)
+        with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
+            weights = fitting(weights, build.from_config(config))
+        network = build.from_config(config)
+        load_weights(weights, network)
+    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
         # the first line may only announce the second
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
@@ -161,12 +171,6 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object")
-    return content
+    if not path.exists():
+        raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}")
+    return dict(read_record(path).entries)

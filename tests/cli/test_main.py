@@ -30,10 +30,10 @@ def rewrite(path: Path, **changes: object) -> None:
         (lambda m: (m / "mmd_ddm.json").write_bytes(b"\xff\xfe"), "mmd_ddm.json is damaged"),
         (lambda m: (m / "mmd_ddm.json").write_text('{"sampler": "ddim", "steps": "x"}'), "mmd_ddm.json is damaged"),
         (lambda m: (m / "scheduler/scheduler_config.json").write_text("[1]"), "holds no JSON object"),
-        (lambda m: rewrite(m / "scheduler/scheduler_config.json", beta_schedule="odd"), "describes no process"),
+        (lambda m: rewrite(m / "scheduler/scheduler_config.json", beta_schedule="odd"), "beta_schedule 'odd'"),
         (lambda m: rewrite(m / "scheduler/scheduler_config.json", trained_betas=[0.1, 0.2]), "as many"),
         (lambda m: rewrite(m / "unet/config.json", sample_size=None), "sample_size"),
-        (lambda m: rewrite(m / "unet/config.json", in_channels=3), "size mismatch"),
+        (lambda m: rewrite(m / "unet/config.json", in_channels=3), "conv_in.weight has shape"),
     ],
 )
 def test_a_damaged_model_is_told_in_one_line(

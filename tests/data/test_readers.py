@@ -1,8 +1,10 @@
+import gzip
 import io
 import json
 import os
 import pickle
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,36 @@ def test_lmdb_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_lmdb(tmp_path / "a", [b"x"])
     monkeypatch.setitem(sys.modules, "lmdb", None)
     refused(tmp_path / "a", r"pip install 'mmd-ddm\[lsun\]'")
+
+
+@pytest.mark.parametrize("keep", [0.4, 0.95])
+def test_truncated_lmdb_is_refused_before_it_is_mapped(keep: float, tmp_path: Path) -> None:
+    file = write_lmdb(tmp_path / "a", [bytes(9000) for _ in range(20)]) / "data.mdb"
+    pages = -(-file.stat().st_size // 4096)
+    assert len(open_source(str(tmp_path / "a"))) == 20
+    os.truncate(file, int(pages * keep) * 4096)
+    refused(tmp_path / "a", r"is truncated: it has \d+ of \d+ bytes; get it again")
+    os.truncate(file, 5000)  # within the second of the pages that describe it
+    refused(tmp_path / "a", "is truncated")
+
+
+def bomb(file: Path, header: tarfile.TarInfo, size: int) -> None:
+    """An archive of a member that claims so many bytes, with a few of them, all zero."""
+    header.size = size
+    with gzip.open(file, "wb", compresslevel=1) as stream:
+        stream.write(header.tobuf(tarfile.GNU_FORMAT))
+        stream.write(bytes(size // 10_000))
+
+
+@pytest.mark.parametrize("kind", ["batch", "other", "name"])
+def test_archive_that_unpacks_without_end_is_refused(kind: str, tmp_path: Path) -> None:
+    header = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin" if kind == "batch" else "x")
+    if kind == "name":
+        header.type = tarfile.GNUTYPE_LONGNAME
+    bomb(tmp_path / "cifar-10-binary.tar.gz", header, 5 * 2**30)
+    source = open_source(str(tmp_path / "cifar-10-binary.tar.gz"))
+    with pytest.raises(UserError, match=r"damaged or incomplete .*(which nothing in CIFAR-10 has|CIFAR-10 does not)"):
+        next(source.read(0, 1))
 
 
 def test_damaged_lmdb(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mmd_ddm.diffusion.timesteps import timesteps
@@ -23,6 +24,17 @@ def test_published_examples() -> None:
     assert timesteps("linear", 5, 1000) == (0, 200, 400, 600, 800)
     assert timesteps("quadratic", 5, 1000) == (0, 50, 200, 450, 800)
     assert timesteps("linear", 1000, 1000) == tuple(range(1000))
+
+
+def test_quadratic_is_the_published_codes_but_where_that_rounds_or_repeats() -> None:
+    """Published: int of numpy.linspace(0, sqrt(0.8 T), S) ** 2."""
+    published = {s: tuple((np.linspace(0, np.sqrt(800), s) ** 2).astype(int)) for s in range(2, 51)}
+    different = [s for s, chosen in published.items() if timesteps("quadratic", s, 1000) != chosen]
+    assert different == [16, 26, *range(30, 51)]
+    assert all(len(set(published[s])) < s for s in range(30, 51))
+    for s in (16, 26):
+        apart = set(np.subtract(timesteps("quadratic", s, 1000), published[s]))
+        assert apart == {0, 1}  # 31.99999 is cut to 31
 
 
 def test_published_loop_runs_16_evaluations_for_15() -> None:

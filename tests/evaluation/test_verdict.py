@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from mmd_ddm.evaluation.verdict import Change, Score, change, verdict
+from mmd_ddm.evaluation.verdict import Change, Score, Standing, change, standing, verdict
 
 BASE = {"clip": Score(0.1, 0.003), "dinov2": Score(0.05, 0.004), "pixels": Score(3.0)}
 GOOD, SAME, BAD = Score(0.01, 0.003), Score(0.055, 0.004), Score(0.09, 0.004)
@@ -21,6 +23,31 @@ def test_two_standard_errors_of_the_difference(value: float, expected: Change) -
 def test_without_errors_any_difference_counts() -> None:
     assert change(Score(2.0), Score(1.99)) is Change.BETTER
     assert change(Score(2.0), Score(2.0)) is Change.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("clip", "dinov2", "pixels", "expected"),
+    [
+        (GOOD, GOOD, 3.0, Standing.BEATS),
+        (GOOD, SAME, 3.0, Standing.BEHIND),  # in the trained space alone
+        (GOOD, SAME, 2.0, Standing.BEATS),  # one held-out space is enough
+        (GOOD, BAD, 2.0, Standing.BEHIND),  # but not if another one is worse
+        (Score(0.2, 0.003), GOOD, 2.0, Standing.BEHIND),  # or the trained one
+        (Score(0.1, 0.003), GOOD, 3.0, Standing.BEATS),
+        (GOOD, Score(math.nan), 2.0, Standing.BEHIND),
+    ],
+)
+def test_the_base_model_is_beaten_where_a_held_out_space_improves_and_none_gets_worse(
+    clip: Score, dinov2: Score, pixels: float, expected: Standing
+) -> None:
+    assert standing(BASE, {"clip": clip, "dinov2": dinov2, "pixels": Score(pixels)}, ["clip"]) is expected
+
+
+def test_without_a_held_out_space_a_gain_proves_nothing() -> None:
+    base = {"clip": BASE["clip"]}
+    assert standing(base, {"clip": GOOD}, ["clip", "dinov2"]) is Standing.UNKNOWN
+    assert standing(base, {"clip": BASE["clip"]}, ["clip"]) is Standing.BEHIND
+    assert standing(base, {"clip": GOOD}, []) is Standing.BEATS
 
 
 def test_both_improve() -> None:

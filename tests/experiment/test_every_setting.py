@@ -29,6 +29,7 @@ BESIDE: dict[str, dict[str, object]] = {  # what a setting means something besid
     "bandwidth": {"kernel": "rbf"},
     "schedule": {"steps": 7},  # the published stride equals linear timesteps for divisors of T
     "image_range": {"learning_rate": 0.1},  # pixels leave [-1, 1]
+    "keep": {"learning_rate": 0.1, "scorings": 2},  # the second state is worse than the first
 }
 
 

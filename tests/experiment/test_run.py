@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from diffusers import DDIMPipeline
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.kept_state import KeptState
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run import finetune, milestones
-from mmd_ddm.experiment.run_folder import read_rows
-from mmd_ddm.experiment.scoring.scored_model import relative_score
+from mmd_ddm.experiment.run import finetune
+from mmd_ddm.experiment.run_folder import Scoring, read_rows
+from mmd_ddm.experiment.scoring.score import open_model
+from mmd_ddm.experiment.scoring.scored_model import FINETUNED, ScoredModel, relative_score
 from mmd_ddm.finetuning.checkpoint import load_file
 from mmd_ddm.pretrained.export import RECORD
 
@@ -99,7 +103,10 @@ def relative(numbers: dict[str, float], baseline: dict[str, float]) -> float:
 
 def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
     baseline = {"kid_a": 0.1, "kid_a_stderr": 0.01, "kid_b": 0.2, "fid_a_40": 3.0}
-    assert relative({"kid_a": 0.05, "kid_b": 0.02}, baseline) == pytest.approx((0.5 + 0.1) / 2)
+    assert relative({"kid_a": 0.05, "kid_b": 0.02}, baseline) == pytest.approx(0.5)  # of the worse space
+    assert relative({"kid_a": -0.05, "kid_b": 0.02}, baseline) == pytest.approx(0.1)
+    for lost in ({"kid_a": math.nan, "kid_b": 0.02}, {"kid_a": 0.05, "kid_b": math.nan}):
+        assert math.isnan(relative(lost, baseline))
     # where the base model is at the noise already, twice its error is the unit, and a larger KID is still worse
     noise = {"kid_a": -0.001, "kid_a_stderr": 0.002}
     assert relative({"kid_a": 0.004}, noise) == pytest.approx(1)
@@ -110,10 +117,64 @@ def test_score_is_relative_to_the_base_model(tmp_path: Path) -> None:
     assert outcome.scoring.score == pytest.approx(1, rel=1e-3)
 
 
-def test_milestones() -> None:
-    assert milestones(100, 4) == {25, 50, 75, 100}
-    assert milestones(2, 5) == {1, 2}
-    assert max(milestones(7, 3)) == 7
+def test_the_best_scored_state_is_exported_and_found_again(tmp_path: Path) -> None:
+    # updates so large that the images get worse
+    config = tiny(updates=4, scorings=4, learning_rate=0.02, ema=0.0, clip=None)
+    rows: list[dict[str, float]] = []
+    outcome = finetune(config, tmp_path / "whole", report=lambda row, checkpoint: rows.append(row))
+    best = min(rows, key=lambda row: row["score"])
+    assert best["update"] < 4  # or the test shows nothing
+    for place, row in enumerate(rows):
+        first = min(rows[: place + 1], key=lambda row: row["score"])
+        assert (row["kept_update"], row["kept_score"]) == (first["update"], first["score"])
+    assert outcome.scoring is not None
+    assert (outcome.scoring.update, outcome.scoring.score) == (best["update"], best["score"])
+    record = json.loads((tmp_path / "whole/model" / RECORD).read_text())
+    assert (record["update"], record["weights"], record["metrics"]) == (best["update"], "raw", best)
+
+    model = open_model(Parts(config), ScoredModel(FINETUNED, config.sampler), tmp_path / "whole/model", images=40)
+    baseline = read_metrics(record["baseline"])
+    assert relative_score(model.score(), baseline) == pytest.approx(best["score"], rel=1e-4)  # the weights are those
+
+    seen: list[int] = []
+    for checkpoint in (None, tmp_path / "part/checkpoint"):
+        finetune(
+            config, tmp_path / "part", checkpoint=checkpoint, on_update=lambda record: seen.append(record.update),
+            should_stop=lambda: len(seen) == 3,
+        )  # fmt: skip
+        seen.append(0)
+    for file in (RECORD, "unet/diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "part/model" / file).read_bytes() == (tmp_path / "whole/model" / file).read_bytes()
+
+
+def test_the_last_state_is_exported_if_that_is_asked_for(tmp_path: Path) -> None:
+    config = tiny(updates=2, scorings=2, learning_rate=0.1, ema=0.0, clip=None, keep="last")
+    outcome = finetune(config, tmp_path / "run")
+    assert outcome.scoring is not None
+    assert outcome.scoring.update == 2
+    assert json.loads((tmp_path / "run/model" / RECORD).read_text())["update"] == 2
+
+
+def test_what_was_kept_counts_only_where_it_can_be_compared(tmp_path: Path) -> None:
+    config = tiny()
+    kept = {"update": 6, "metrics": {"update": 6, "score": 0.5, "kid_a": 0.1}, "config": config.flat()}
+    (tmp_path / "model").mkdir()
+    file = tmp_path / "model" / RECORD
+
+    def found(update: int, config: Config = config, **changes: object) -> Scoring | None:
+        file.write_text(json.dumps({**kept, **changes}))
+        return KeptState(Parts(config), tmp_path, (), update).scoring
+
+    assert found(6) == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
+    assert found(5) is None  # the run was killed before its checkpoint: the update is done again
+    file.parent.rename(tmp_path / "model.former")  # it was killed while the model was replaced
+    assert KeptState(Parts(config), tmp_path, (), 6).scoring == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
+    assert found(6, tiny(score_images=60)) is None
+    assert found(6, tiny(scorings=3)) is not None
+    assert found(6, metrics={"score": 0.5}) is None  # of an earlier version
+    file.write_text("{")
+    assert KeptState(Parts(config), tmp_path, (), 6).scoring is None
 
 
 def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:

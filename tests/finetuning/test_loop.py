@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.files import former_of
-from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from mmd_ddm.files import former_of, sha256_of, write_json
+from mmd_ddm.finetuning.checkpoint import RECORD, TENSORS, TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import Route
@@ -139,7 +141,7 @@ def test_resume_is_bit_exact(toy: Denoiser, tmp_path: Path) -> None:
 def test_checkpoint_replaces_the_former_and_leaves_nothing_else(toy: Denoiser, tmp_path: Path) -> None:
     for updates in (1, 2):
         state = state_of(toy)
-        state.update = updates
+        advance(state, updates)
         save_checkpoint(state, tmp_path / "checkpoint", {})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert former_of(tmp_path / "checkpoint").name == "checkpoint.former"
@@ -157,6 +159,49 @@ def test_truncated_checkpoint_gets_one_sentence(toy: Denoiser, tmp_path: Path, n
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(keep if keep > 1 else keep * len(content))])
     with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(state_of(toy), folder, {"seed": 1})
+
+
+def test_flipped_bit_is_noticed(toy: Denoiser, tmp_path: Path) -> None:
+    state = state_of(toy)
+    advance(state, 2)
+    folder = save_checkpoint(state, tmp_path / "checkpoint", {"seed": 1})
+    content = bytearray((folder / TENSORS).read_bytes())
+    content[-100] ^= 1
+    (folder / TENSORS).write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read .*its checksum is another"):
+        load_checkpoint(state_of(toy), folder, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"), [("", "it has no moments"), ("exp_avg_sq/network.0.weight", "moments of network.0.weight")]
+)
+def test_checkpoint_without_adams_moments_is_incomplete(lost: str, message: str, toy: Denoiser, tmp_path: Path) -> None:
+    toy = Denoiser(torch.nn.Sequential(torch.nn.Linear(3, 3)), toy.schedule, toy.image_shape)
+    state = state_of(toy)
+    advance(state, 2)
+    folder = save_checkpoint(state, tmp_path / "checkpoint", {"seed": 1})
+    kept = {name: value for name, value in load_file(folder / TENSORS).items() if f"adam/{lost}" not in name}
+    save_file(kept, folder / TENSORS)
+    record = json.loads((folder / RECORD).read_text())
+    write_json(folder / RECORD, {**record, "sha256": sha256_of(folder / TENSORS)})
+    with pytest.raises(UserError, match=f"incomplete: .*{message}"):
+        load_checkpoint(state_of(toy), folder, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"update": -1}, {"update": 1e300}, {"update": "2"}, {"update": [2]}, {"update": None}, {"route": None},
+        {"route": 3}, {"route": ["stored", 0]}, {"route": ["guess", 4]}, {"config": []}, {"sha256": 7},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_damaged_record_gets_one_sentence(entries: dict[str, object], toy: Denoiser, tmp_path: Path) -> None:
+    folder = save_checkpoint(state_of(toy), tmp_path / "checkpoint", {"seed": 1})
+    record = json.loads((folder / RECORD).read_text())
+    write_json(folder / RECORD, {**record, **entries})
+    with pytest.raises(UserError, match=rf"cannot be read \(.*state\.json is damaged \({next(iter(entries))} is "):
         load_checkpoint(state_of(toy), folder, {"seed": 1})
 
 

@@ -89,5 +89,5 @@ def test_what_is_left_open_is_chosen_by_the_free_memory(
     noise = torch.zeros(1, 2, *SHAPE)
     for processes in (1, 3):
         free = int(processes * room * unit / memory_module.SHARE)
-        monkeypatch.setattr(memory_module, "_free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory_module, "free_bytes", lambda device, free=free: free)
         assert choose_route(pipeline, noise, 100, processes, gradient=gradient, micro_batch=micro_batch) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,23 @@ def test_damaged_files_get_one_sentence(junk: bytes, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(junk)
         with pytest.raises(UserError, match="cannot be read as a checkpoint"):
             read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor * float("nan"), "conv_in.weight holds NaN or infinity"),
+        (lambda tensor: tensor.to(torch.complex64), "conv_in.weight is of type complex64"),
+        (lambda tensor: tensor.to(torch.int64), "conv_in.weight is of type int64"),
+    ],
+)
+def test_weights_that_are_no_finite_real_numbers_are_not_imported(
+    change: Callable[[Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    torch.save({**WEIGHTS, "conv_in.weight": change(WEIGHTS["conv_in.weight"])}, tmp_path / "model.ckpt")
+    with pytest.raises(UserError, match=message):
+        run(str(tmp_path / "model.ckpt"), "--output", str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
 
 
 @torch.no_grad()

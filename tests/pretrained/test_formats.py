@@ -151,6 +151,16 @@ def test_first_tensor_in_the_way_is_named() -> None:
         improved_diffusion.convert(weights)
 
 
+def test_two_tensors_for_one_place_are_refused() -> None:
+    weights = {name: torch.zeros(shape) for name, shape in ddim_shapes(SMALL_DDIM)}
+    one = next(name for name in weights if name.endswith("nin_shortcut.weight")).removesuffix(".weight")
+    other = one.replace("nin", "conv")
+    for kind in ("weight", "bias"):
+        weights[f"{other}.{kind}"] = torch.ones_like(weights[f"{one}.{kind}"])
+    with pytest.raises(UserError, match=rf"its tensors {one}\.weight and {other}\.weight both give "):
+        ddim.convert(weights)
+
+
 def test_heads_must_divide_the_widths_and_matter() -> None:
     weights = draw(improved_shapes(SMALL_IMPROVED))
     with pytest.raises(UserError, match="heads is 5"):
@@ -175,6 +185,17 @@ def test_resolution_follows_the_finest_attention_unless_it_is_given() -> None:
     bare = Structure(32, (1, 2), 1, ())
     with pytest.raises(UserError, match="--resolution"):
         ddim.convert({name: torch.zeros(shape) for name, shape in ddim_shapes(bare)})
+
+
+def test_variance_is_that_of_the_authors_config() -> None:
+    """The DDIM authors' cifar10.yml and celeba.yml say fixedlarge, their church.yml and bedroom.yml fixedsmall."""
+    weights = {name: torch.zeros(shape) for name, shape in ddim_shapes(SMALL_DDIM)}
+    for resolution, told, expected in (
+        (32, None, "fixed_large"), (64, None, "fixed_large"), (256, None, "fixed_small"),
+        (256, "fixed_large", "fixed_large"), (32, "fixed_small", "fixed_small"),
+    ):  # fmt: skip
+        converted = ddim.convert(weights, Untold(resolution=resolution, variance_type=told))
+        assert converted.scheduler["variance_type"] == expected
 
 
 def test_cosine_schedule_is_the_papers() -> None:

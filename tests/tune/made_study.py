@@ -21,8 +21,9 @@ IMAGES = 500
 
 
 def kids(value, error):
-    """A KID in both spaces, as files have it."""
-    return {f"kid_{s}{e}": v for s in ("classifier", "contrastive") for e, v in (("", value), ("_stderr", error))}
+    """A KID in both spaces, or one for each, as files have it."""
+    values = value if isinstance(value, dict) else dict.fromkeys(("classifier", "contrastive"), value)
+    return {f"kid_{s}{e}": v for s, kid in values.items() for e, v in (("", kid), ("_stderr", error))}
 
 
 BASELINE = read_metrics(kids(0.1, 0.001))
@@ -52,7 +53,7 @@ class Folder:
         if outcome is Outcome.COMPLETED:
             (folder / MODEL).mkdir()
             how = {name: getattr(config.sampler, name) for name in ("sampler", "steps", "eta", "variance")}
-            write_json(folder / MODEL / RECORD, {**how, "number": number})
+            write_json(folder / MODEL / RECORD, {**how, "number": number, "weights": "ema"})
         if outcome is not Outcome.RUNNING:
             study.end_trial(number, outcome, reason, 60.0)
 

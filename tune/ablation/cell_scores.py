@@ -6,7 +6,6 @@ seed has its own, so that the spread over seeds holds what training and images l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from mmd_ddm.evaluation.measure import KINDS, OWN_SPACE
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import MODEL
-from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, ScoredModel
+from mmd_ddm.experiment.scoring.scored_model import ADVICE, BASE, FINETUNED, ScoredModel
 from mmd_ddm.experiment.tracking.store import first_line
 from mmd_ddm.files import write_json
+from mmd_ddm.records import read_record
 from tune.ablation.grid import Cell, Grid
 from tune.scoring.final_scores import make_parts, open_exported
 from tune.study.folder import BASES, Outcome, Study, base_key
@@ -52,7 +52,7 @@ def read_cell_scores(file: Path | None, grid: Grid) -> Metrics | None:
     """Return final scores, if there are all that a grid compares."""
     if file is None or not file.is_file():
         return None
-    metrics = read_metrics(json.loads(file.read_text()))
+    metrics = read_metrics(read_record(file, ADVICE).numbers())
     there = {(metric.kind, metric.space) for metric in metrics}
     wanted = {
         (kind, None if measure in OWN_SPACE else space)
@@ -110,5 +110,5 @@ def score_cell(task: CellTask, config: Config, images: int, measures: tuple[str,
     evaluator = open_exported(parts, task.model, task.exported, images, task.seed)
     scores = flat(score(evaluator, task.model, measures).metrics)
     task.file.parent.mkdir(parents=True, exist_ok=True)
-    former = json.loads(task.file.read_text()) if task.file.is_file() else {}  # of a grid of other measures
+    former = read_record(task.file, ADVICE).numbers() if task.file.is_file() else {}  # of a grid of other measures
     write_json(task.file, {**former, **scores})

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measure import spaces_of
 from mmd_ddm.experiment.build import check, dataset_of
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import write_json
+from mmd_ddm.records import Record, read_record
 from tune.space.space import settle
 
 GRIDS = "grids"
@@ -118,11 +117,25 @@ def read_grids(folder: Path) -> list[Grid]:
 
 
 def _read_grid(file: Path) -> Grid:
-    try:
-        content = json.loads(file.read_text())
-        content["rows"] = tuple(Row(**row) for row in content["rows"])
-        content["config"] = Config.from_flat(content["config"])
-        lists = {name: tuple(content[name]) for name in ("steps", "seeds", "notes", "measures") if name in content}
-        return Grid(**{**content, **lists})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{file} is damaged ({error}); delete it, and ask for its grid again with --output") from None
+    record = read_record(file, "delete it, and ask for its grid again with --output")
+    with record.reading():
+        config = Config.from_flat(record.mapping("config"))
+    return Grid(
+        record.text("name"),
+        record.text("title"),
+        config,
+        tuple(_read_row(row) for row in record.records("rows")),
+        tuple(record.wholes("steps")),
+        tuple(record.wholes("seeds")),
+        record.whole("images", 2),
+        record.text("table") if "table" in record else None,
+        tuple(record.texts("notes")),
+        record.flag("changes"),
+        tuple(record.texts("measures")),
+    )
+
+
+def _read_row(row: Record) -> Row:
+    paper = row.record("paper")
+    texts = {name: paper.text(name) for name in paper}
+    return Row(row.text("label"), row.scalars("settings"), row.flag("finetuned"), texts)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measure import OWN_SPACE
 from mmd_ddm.experiment.config import Config, SamplerConfig, settings
+from mmd_ddm.experiment.run_folder import LAST
 from mmd_ddm.experiment.setting import Scalar
 from tune.ablation.grid import Grid, Row, own_spaces, sampler_of
 from tune.ablation.paper_tables import COMMON, Table
@@ -19,7 +20,7 @@ CHOOSING_IMAGES = 1000  # of a run's own scoring, which only says whether raw or
 CHECKPOINT_EVERY = 60  # updates; a run keeps a checkpoint each time it is scored
 
 _NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "score_features", "score_images",
-            "scorings")  # fmt: skip
+            "scorings", "keep")  # fmt: skip
 
 
 def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str) -> Grid:
@@ -96,7 +97,10 @@ def _grid(
     measures: tuple[str, ...] = ("kid", "fid"),
 ) -> Grid:  # fmt: skip
     updates = config.optimization.updates
-    shared = config.replace(scorings=-(-updates // CHECKPOINT_EVERY), score_images=min(CHOOSING_IMAGES, images))
+    # cells are compared after equally many updates
+    shared = config.replace(
+        scorings=-(-updates // CHECKPOINT_EVERY), score_images=min(CHOOSING_IMAGES, images), keep=LAST
+    )
     base = [*(row for row in rows if not row.finetuned), *_base_rows(rows, config)]
     rows, runs = (*base, *(row for row in rows if row.finetuned)), tuple(range(seeds))
     grid = Grid(name, title, shared, rows, tuple(steps), runs, images, table, notes, changes, measures)

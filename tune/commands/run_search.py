@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 import optuna
 from optuna.trial import TrialState
 
+from mmd_ddm.evaluation.verdict import Standing
+from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_search
 from mmd_ddm.experiment.tracking.registry import Candidate
 from tune.commands.session import Session, elapsed, session
+from tune.report.headline import KEPT
 from tune.report.leaderboard import write_table
+from tune.report.winner import BEST
 from tune.report.write import ARTIFACTS, PAGE, write_report
 from tune.scoring.final_scores import read_final_scores
-from tune.scoring.finalists import final_metrics, find_winner, score_finalists
+from tune.scoring.finalists import final_estimates, final_metrics, find_winner, judge, score_finalists
 from tune.space.space import settle
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
@@ -25,6 +29,8 @@ from tune.trials.optuna_searcher import OPTUNA_FILE, StudySearcher, open_optuna
 from tune.trials.tuner import fitting, run_search_trials
 
 COMMAND = "python tune/search.py"
+# how a study whose trials were completed ends, by whether its winner beats the base model
+_STATUS = {Standing.BEATS: 0, Standing.BEHIND: 3, Standing.UNKNOWN: 4, None: 4}
 _ENDED = {
     TrialState.COMPLETE: Outcome.COMPLETED, TrialState.PRUNED: Outcome.STOPPED, TrialState.FAIL: Outcome.FAILED
 }  # fmt: skip
@@ -37,7 +43,11 @@ def run_search(
     concurrent: int | None = None,
     started: float,
 ) -> int:
-    """Run a search to its end, from wherever it is, and return the exit status: 0 if a trial was completed, else 1.
+    """Run a search to its end, from wherever it is, and return the exit status.
+
+    0: its winner beats the base model in feature spaces outside of its loss. 1: no trial was completed. 3: some were,
+    but none beats the base model. 4: whether the winner does is not known, since it was scored in no space outside of
+    its loss, or its final scores are missing.
 
     Args:
         settings: What was asked for.
@@ -111,19 +121,44 @@ def _score(current: Session[SearchSettings]) -> None:
 
 def _conclude(current: Session[SearchSettings]) -> int:
     began, study, console = time.monotonic(), current.study, current.console
-    said = write_report(study)
-    trials, best = study.trials(), find_winner(study)
-    tags = {} if best is None else {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}"}
-    if best is not None:
-        words = {"study": study.name, "trial": str(best.number)}
-        current.tracker.register(best.folder, Candidate(best.config, best.curve[-1], words))
+    said, trials = write_report(study), study.trials()
+    best, standing = judge(study)
+    if best is not None and standing is Standing.BEATS:
+        current.tracker.register(best.folder, candidate(study, best))
     artifacts = [study.folder / name for name in ARTIFACTS]
-    complete = current.finish(trials, "\n\n".join(said), artifacts, final_metrics(read_final_scores(study), best), tags)
+    metrics = final_metrics(read_final_scores(study), best)
+    complete = current.finish(trials, "\n\n".join(said), artifacts, metrics, _tags(best, standing))
+    if complete:
+        console.say(said[0])
     write_table(console.console, trials)
     console.say(f"report and records took {elapsed(began)}")
     console.say(f"report: {study.folder / PAGE}")
     if best is not None:
-        for line in said:
+        for line in said[1:]:
             console.say(line)
-        console.say(f"best model: {study.folder / 'best'} (trial {best.number:03d}, score {best.score:.4g})")
-    return current.farewell(complete, "trial")
+        if standing in KEPT:
+            console.say(f"best model: {study.folder / BEST} (trial {best.number:03d}, score {best.score:.4g})")
+    status = current.farewell(complete, "trial")
+    return status or _STATUS[standing]
+
+
+def _tags(best: Trial | None, standing: Standing | None) -> dict[str, str]:
+    """Return the tags of the study's run in MLflow."""
+    if best is None or best.kept is None:
+        return {}
+    words = {"beats_base_model": str(standing or Standing.UNKNOWN)}
+    if standing in KEPT:
+        words |= {"best_trial": f"{best.number:03d}", "best_score": f"{best.score:.6g}",
+                  "best_update": str(best.kept.update)}  # fmt: skip
+    return words
+
+
+def candidate(study: Study[SearchSettings], best: Trial) -> Candidate:
+    """Return the winner as it is registered: with its scores on fresh noise."""
+    settings, rows = study.settings, read_final_scores(study)
+    finals, _ = final_estimates(study, rows)
+    row = next(row for row in rows if row.model is not None and row.model.trial == best.number)
+    assert best.kept is not None
+    scoring = Scoring(best.kept.update, finals[best.number].mean, row.metrics)
+    words = {"study": study.name, "trial": str(best.number)}
+    return Candidate(best.config, scoring, settings.first, row.images, words)

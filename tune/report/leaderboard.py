@@ -36,18 +36,22 @@ def write_leaderboard(study: Study[SearchSettings], trials: Sequence[Trial]) -> 
     file = study.folder / LEADERBOARD
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["rank", "trial", "outcome", "score", *names, *points, "updates", "seconds", "reason"])
+        writer.writerow(
+            ["rank", "trial", "outcome", "score", *names, *points, "updates", "kept_update", "seconds", "reason"]
+        )
         for rank, trial in enumerate(ranked(trials), 1):
-            last = flat(trial.curve[-1].metrics) if trial.curve else {}
+            kept = trial.kept
+            last = flat(kept.metrics) if kept else {}
             writer.writerow(
                 [
                     rank,
                     trial.number,
                     trial.outcome,
-                    _cell(trial.curve[-1].score if trial.curve else None),
+                    _cell(kept.score if kept else None),
                     *(_cell(last.get(name)) for name in names),
                     *(_cell(trial.point.get(name), "none") for name in points),
                     trial.updates,
+                    _cell(kept.update if kept else None),
                     f"{trial.seconds:.1f}",
                     trial.reason,
                 ]
@@ -73,12 +77,13 @@ def write_table(console: Console, trials: Sequence[Trial]) -> None:
     columns = [metric for metric in metric_columns(trials) if metric.kind == "kid"]
     narrow = console.width < NARROW
     table = ConsoleTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("#", "trial", "outcome", "updates", "score", *map(_title, columns)):
+    for heading in ("#", "trial", "outcome", "kept of", "score", *map(_title, columns)):
         table.add_column(heading, no_wrap=True)
     if not narrow:
         table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(ranked(trials), 1):
-        cells = [str(rank), f"{trial.number:03d}", trial.outcome, str(trial.updates), _score(trial)]
+        kept = f"{_kept(trial)}/{trial.updates}" if trial.kept else "0"
+        cells = [str(rank), f"{trial.number:03d}", trial.outcome, kept, _score(trial)]
         cells += _measured(trial, columns)
         table.add_row(*cells, *([] if narrow else [trial.reason or point_text(trial.point)]))
     console.print(table, soft_wrap=False)
@@ -98,16 +103,16 @@ def trial_table(trials: Sequence[Trial], baseline: Metrics, against: Mapping[int
     columns, points, against = metric_columns(trials), _point_names(trials), against or {}
     settings = [name.replace("_", " ") for name in points]
     head = ("rank", "trial", "outcome", "score", "against the best", *settings, *map(_title, columns), "updates",
-            "seconds")  # fmt: skip
+            "kept", "seconds")  # fmt: skip
     rows = []
     for rank, trial in enumerate(ranked(trials), 1):
         cells = [f"{rank}", f"{trial.number:03d}", trial.outcome, _score(trial), against.get(trial.number, "")]
         values = (trial.point.get(name) for name in points)
         cells += ["" if value is None else short(value) for value in values]
-        rows.append((*cells, *_measured(trial, columns), str(trial.updates), f"{trial.seconds:.0f}"))
+        rows.append((*cells, *_measured(trial, columns), str(trial.updates), _kept(trial), f"{trial.seconds:.0f}"))
     if baseline:
         measured = (with_error(find(baseline, each.kind, each.space)) for each in columns)
-        rows.append(("", "base", "", "1", "", *("" for _ in points), *measured, "0", ""))
+        rows.append(("", "base", "", "1", "", *("" for _ in points), *measured, "0", "", ""))
     return Table(head, rows, ("outcome", "against the best", *settings))
 
 
@@ -116,9 +121,14 @@ def _title(metric: Metric) -> str:
 
 
 def _score(trial: Trial) -> str:
-    return f"{trial.curve[-1].score:.4g}" if trial.curve else ""
+    return f"{trial.kept.score:.4g}" if trial.kept else ""
+
+
+def _kept(trial: Trial) -> str:
+    """The update of the state that is kept, which the numbers of a row are of."""
+    return str(trial.kept.update) if trial.kept else ""
 
 
 def _measured(trial: Trial, columns: Sequence[Metric]) -> list[str]:
-    last = trial.curve[-1].metrics if trial.curve else ()
+    last = trial.kept.metrics if trial.kept else ()
     return [with_error(find(last, each.kind, each.space)) for each in columns]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from mmd_ddm import records
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.pretrained.export import RECORD
 
 FOLDED = " \\\n    "
 
@@ -39,6 +41,12 @@ def _changes(config: Config, start: Config) -> dict[str, Scalar]:
 
 def _text(value: Scalar) -> str:
     return "none" if value is None else str(value)  # str of a float reads back as the same float
+
+
+def read_weights(folder: Path) -> str:
+    """Return which of a run's weights an exported model has, in words; nothing where its record doesn't say."""
+    weights = records.read_record(folder / RECORD, "export the model again").entries.get("weights")
+    return {"raw": "the raw weights", "ema": "the averaged weights (EMA)"}.get(str(weights), "")
 
 
 def loading_code(folder: Path) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmd_ddm.evaluation.metrics import Metrics
+from mmd_ddm.evaluation.verdict import Standing
 from mmd_ddm.experiment.scoring.scored_model import Scored
+from tune.report.headline import headline
 from tune.report.importance import Importance, importance
 from tune.report.verdicts import verdicts
 from tune.scoring.estimate import Estimate
 from tune.scoring.final_scores import read_final_scores
-from tune.scoring.finalists import final_estimates, find_winner
+from tune.scoring.finalists import final_estimates, judge
 from tune.scoring.ranking import read_baseline
-from tune.scoring.speedup import EquivalentBudget, equivalent_budget
+from tune.scoring.speedup import EquivalentBudget, equivalent_budgets
 from tune.study.folder import Study, Trial
 from tune.study.settings import SearchSettings
 from tune.trials.optuna_searcher import OPTUNA_FILE
@@ -28,9 +30,10 @@ class StudySummary:
         baseline: The base model's scores on the noise of the trials.
         rows: The final scores.
         best: The winner, if a trial is complete.
+        standing: Whether it beats the base model; None until its final scores tell.
         finals: Scores of the finalists on fresh noise, by number.
         base: The base model's on the same, by budget.
-        said: Verdicts on the winner.
+        said: Verdicts on the winner, the headline first.
         importance: What the settings mattered.
     """
 
@@ -39,6 +42,7 @@ class StudySummary:
     baseline: Metrics
     rows: list[Scored]
     best: Trial | None
+    standing: Standing | None
     finals: dict[int, Estimate]
     base: list[tuple[int, Estimate]]
     said: list[str]
@@ -55,16 +59,20 @@ class StudySummary:
         return self.study.settings.first.sampler.steps
 
     @property
-    def speedup(self) -> EquivalentBudget | None:
-        """The base model's budget of the winner's score; None without final scores."""
-        final = None if self.best is None else self.finals.get(self.best.number)
-        return None if final is None or not self.base else equivalent_budget(final, self.base)
+    def speedup(self) -> dict[str, EquivalentBudget]:
+        """The base model's budget of the winner's KID, by space; none where no held-out space tells of a gain."""
+        if self.best is None or self.standing is not Standing.BEATS:
+            return {}
+        return equivalent_budgets(self.rows, self.best.number)
 
 
 def summarise(study: Study[SearchSettings]) -> StudySummary:
     """Read a study's folder."""
-    trials, rows, best = study.trials(), read_final_scores(study), find_winner(study)
+    trials, rows = study.trials(), read_final_scores(study)
+    best, standing = judge(study)
     finals, base = final_estimates(study, rows)
-    said = [] if best is None else verdicts(rows, best.number, tuple(best.config.objective.spaces))
+    said = [headline(best, standing)]
+    if best is not None:
+        said += verdicts(rows, best.number, tuple(best.config.objective.spaces))
     shares = importance(study.folder / OPTUNA_FILE)
-    return StudySummary(study, trials, read_baseline(study), rows, best, finals, base, said, shares)
+    return StudySummary(study, trials, read_baseline(study), rows, best, standing, finals, base, said, shares)

@@ -45,11 +45,10 @@ def endings(found: StudySummary) -> dict[str, list[str]]:
 
 def _why_stopped(trial: Trial, found: StudySummary) -> str:
     rivals = [
-        scoring.score
+        other.score_after(trial.updates)
         for other in found.trials
         if other.number != trial.number and other.steps == trial.steps
-        for scoring in other.curve
-        if scoring.update == trial.updates
+        if any(scoring.update == trial.updates for scoring in other.curve)
     ]
     better = sum(score < trial.score for score in rivals)
     whose = f" with {trial.steps} evaluations" if found.budgets else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mmd_ddm.evaluation.metrics import Metrics, kids
-from mmd_ddm.evaluation.verdict import CERTAIN, Change, Score, change, verdict
+from mmd_ddm.evaluation.verdict import CERTAIN, Change, change, verdict
 from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.report.render import joined
 from tune.scoring.estimate import Estimate, tied
-from tune.scoring.final_scores import plain_base
+from tune.scoring.final_scores import beside_base, kid_scores, plain_base
 from tune.scoring.ranking import complete, percent, probability_better, tied_with_best, trial_estimate
 from tune.study.folder import Trial
 from tune.study.format import plus_minus
@@ -23,30 +23,24 @@ def verdicts(rows: Sequence[Scored], trial: int, trained: Collection[str]) -> li
         trial: Whose model.
         trained: Feature spaces of its loss.
     """
-    finetuned = next((row for row in rows if row.model is not None and row.model.trial == trial), None)
-    base = plain_base(rows)
-    if finetuned is None or finetuned.model is None or finetuned.model.sampler.steps not in base:
+    if (pair := beside_base(rows, trial)) is None:
         return []
-    same = base[finetuned.model.sampler.steps]
-    larger = [row for steps, row in base.items() if steps > same.nfe]
+    same, finetuned = pair
+    larger = [row for steps, row in plain_base(rows).items() if steps > same.nfe]
     ordered = sorted(kids(finetuned.metrics), key=lambda name: name not in trained)
-    overall = verdict(_kids(same), _kids(finetuned), trained)
+    overall = verdict(kid_scores(same), kid_scores(finetuned), trained)
     return [overall, *(_space_line(space, space in trained, finetuned, same, larger) for space in ordered)]
 
 
-def _kids(row: Scored) -> dict[str, Score]:
-    return {space: Score(kid.value, kid.stderr) for space, kid in kids(row.metrics).items()}
-
-
 def _space_line(space: str, trained: bool, finetuned: Scored, same: Scored, larger: Sequence[Scored]) -> str:
-    steps, found = same.nfe, _kids(finetuned)[space]
+    steps, found = same.nfe, kid_scores(finetuned)[space]
     text = (
-        f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*_kids(same)[space])} for the base "
+        f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*kid_scores(same)[space])} for the base "
         f"model and {plus_minus(*found)} finetuned, both with {steps} evaluations; "
     )
     budgets: dict[Change, list[str]] = {}
     for row in larger:
-        budgets.setdefault(change(_kids(row)[space], found), []).append(str(row.nfe))
+        budgets.setdefault(change(kid_scores(row)[space], found), []).append(str(row.nfe))
     words = [f"{_AGAINST[result]} the base model with {joined(larger)}" for result, larger in budgets.items()]
     text += ", and ".join(words) if words else "no larger budget was measured"
     error = found.standard_error or 0

@@ -4,48 +4,71 @@ from __future__ import annotations
 
 import math
 
+from mmd_ddm.experiment.run_folder import MODEL
+from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel, worst_space
+from tune.report.headline import KEPT
 from tune.report.pareto import draw_front
 from tune.report.render import Table
-from tune.report.reproduce import FOLDED, command_line, loading_code
+from tune.report.reproduce import FOLDED, command_line, loading_code, read_weights
 from tune.report.summary import StudySummary
 from tune.report.verdicts import score_text, sureness
 from tune.scoring.ranking import complete, front, percent, probability_better, trial_estimate
-from tune.scoring.speedup import faster
+from tune.scoring.speedup import budget_rows, faster, times
 from tune.study.folder import Trial
-from tune.study.format import point_text
+from tune.study.format import kept_text, point_text
 
 BEST = "best"
 Fact = tuple[str, str]  # a number to be seen first, and what it is
+_NEEDED = "the base model needs for the same KID, in every space that was scored"
 
 
 def winner_values(found: StudySummary, best: Trial) -> dict[str, object]:
     """Return what the template shows of a winner, by name."""
     final, values = found.finals.get(best.number), dict[str, object]()
-    if final is not None and found.speedup is not None:
-        rows = [(str(steps), score_text(each)) for steps, each in found.base]
-        values["faster"] = faster(found.speedup, best.steps, found.base[-1][0])
-        rows.append((f"{best.steps}, finetuned", score_text(final)))
-        values["speed"] = Table(("NFE", "score"), rows, strong=(len(rows) - 1,))
+    folder = found.study.folder
+    if found.speedup:
+        largest = found.base[-1][0]
+        values["faster"] = faster(found.speedup, best.steps, largest)
+        head = ("feature space", "NFE of the base model with the same KID", "by the errors")
+        values["speed"] = Table(head, budget_rows(found.speedup, largest), ("feature space",))
     return values | {
         "score": f"{best.score:.4g}" if final is None else score_text(final),
+        "score_space": _score_space(found, best),
         "fresh": final is not None,
+        "kept": kept_text(best),
+        "weights": read_weights(best.folder / MODEL),
+        "where": f"{BEST}/" if found.standing in KEPT else f"trials/{best.number:03d}/{MODEL}/",
         "facts": [fact for fact in (_speed_fact(found, best), _sure_fact(found, best)) if fact is not None],
         "point": point_text(best.point),
         "command": command_line(best.config, f"runs/{found.study.name}-best", FOLDED),
-        "loading": loading_code(found.study.folder / BEST),
+        "loading": loading_code(folder / BEST if found.standing in KEPT else best.folder / MODEL),
         "sure": sureness(found.trials, found.baseline, found.finals, best.number),
     }
 
 
+def _score_space(found: StudySummary, best: Trial) -> str:
+    """The feature space that the winner's score is of."""
+    metrics = next((row.metrics for row in found.rows if row.model and row.model.trial == best.number), None)
+    first = ScoredModel(BASE, found.study.settings.first.sampler)
+    base = next((row.metrics for row in found.rows if row.model == first), None)
+    if metrics is None or base is None:
+        metrics, base = best.kept.metrics if best.kept else (), found.baseline
+    if not base:
+        return ""
+    space = worst_space(metrics, base)
+    return f"{space}, {'held out' if space in best.held_out else 'trained on'}"
+
+
 def _speed_fact(found: StudySummary, best: Trial) -> Fact | None:
-    """How many times fewer evaluations; None where the base model was measured with no larger budget."""
-    if found.speedup is None or found.base[-1][0] <= best.steps:
+    """How many times fewer evaluations in every space; None where that is not known, or no larger budget was scored."""
+    if not found.speedup or found.base[-1][0] <= best.steps:
         return None
-    largest, ratio = found.base[-1][0] / best.steps, found.speedup.steps / best.steps
-    if ratio <= 1:
-        return "not faster", "than the base model, which needs no more evaluations for the same score"
-    times = f"over {largest:.2g}" if math.isinf(ratio) else f"about {ratio:.2g}"
-    return times, "times fewer evaluations than the base model needs for the same score"
+    space, least = next(iter(found.speedup.items()))
+    if least.steps <= best.steps:
+        return "not faster", f"than the base model, which has the same KID in {space} features with no more evaluations"
+    if math.isinf(least.steps):
+        return f"over {times(found.base[-1][0], best.steps)}", f"times fewer evaluations than {_NEEDED}"
+    return f"about {times(least.steps, best.steps)}", f"times fewer evaluations than {_NEEDED}"
 
 
 def _sure_fact(found: StudySummary, best: Trial) -> Fact | None:

@@ -7,6 +7,7 @@ import shutil
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.report.curves import CURVES, draw_curves
+from tune.report.headline import KEPT
 from tune.report.importance import ENOUGH, ROUGH
 from tune.report.leaderboard import LEADERBOARD, trial_table, write_leaderboard
 from tune.report.pareto import PARETO
@@ -27,24 +28,27 @@ ARTIFACTS = (LEADERBOARD, f"{REPORT}.md", PAGE, CURVES, SAMPLES, PARETO, SCORES)
 def write_report(study: Study[SearchSettings]) -> list[str]:
     """Write the reports, leaderboard.csv and figures from the study's folder alone, and copy the winner to best/.
 
+    It is not copied if it does not beat the base model, or if its final scores are not there yet to tell.
+
     Returns:
-        What is to be said of the winner: the verdicts, none if it was not scored.
+        What is to be said of the study: the headline, and the verdicts on the winner if it was scored.
     """
     found = summarise(study)
-    if found.best is not None:
-        _keep_best(study, found.best)
+    _keep_best(study, found.best if found.standing in KEPT else None)
     write_leaderboard(study, found.trials)
     write_both(study.folder / REPORT, markdown("search.md.jinja", _values(found)), study.name)
     return found.said
 
 
-def _keep_best(study: Study[SearchSettings], best: Trial) -> None:
-    """Copy the winner's diffusers pipeline to best/."""
+def _keep_best(study: Study[SearchSettings], best: Trial | None) -> None:
+    """Copy the winner's diffusers pipeline to best/; without one nothing is left there of a former winner."""
     target, fresh = study.folder / BEST, study.folder / f".{BEST}"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(best.folder / MODEL, fresh)
+    if best is not None:
+        shutil.copytree(best.folder / MODEL, fresh)
     shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+    if best is not None:
+        fresh.rename(target)
 
 
 def _values(found: StudySummary) -> dict[str, object]:

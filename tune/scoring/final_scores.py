@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from mmd_ddm.evaluation.evaluator import Evaluator
+from mmd_ddm.evaluation.metrics import kids
+from mmd_ddm.evaluation.verdict import Score
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.run_folder import MODEL
@@ -57,6 +59,20 @@ def plain_base(rows: Sequence[Scored]) -> dict[int, Scored]:
     """Return the base model's scores by deterministic DDIM on linear timesteps, by budget, the smallest first."""
     found = {row.nfe: row for row in rows if row.model == ScoredModel(BASE, SamplerConfig(steps=row.nfe))}
     return dict(sorted(found.items()))
+
+
+def beside_base(rows: Sequence[Scored], trial: int) -> tuple[Scored, Scored] | None:
+    """Return the scores of the base model and of a trial's with equally many network evaluations, if both are there."""
+    finetuned = next((row for row in rows if row.model is not None and row.model.trial == trial), None)
+    if finetuned is None or finetuned.model is None:
+        return None
+    base = plain_base(rows).get(finetuned.model.sampler.steps)
+    return None if base is None else (base, finetuned)
+
+
+def kid_scores(row: Scored) -> dict[str, Score]:
+    """Return KID by feature space."""
+    return {space: Score(kid.value, kid.stderr) for space, kid in kids(row.metrics).items()}
 
 
 def sheet_file(study: Study[SearchSettings], row: Scored) -> Path:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from mmd_ddm.evaluation.metrics import flat
+from mmd_ddm.evaluation.verdict import Standing, standing
 from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart, write_scored
 from mmd_ddm.pretrained.load import scheduler_config
 from tune.scoring.estimate import Estimate
-from tune.scoring.final_scores import SCORES, measure, plain_base, read_final_scores, wanted_models
+from tune.scoring.final_scores import (
+    SCORES,
+    beside_base,
+    kid_scores,
+    measure,
+    plain_base,
+    read_final_scores,
+    wanted_models,
+)
 from tune.scoring.ranking import choose_finalists, choose_winner, complete, read_baseline, relative_estimate
 from tune.study.folder import Study, Trial
 from tune.study.settings import SearchSettings
@@ -61,12 +70,28 @@ def find_finalists(study: Study[SearchSettings]) -> list[Trial]:
 
 def find_winner(study: Study[SearchSettings]) -> Trial | None:
     """Return the winner: by the finalists' scores on fresh noise once all have them, until then by the trials' own."""
-    chosen = {trial.number: trial for trial in find_finalists(study)}
-    finals, _ = final_estimates(study, read_final_scores(study))
-    if chosen and set(chosen) <= set(finals):
-        steps = {number: trial.steps for number, trial in chosen.items()}
-        return chosen[choose_winner({number: finals[number] for number in chosen}, steps)]
-    return next(iter(complete(study.trials())), None)
+    winner, _ = judge(study)
+    return winner
+
+
+def judge(study: Study[SearchSettings]) -> tuple[Trial | None, Standing | None]:
+    """Return the winner, and whether it beats the base model: None until fresh noise has told."""
+    rows, chosen = read_final_scores(study), {trial.number: trial for trial in find_finalists(study)}
+    finals, _ = final_estimates(study, rows)
+    if not chosen or not set(chosen) <= set(finals):
+        return next(iter(complete(study.trials())), None), None
+    steps = {number: trial.steps for number, trial in chosen.items()}
+    standings = {number: trial_standing(rows, trial) for number, trial in chosen.items()}
+    number = choose_winner({number: finals[number] for number in chosen}, steps, standings)
+    return chosen[number], standings[number]
+
+
+def trial_standing(rows: Sequence[Scored], trial: Trial) -> Standing | None:
+    """Say whether a trial beats the base model, from their final scores with equally many network evaluations."""
+    if (pair := beside_base(rows, trial.number)) is None:
+        return None
+    base, finetuned = (kid_scores(row) for row in pair)
+    return standing(base, finetuned, trial.config.objective.spaces)
 
 
 def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeE
 from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.experiment.run_folder import Scoring
 from tune.study.folder import Outcome, Trial
-from tune.study.format import point_text, with_error
+from tune.study.format import kept_text, point_text, with_error
 
 
 class StudyConsole:
@@ -57,7 +57,7 @@ class StudyConsole:
     def ended(self, trial: Trial) -> None:
         """A trial ended."""
         texts = {
-            Outcome.COMPLETED: f"completed, score {trial.score:.4g}",
+            Outcome.COMPLETED: f"completed, score {trial.score:.4g} {kept_text(trial)}",
             Outcome.STOPPED: f"stopped after {trial.updates} of {trial.planned} updates: others were better by then",
             Outcome.FAILED: f"failed: {trial.reason}",
         }

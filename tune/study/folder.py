@@ -12,25 +12,27 @@ leaderboard.csv, report.md, report.html, *.png, best/; of an ablation <grid>.md,
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
-from mmd_ddm.experiment.run_folder import Scoring, read_scorings
+from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import digest_of, write_json
+from mmd_ddm.records import read_record
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
 BASES = "bases"
 _TRIAL, _OUTCOME = "trial.json", "outcome.json"
+_ADVICE = "put it back as it was, or begin a new study"
 S = TypeVar("S", SearchSettings, AblationSettings)
 
 
@@ -57,9 +59,23 @@ class Trial:
     curve: list[Scoring]  # by update
 
     @property
+    def kept(self) -> Scoring | None:
+        """How the state was scored that is kept, and exported at the end; None before the first scoring."""
+        return kept_scoring(self.curve, self.config.scoring.keep) if self.curve else None
+
+    @property
     def score(self) -> float:
-        """The last score; infinite without one."""
-        return self.curve[-1].score if self.curve and math.isfinite(self.curve[-1].score) else math.inf
+        """The score of the state that is kept; infinite without one."""
+        return self.kept.worth if self.kept is not None else math.inf
+
+    @property
+    def held_out(self) -> set[str]:
+        """The feature spaces outside of its loss that it was scored in."""
+        return set(kids(self.kept.metrics)) - set(self.config.objective.spaces) if self.kept is not None else set()
+
+    def score_after(self, update: int) -> float:
+        """The score of what was kept after so many updates; infinite if it was not scored by then."""
+        return replace(self, curve=[scoring for scoring in self.curve if scoring.update <= update]).score
 
     @property
     def updates(self) -> int:
@@ -138,11 +154,15 @@ class Study(Generic[S]):
     def trial(self, number: int) -> Trial:
         """Read one trial."""
         folder = self.trial_folder(number)
-        begun = json.loads((folder / _TRIAL).read_text())
-        end = json.loads((folder / _OUTCOME).read_text()) if (folder / _OUTCOME).is_file() else {}
-        outcome, reason, seconds = end.get("outcome", Outcome.RUNNING), end.get("reason", ""), end.get("seconds", 0.0)
-        config, curve = Config.from_flat(begun["config"]), read_scorings(folder)
-        return Trial(number, folder, config, begun["point"], Outcome(outcome), reason, seconds, curve)
+        begun = read_record(folder / _TRIAL, _ADVICE)
+        with begun.reading():
+            config = Config.from_flat(begun.mapping("config"))
+        point, curve = begun.scalars("point"), read_scorings(folder)
+        if not (folder / _OUTCOME).exists():
+            return Trial(number, folder, config, point, Outcome.RUNNING, "", 0.0, curve)
+        end = read_record(folder / _OUTCOME, _ADVICE)
+        outcome = Outcome(end.one_of("outcome", *Outcome))
+        return Trial(number, folder, config, point, outcome, end.text("reason"), end.number("seconds", 0), curve)
 
     def is_complete(self, number: int) -> bool:
         """Whether a trial came to its end."""

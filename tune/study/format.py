@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from mmd_ddm.evaluation.metrics import Metric
 from mmd_ddm.experiment.setting import Scalar
+from tune.study.folder import Trial
 
 
 def plus_minus(value: float, error: float | None) -> str:
@@ -30,3 +31,8 @@ def short(value: Scalar) -> str:
 def point_text(point: Mapping[str, Scalar]) -> str:
     """Return the values of a trial's searched settings as a few words."""
     return ", ".join(f"{name}={short(value)}" for name, value in point.items() if value is not None)
+
+
+def kept_text(trial: Trial) -> str:
+    """Return which of a trial's states is kept; nothing for one that was never scored."""
+    return "" if trial.kept is None else f"(update {trial.kept.update} of {trial.planned})"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.files import write_json
+from mmd_ddm.records import Record, read_record
 from tune.space.parse import parse_space
 from tune.space.space import Space
 
@@ -87,18 +86,20 @@ def write_settings(folder: Path, settings: Settings) -> None:
 def read_settings(folder: Path) -> Settings:
     """Read study.json; UserError if there is none, or it is damaged."""
     file = folder / FILE
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"there is no study in {folder}; --resume wants the folder of one that was begun")
-    try:
-        return _from_json(json.loads(file.read_text()))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({error}); the study can't be continued") from None
+    return _read(read_record(file, "the study can't be continued"))
 
 
-def _from_json(values: Mapping[str, Any]) -> Settings:
-    config, machines = Config.from_flat(values["config"]), Machines(**values["machines"])
-    if values["kind"] == AblationSettings.kind:
+def _read(record: Record) -> Settings:
+    of = record.record("machines")
+    machines = Machines(of.whole("workers"), of.number("gpus", 0), of.whole("cpus", 1))
+    kind, written = record.one_of("kind", SearchSettings.kind, AblationSettings.kind), record.mapping("config")
+    with record.reading():
+        config = Config.from_flat(written)
+    if kind == AblationSettings.kind:
         return AblationSettings(config, machines)
-    first, space = Config.from_flat(values["first"]), parse_space(values["space"], config)
-    numbers = {name: int(values[name]) for name in ("trials", "seed", "final_images")}
-    return SearchSettings(config, first, space, machines=machines, **numbers)
+    with record.reading():
+        first, space = Config.from_flat(record.mapping("first")), parse_space(record.mapping("space"), config)
+    trials, seed, images = record.whole("trials", 1), record.whole("seed"), record.whole("final_images", 2)
+    return SearchSettings(config, first, space, trials, seed, images, machines)

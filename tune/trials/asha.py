@@ -37,7 +37,9 @@ class Halving(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
             record = SimpleNamespace(trial_id=f"former-{trial.number}")
             scheduler.on_trial_add(None, record)
             for scoring in trial.curve:
-                scheduler.on_trial_result(None, record, {UPDATE: scoring.update, METRIC: scoring.score})
+                scheduler.on_trial_result(
+                    None, record, {UPDATE: scoring.update, METRIC: trial.score_after(scoring.update)}
+                )
 
     @property
     def metric(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ray.tune
 
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
-from mmd_ddm.experiment.run_folder import CHECKPOINT, Scoring
+from mmd_ddm.experiment.run_folder import CHECKPOINT, MODEL, Scoring
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact, tags
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAILED: "FAILED"}
+_DIED = (
+    "its process died: it was killed, most likely because memory ran out; run fewer trials at once with --concurrent, "
+    "or search smaller batches"
+)
 
 
 class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
@@ -54,6 +58,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         """End a trial's MLflow run as the trial ended, with scores that are known only now."""
         trial = self._study.trial(number)
         words = {"outcome": str(trial.outcome), **({"reason": trial.reason} if trial.reason else {})}
+        words |= {"kept_update": str(trial.kept.update)} if trial.kept else {}
         artifacts = model_artifact(trial.folder) if trial.outcome is Outcome.COMPLETED else ()
         self.run(number).close(STATUS[trial.outcome], words, artifacts, final)
 
@@ -89,6 +94,8 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         self._study.end_trial(number, outcome, reason, seconds)
         if outcome is not Outcome.FAILED:  # of a model's size, and more
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        if outcome is Outcome.STOPPED:
+            shutil.rmtree(folder / MODEL, ignore_errors=True)
         shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
         self.close(number)
         self._console.ended(self._study.trial(number))
@@ -97,4 +104,4 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
 def failure_reason(study: AnyStudy, number: int) -> str:
     """Return why a trial failed, in one sentence."""
     file = study.trial_folder(number) / FAILURE
-    return file.read_text().splitlines()[0] if file.is_file() else "its process died (killed, or out of memory)"
+    return file.read_text().splitlines()[0] if file.is_file() else _DIED

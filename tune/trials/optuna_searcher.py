@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from mmd_ddm.experiment.setting import Scalar
 from tune.space.space import Space
 
-METRIC = "score"
+METRIC = "kept_score"  # of the state that is kept so far, which is what a trial is worth
 UPDATE = "update"
 STARTUP_TRIALS = 4  # random ones before the model is asked; a study has about ten trials
 NAME = "mmd-ddm"

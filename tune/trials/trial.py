@@ -6,7 +6,6 @@ SystemExit, and the process with everything it has imported takes the next trial
 
 from __future__ import annotations
 
-import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import Job, fit
 from mmd_ddm.files import locked, write_json
+from mmd_ddm.records import read_record
 from tune.study.folder import AnyStudy, open_any
 
 FAILURE = "failure.txt"
@@ -62,10 +62,10 @@ class Baseline:
         """Read the scores, or measure them while the other trials wait."""
         from mmd_ddm.experiment.build import Parts
         from mmd_ddm.experiment.scoring.score import open_model, score
-        from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel
+        from mmd_ddm.experiment.scoring.scored_model import ADVICE, BASE, ScoredModel
 
         with locked(self.file.with_name(f".{self.file.stem}.lock")):
             if not self.file.exists():
                 model, images = ScoredModel(BASE, self.config.sampler), self.config.scoring.score_images
                 write_json(self.file, flat(score(open_model(Parts(self.config), model, images=images), model).metrics))
-            return read_metrics(json.loads(self.file.read_text()))
+            return read_metrics(read_record(self.file, ADVICE).numbers())

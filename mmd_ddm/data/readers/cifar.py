@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -20,7 +21,23 @@ BATCHES = 5
 BATCH = 10_000  # images a batch, as published
 _SHAPE = (3, 32, 32)
 _VALUES = 3 * 32 * 32
+_LARGEST = 2**26  # bytes of a file in it; a batch has 31 million
+_UNPACKED = 2**28  # bytes of all of it; it has 186 million
 _BINARY, _PYTHON = (tuple(f"data_batch_{i + 1}{ending}" for i in range(BATCHES)) for ending in (".bin", ""))
+
+
+class _Unpacked(gzip.GzipFile):
+    """An archive's content, no more than one of CIFAR-10 has: a few megabytes may unpack to any number."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST:  # of the name of a member too, which tarfile reads at once
+            raise tarfile.ReadError(f"a piece of it has {size} bytes, which nothing in CIFAR-10 has")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if offset > _UNPACKED:  # over a member, which is unpacked for that
+            raise tarfile.ReadError(f"it unpacks to more than {_UNPACKED} bytes, which CIFAR-10 does not")
+        return super().seek(offset, whence)
 
 
 class _Batch(NamedTuple):
@@ -75,9 +92,11 @@ class Cifar10:
 
     def _content(self, member: str) -> bytes:
         if self.path.is_dir():
+            if (size := (self.path / member).stat().st_size) > _LARGEST:
+                raise UserError(f"{printable(self.path / member)} has {size} bytes, which no batch has; get it again")
             return (self.path / member).read_bytes()
         try:
-            with tarfile.open(self.path, "r:gz") as archive:
+            with _Unpacked(self.path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
                 for each in archive:
                     if Path(each.name).name == member and (file := archive.extractfile(each)):
                         return file.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
 
 DATA = "data.mdb"
 _STRIDE = 256  # rows between the keys that are remembered
+# LMDB's format, version 1 of 64-bit machines: each of the first two pages has a header of 16 bytes and then the magic
+# number, 20 bytes, the size of a page, 92 bytes, the number of the last page and the number of the transaction
+_META = struct.Struct("<16x I 20x I 92x Q Q")
+_MAGIC = 0xBEEFC0DE
+
+
+def _check_length(file: Path) -> None:
+    """Refuse a truncated file: LMDB maps it, and the first touch of a page that is not there ends the process."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        first = _meta(stream.read(_META.size))
+        if first is None:
+            return  # LMDB says itself that it is none of its files
+        page = first[0]
+        stream.seek(page)
+        second = _meta(stream.read(_META.size))
+    # the newer one counts; while the second is not whole, nothing is known of the file's end
+    _, last, _ = max(filter(None, (first, second)), key=lambda meta: meta[2])
+    if second is None or size < (last + 1) * page:
+        wanted = (last + 1) * page
+        raise UserError(f"{printable(file)} is truncated: it has {size} of {wanted} bytes; get it again")
+
+
+def _meta(content: bytes) -> tuple[int, int, int] | None:
+    if len(content) < _META.size:
+        return None
+    magic, page, last, transaction = _META.unpack(content)
+    return (page, last, transaction) if magic == _MAGIC and page else None
 
 
 class Lmdb:
@@ -25,6 +54,7 @@ class Lmdb:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        _check_length(root / DATA)
         self.identity: dict[str, object] = {"kind": "lmdb", **stamp([(DATA, (root / DATA).stat())])}
         with self._transaction() as transaction:
             self._size = transaction.stat()["entries"]

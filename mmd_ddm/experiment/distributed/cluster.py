@@ -33,15 +33,29 @@ def environment() -> dict[str, str]:
 
 
 def check_address() -> None:
-    """Raise a UserError at once if nothing answers at RAY_ADDRESS; Ray itself would try for a minute."""
-    address = os.environ.get("RAY_ADDRESS", "")
+    """Raise a UserError at once if RAY_ADDRESS is none, or nothing answers there; Ray itself would try for a minute."""
+    given = os.environ.get("RAY_ADDRESS", "")
+    address = _running_here() if given == "auto" else given
     host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if not colon or not port.isdecimal():  # a name that Ray resolves, such as `auto`
-        return
+    if not colon or not port.isdecimal():
+        if address in ("", "local") or "://" in address:  # a scheme that Ray may know
+            return
+        known = "write auto, HOST:PORT or ray://HOST:PORT, or unset RAY_ADDRESS"
+        raise UserError(f"RAY_ADDRESS is {given!r}, which is no address of a Ray cluster; {known}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
-    except OSError:
-        raise _unanswered(address) from None
+    except (OSError, OverflowError, ValueError):  # a number that is no port, a name that no host has
+        raise _unanswered(given) from None
+
+
+def _running_here() -> str:
+    """The address of the cluster that this machine belongs to, which Ray calls `auto`."""
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise _unanswered("auto") from None
 
 
 def _unanswered(address: str) -> UserError:
@@ -61,13 +75,13 @@ def start_ray(*, workers: int) -> None:
 
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
-    if address is None:
+    if not address:
         # Ray Train frees a stopped run's resources through the dashboard's state API, so it is needed with workers.
         ray.init("local", include_dashboard=workers > 0, runtime_env={"env_vars": variables}, **quiet)
         return
     try:
         ray.init(address, runtime_env=_remote_environment(variables), **quiet)
-    except (ConnectionError, RuntimeError, OSError) as error:
+    except (ConnectionError, RuntimeError, OSError, ValueError, ImportError) as error:
         raise _unanswered(address) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import ResourceError, UserError
 
 Work = Callable[[Collective, torch.device], None]
 _SAID = "said.txt"
@@ -21,19 +22,26 @@ def in_processes(work: Work, workers: int) -> None:
     """Run a function on each of several workers, with an even share of the CPU's threads, and wait for all of them.
 
     It is importable by name, since processes are started anew; one worker is this process. Of a worker's failure,
-    UserErrors and OSErrors come out as a UserError, all else, such as its death, as a RuntimeError.
+    UserErrors and OSErrors come out as a UserError, that the kernel killed it as a ResourceError, all else as a
+    RuntimeError.
     """
     if workers == 1:
         work(SingleCollective(), _device(0))
         return
     threads = max(1, torch.get_num_threads() // workers)
     with tempfile.TemporaryDirectory() as meeting:
+        started = torch.multiprocessing.spawn(_worker, (work, workers, meeting, threads), workers, join=False)
         try:
-            torch.multiprocessing.spawn(_worker, (work, workers, meeting, threads), nprocs=workers)
+            while not started.join():
+                pass
         except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException) as error:
             said = Path(meeting) / _SAID
             if said.exists():
                 raise UserError(said.read_text()) from None
+            # its partners' broken connections may be what is raised
+            if any(process.exitcode == -signal.SIGKILL for process in started.processes):
+                cause = "a worker was killed, most likely because memory ran out"
+                raise ResourceError(f"{cause}; ask for fewer --workers or --images") from None
             raise RuntimeError(f"a worker failed: {error}") from None
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
-from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.errors import DivergenceError, ResourceError, UserError
 from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.cluster import findable_cluster
@@ -81,7 +81,7 @@ def fit(
 
     Raises:
         UserError, DivergenceError: As the worker raised it.
-        RuntimeError: If worker processes died more than `RETRIES` times.
+        ResourceError: If worker processes died more than `RETRIES` times.
     """
     if workers == 0:
         # no controller and no worker is between: what is raised, SystemExit of a stopped trial too, comes out as it is
@@ -112,7 +112,8 @@ def explain(error: Exception) -> tuple[Exception, bool]:
         return own[0], False
     dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
     if dead:  # its partners' broken connections are not the reason
-        return RuntimeError(f"The process of worker {dead[0]} died (killed, or out of memory)."), True
+        what = f"The process of worker {dead[0]} died: it was killed, most likely because memory ran out"
+        return ResourceError(f"{what}; lower batch or micro_batch, or ask for fewer workers on a machine."), True
     if failures:
         return failures[min(failures)], False
     cause = getattr(error, "controller_failure", error)

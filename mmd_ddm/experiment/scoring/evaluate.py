@@ -19,6 +19,7 @@ from mmd_ddm.experiment.build import Parts, dataset_of, obtain, scored_spaces
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.distributed.processes import in_processes
 from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_eta, make_sampler, open_model, possible, score, score_real
 from mmd_ddm.experiment.scoring.scored_model import (
@@ -84,6 +85,7 @@ def evaluate(
     for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}")
+    check_processes(workers)
     if not all(0 <= seed < 2**32 for seed in seeds):
         raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
     check_eta(eta, "ddim" if sampler in (None, ALL) else sampler)

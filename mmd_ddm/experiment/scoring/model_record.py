@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mmd_ddm import records
 from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_folder
@@ -51,8 +51,9 @@ def read_record(folder: Path) -> ModelRecord:
     sampler = SamplerConfig(**{"steps": DEFAULT_STEPS, **sampling_settings(folder)})
     if not (folder / RECORD).is_file():
         return ModelRecord(sampler, False, None)
-    values = json.loads((folder / RECORD).read_text()).get("config")
-    return ModelRecord(sampler, True, None if values is None else Config.from_flat(values))
+    record = records.read_record(folder / RECORD, "export the model again")
+    with record.reading():
+        return ModelRecord(sampler, True, Config.from_flat(record.mapping("config")) if "config" in record else None)
 
 
 def model_folder(source: str) -> Path:

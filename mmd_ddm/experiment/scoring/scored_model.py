@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config import SamplerConfig, setting_groups
+from mmd_ddm.experiment.setting import check
 from mmd_ddm.files import write_json
+from mmd_ddm.records import Record, read_json
 
 FINETUNED, BASE = "finetuned", "base"
+ADVICE = "delete it, and score again"  # where a file of scores is damaged
 LARGER = (20, 50)  # budgets of the base model to compare a finetuned one with
 
 
@@ -67,20 +70,30 @@ def base_counterpart(sampler: SamplerConfig) -> ScoredModel:
 
 
 def relative_score(metrics: Metrics, baseline: Metrics) -> float:
-    """The mean over feature spaces of KID relative to the base model's: 1 is the base model, 0 is perfect.
+    """The largest KID over feature spaces, relative to the base model's there: 1 is the base model, 0 is perfect.
 
-    A mean over spaces, so that no space can win by grading itself; relative, so that scales do not matter. Where the
-    base model's KID is not clear of its noise, twice its standard error stands in for it: an unbiased KID may be
-    negative, and must not turn the order round.
+    The worst space, so that what was gained in a space that was trained on can't make up for what was lost in others:
+    a model's own spaces never make its score better than the spaces outside of its loss say, and models with
+    different losses are measured alike. Relative, so that scales do not matter. Where the base model's KID is not
+    clear of its noise, twice its standard error stands in for it: an unbiased KID may be negative, and must not turn
+    the order round. A KID that is not a number makes the score none.
     """
     found, scales = kids(metrics), _scales(baseline)
-    return sum(found[space].value / scale for space, scale in scales.items()) / len(scales)
+    space = worst_space(metrics, baseline)
+    return found[space].value / scales[space]
 
 
 def relative_error(metrics: Metrics, baseline: Metrics) -> float:
-    """An upper bound of the standard error of `relative_score`, reached where the spaces err together."""
+    """The standard error of `relative_score`: of the KID in the worst space, in units of the base model's there."""
+    space = worst_space(metrics, baseline)
+    return (kids(metrics)[space].stderr or 0.0) / _scales(baseline)[space]
+
+
+def worst_space(metrics: Metrics, baseline: Metrics) -> str:
+    """The feature space that `relative_score` is of."""
     found, scales = kids(metrics), _scales(baseline)
-    return sum((found[space].stderr or 0.0) / scale for space, scale in scales.items()) / len(scales)
+    relative = {space: found[space].value / scale for space, scale in scales.items()}
+    return max(relative, key=lambda space: (math.isnan(relative[space]), relative[space]))
 
 
 def _scales(baseline: Metrics) -> dict[str, float]:
@@ -89,11 +102,21 @@ def _scales(baseline: Metrics) -> dict[str, float]:
 
 def read_scored(file: Path) -> list[Scored]:
     """Read what `write_scored` wrote; nothing where there is no file."""
-    found = []
-    for row in json.loads(file.read_text()) if file.is_file() else []:
-        model = row["model"] and ScoredModel(**{**row["model"], "sampler": SamplerConfig(**row["model"]["sampler"])})
-        found.append(Scored(model, read_metrics(row["scores"]), row["images"], row["nfe"], row["seed"]))
-    return found
+    rows = Record({"scores": read_json(file, ADVICE) if file.exists() else []}, str(file), ADVICE).records("scores")
+    return [_read_scored(row) for row in rows]
+
+
+def _read_scored(row: Record) -> Scored:
+    model = None
+    if "model" in row:
+        of = row.record("model")
+        with of.reading():
+            sampler = SamplerConfig(**of.mapping("sampler"))  # type: ignore[arg-type]  # its rules are checked below
+            for item in setting_groups()["sampler"]:
+                check(item, getattr(sampler, item.name))
+        model = ScoredModel(of.text("role"), sampler, of.whole("trial") if "trial" in of else None)
+    metrics = read_metrics(row.record("scores").numbers())
+    return Scored(model, metrics, row.whole("images"), row.whole("nfe"), row.whole("seed"))
 
 
 def write_scored(file: Path, rows: Iterable[Scored]) -> None:

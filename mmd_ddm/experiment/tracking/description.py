@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 from mmd_ddm.experiment.config import Config
 
 NOTE = "mlflow.note.content"
-_SCORE = "`score` is the mean over feature spaces of KID relative to the base model's: 1 is its own, 0 is perfect"
+_SCORE = (
+    "`score` is KID relative to the base model's, in the feature space where it is largest: 1 is the base model, 0 is "
+    "perfect; `kept_update` and `kept_score` are of the state that is kept"
+)
 
 
 def describe_run(name: str, config: Config) -> str:

@@ -1,20 +1,21 @@
-"""Finetuned models as versions of MLflow's registered models, one registered model a data set and budget.
+"""Winners of studies as versions of MLflow's registered models, one registered model a data set and budget.
 
-The alias `best` names the version with the smallest score among those whose scores are from the most images: a quick
-trial of 200 images, whose score may be small by chance, does not displace a serious one.
+The alias `best` is held by one version. Another takes it only where it is free, or if its recorded score is smaller
+than the holder's, is of the same kind (same images, base model, budget and feature spaces) and from at least as many
+generated images: a quick study, whose score may be small by chance, does not displace a serious one, and a worse model
+never takes it. Where two scores can't be compared the holder keeps it; in MLflow's UI it can be given by hand.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from mmd_ddm.evaluation.metrics import flat
+from mmd_ddm.evaluation.metrics import flat, kids
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import MODEL, Scoring
 
@@ -23,15 +24,27 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 BEST = "best"
-_TAGGED = ("dataset", "steps", "sampler", "schedule", "eta", "score_images")
+_TAGGED = ("dataset", "steps", "sampler", "schedule", "eta")
+_COMPARED = ("dataset", "data", "resolution", "base_model", "steps", "sampler", "schedule", "eta", "variance")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finetuned model that is to be registered: its configuration, last scores, and further tags."""
+    """A finetuned model that is to be registered.
+
+    Args:
+        config: Of its run.
+        scoring: The state that is kept, as it was scored on noise that it was not chosen by.
+        base: How the base model was sampled to which the score is relative, on which data set.
+        images: Generated images of the score.
+        words: Further tags.
+    """
 
     config: Config
     scoring: Scoring
+    base: Config
+    images: int
     words: Mapping[str, str]
 
     @property
@@ -44,7 +57,15 @@ class Candidate:
         """Of the version."""
         settings, scores = self.config.flat(), {"score": self.scoring.score, **flat(self.scoring.metrics)}
         written = {key: f"{value:.6g}" for key, value in scores.items()}
-        return {**{key: str(settings[key]) for key in _TAGGED}, **written, **self.words}
+        about = {"update": str(self.scoring.update), "score_images": str(self.images), "score_of": self.score_of}
+        return {**{key: str(settings[key]) for key in _TAGGED}, **written, **about, **self.words}
+
+    @property
+    def score_of(self) -> str:
+        """What the score is of: scores of which this differs can't be compared."""
+        settings, spaces = self.base.flat(), "+".join(sorted(kids(self.scoring.metrics)))
+        told = ", ".join(f"{key} {settings[key]}" for key in _COMPARED)
+        return f"largest KID of {spaces} relative to the base model: {told}"
 
     @property
     def description(self) -> str:
@@ -52,12 +73,13 @@ class Candidate:
         how = ", ".join(f"{key} {value}" for key, value in self.words.items())
         return (
             f"diffusers pipeline, finetuned on {self.config.dataset} for {self.config.sampler.steps} network "
-            f"evaluations an image ({how}); score {self.scoring.score:.4g} relative to the base model"
+            f"evaluations an image ({how}, update {self.scoring.update}); score {self.scoring.score:.4g} relative to "
+            "the base model"
         )
 
 
 def register(client: MlflowClient, run_id: str, candidate: Candidate) -> None:
-    """Make a run's model a version of its registered model, unless it is one; move the alias `best` if it is better.
+    """Make a run's model a version of its registered model, unless it is one; it takes the alias `best` if it may.
 
     Raises:
         FileNotFoundError: The store has not yet taken the model's files.
@@ -67,17 +89,37 @@ def register(client: MlflowClient, run_id: str, candidate: Candidate) -> None:
         raise FileNotFoundError(f"run {run_id} has no model in MLflow yet")
     _ensure(client, candidate)
     name, tags = candidate.name, candidate.tags
-    all_versions = partial(client.search_model_versions, f"name='{name}'")
-    mine = next((each for each in all_versions() if each.run_id == run_id), None)
+    versions = {each.version: each for each in client.search_model_versions(f"name='{name}'")}
+    mine = next((each for each in versions.values() if each.run_id == run_id), None)
     if mine is None:
         files = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
         about = {"tags": tags, "description": candidate.description}
-        client.create_model_version(name, files, run_id, **about, await_creation_for=0)  # it is there at once
+        # it is there at once
+        mine = client.create_model_version(name, files, run_id, **about, await_creation_for=0)
     else:
         for key, value in tags.items():
             if mine.tags.get(key) != value:
                 client.set_model_version_tag(name, mine.version, key, value)
-    client.set_registered_model_alias(name, BEST, min(all_versions(), key=_rank).version)
+    holder = versions.get(client.get_registered_model(name).aliases.get(BEST))
+    if holder is None or (holder.run_id != run_id and _takes(tags, holder)):
+        client.set_registered_model_alias(name, BEST, mine.version)
+
+
+def _takes(tags: Mapping[str, str], holder: ModelVersion) -> bool:
+    """Whether a version with these tags takes the alias from the one that holds it."""
+    theirs = holder.tags
+    try:
+        alike = theirs["score_of"] == tags["score_of"] and int(theirs["score_images"]) <= int(tags["score_images"])
+        former = float(theirs["score"])
+    except (KeyError, ValueError):  # registered by hand, or by an earlier version
+        alike, former = False, math.nan
+    if not alike or math.isnan(former):
+        said = (
+            "Version %s of %s keeps the alias @%s: its score is of another kind than the new one's, or from more images"
+        )
+        _log.warning(said, holder.version, holder.name, BEST)
+        return False
+    return float(tags["score"]) < former
 
 
 def _ensure(client: MlflowClient, candidate: Candidate) -> None:
@@ -93,12 +135,3 @@ def _ensure(client: MlflowClient, candidate: Candidate) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _rank(version: ModelVersion) -> tuple[float, float, int]:
-    number = int(version.version)
-    with suppress(KeyError, ValueError):
-        images, score = float(version.tags["score_images"]), float(version.tags["score"])
-        if math.isfinite(images) and math.isfinite(score):
-            return -images, score, number
-    return 0.0, math.inf, number  # of a version that somebody registered by hand

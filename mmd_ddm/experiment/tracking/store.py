@@ -76,6 +76,9 @@ def unusable(uri: str, error: Exception) -> UserError:
 
 
 def _ask(uri: str) -> None:
+    if ":" not in uri and uri != "databricks" and not uri.startswith(("/", ".", "~")) and not Path(uri).is_dir():
+        known = "write http://HOST:PORT, sqlite:///FILE or a folder's path, or unset it to use ./mlflow.db"
+        raise UserError(f"MLFLOW_TRACKING_URI is {uri!r}, which is no address of a store; {known}")
     if not uri.startswith(("http://", "https://")):
         return
     try:

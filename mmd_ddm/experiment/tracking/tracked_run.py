@@ -6,7 +6,6 @@ changes nothing, and a run that was interrupted goes on under its own MLflow run
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 from mmd_ddm.experiment.run_folder import METRICS, Row, read_rows, sample_sheets
 from mmd_ddm.experiment.tracking.description import NOTE, ending
 from mmd_ddm.files import write_json
+from mmd_ddm.records import read_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +47,15 @@ class SyncState:
     def read(cls, folder: Path) -> SyncState:
         """Read what is known of the run in a folder; nothing if it was never recorded."""
         file = folder / STATE
-        return cls(**json.loads(file.read_text())) if file.is_file() else cls()
+        if not file.exists():
+            return cls()
+        record = read_record(file, "delete it: the run is then recorded anew")
+        latest, final, tags = (record.record(name) for name in ("latest", "final", "tags"))
+        return cls(
+            record.text("run_id") if "run_id" in record else None, record.texts("params"),
+            {name: tags.text(name) for name in tags}, {name: latest.whole(name) for name in latest}, final.numbers(),
+            record.wholes("sheets"), record.texts("artifacts"), record.flag("closed"),
+        )  # fmt: skip
 
 
 class About(TypedDict):

@@ -27,7 +27,7 @@ class Untold:
 
     resolution: int | None = None  # side of the images
     prediction_type: str = "epsilon"  # as diffusers names it
-    variance_type: str = "fixed_large"  # or `fixed_small`, where the network has not learned the variance
+    variance_type: str | None = None  # `fixed_large` or `fixed_small`, where it is not learned; None: the format's own
     dropout: float = 0.0  # of the residual blocks in training, 0 to below 1
     heads: int = 1  # of each attention layer
     beta_schedule: str = "linear"  # Ho et al. 2020, or `cosine`, Nichol & Dhariwal 2021, Equation 17
@@ -118,5 +118,5 @@ def scheduler_config(architecture: Architecture, untold: Untold, scale: float = 
         "beta_start": scale * 1e-4,
         "beta_end": scale * 0.02,
         "prediction_type": untold.prediction_type,
-        "variance_type": "learned_range" if made != given else untold.variance_type,
+        "variance_type": "learned_range" if made != given else untold.variance_type or "fixed_large",
     }

@@ -8,6 +8,7 @@ has one head and its layers are convolutions with a kernel of 1; level i of `up`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from mmd_ddm.pretrained.formats.ledger import Ledger
 NAME = "ddim"
 SIGN = "temb.dense.0.weight"  # no other format has a tensor of this name
 DEFAULTS = Untold()
+_LSUN = 256  # side of the images; the authors' configs say `fixedsmall` for them, `fixedlarge` for CIFAR-10 and CelebA
 # of the U-Net: attention has one head, a halving pads on the right and below only
 SETTINGS: Mapping[str, object] = {
     "attention_head_dim": None, "norm_eps": 1e-6, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
@@ -36,6 +38,8 @@ def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Convert
     ledger = Ledger(tensors, NAME)
     found = _architecture(ledger)
     config = {**found.config(untold), **SETTINGS}
+    if untold.variance_type is None and config["sample_size"] == _LSUN:
+        untold = replace(untold, variance_type="fixed_small")
     _carry_over(ledger, found)
     return Converted(config, ledger.close(unet_shapes(config)), scheduler_config(found, untold))
 

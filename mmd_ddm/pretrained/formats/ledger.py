@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.tensors import real_numbers
 
 
 class Ledger:
@@ -28,12 +29,18 @@ class Ledger:
         return tuple(self._left[name].shape)
 
     def take(self, name: str) -> Tensor:
-        """Use a tensor up, or raise a `UserError` if it is missing."""
+        """Use a tensor up, in float32, or raise a `UserError` if it is missing or not of finite real numbers."""
         self.shape(name)
-        return self._left.pop(name).float()
+        try:
+            return real_numbers(name, self._left.pop(name))
+        except UserError as error:
+            raise UserError(f"this {self._form} checkpoint cannot be used: {error}") from None
 
     def put(self, new: str, tensor: Tensor, old: str) -> None:
-        """Write a tensor under its name in diffusers, with the one that it comes from."""
+        """Write a tensor under its name in diffusers, with the one that it comes from; `UserError` if it is taken."""
+        if new in self._weights:
+            why = f"{self._origin[new]} and {old} both give {new}"
+            raise UserError(f"this is no {self._form} checkpoint: its tensors {why}")
         self._weights[new], self._origin[new] = tensor, old
 
     def move(self, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.errors import DivergenceError, ResourceError, UserError
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import Job, explain, run_job
 from mmd_ddm.experiment.presets import preset
@@ -32,7 +32,8 @@ def health_check_failure():
 def test_a_dead_process_is_retried_whatever_its_partners_say():
     reason, retry = explain(worker_group_error(r0=RuntimeError("connection closed"), r1=health_check_failure()))
     assert retry
-    assert str(reason) == "The process of worker 1 died (killed, or out of memory)."
+    assert isinstance(reason, ResourceError)
+    assert "worker 1 died: it was killed, most likely because memory ran out; lower batch" in str(reason)
 
 
 @pytest.mark.parametrize("error", [DivergenceError("loss nan"), UserError("wrong"), KeyError("a bug")])

@@ -25,7 +25,7 @@ def run_id(store, finetuned, config):
     shutil.copytree(SHIPPED / "digits", folder / "model")
     run = tracker.follow(folder, name="one", description="", params=config.flat(), tags={})
     run.close("FINISHED", {}, model_artifact(folder))
-    tracker.register(folder, Candidate(config, Scoring(8, 0.5, ()), {}))
+    tracker.register(folder, Candidate(config, Scoring(8, 0.5, ()), config, 100, {}))
     assert tracker.close() == []
     return run.run_id
 

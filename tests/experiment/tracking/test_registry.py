@@ -14,13 +14,13 @@ NAME = "mmd-ddm-digits-5steps"
 def study(store, finetuned, config):
     """Records a run with a score, as a study would, and registers it; returns what could not be sent."""
 
-    def record(name, score, *, images=100, stored=True):
+    def record(name, score, *, images=100, stored=True, **changes):
         tracker = Tracker("mmd-ddm digits")
         folder = store_folder(name, score)
         run = tracker.follow(folder, name=name, description="", params=config.flat(), tags={})
         run.close("FINISHED", {}, model_artifact(folder) if stored else ())
         scoring = Scoring(8, score, (Metric("kid", score, "a"),))
-        tracker.register(folder, Candidate(config.replace(score_images=images), scoring, {"study": name}))
+        tracker.register(folder, Candidate(config, scoring, config.replace(**changes), images, {"study": name}))
         return run, tracker.close(), folder
 
     folders = {}
@@ -46,7 +46,8 @@ def test_a_best_model_becomes_a_version_that_says_what_it_is(store, study):
     assert unsent == []
     (version,) = versions(store).values()
     assert version.run_id == run.run_id
-    tags = {"dataset": "digits", "steps": "5", "sampler": "ddim", "score": "0.25", "kid_a": "0.25", "study": "one"}
+    tags = {"dataset": "digits", "steps": "5", "sampler": "ddim", "score": "0.25", "kid_a": "0.25", "study": "one",
+            "update": "8", "score_images": "100"}  # fmt: skip
     assert tags.items() <= version.tags.items()
     assert "score 0.25 relative to the base model" in version.description
     assert version.source == f"{store.get_run(run.run_id).info.artifact_uri}/model"
@@ -60,12 +61,30 @@ def test_a_study_that_is_continued_registers_its_model_once(store, study):
     assert version.tags["score"] == "0.2"
 
 
-def test_the_alias_goes_to_the_smallest_score_of_those_from_the_most_images(store, study):
+def test_only_a_better_one_takes_the_alias_and_only_with_as_many_images(store, study):
     found = []
-    for name, score, images in (("a", 0.5, 100), ("b", 0.6, 100), ("c", 0.4, 100), ("d", 0.01, 20), ("e", 0.9, 200)):
+    for name, score, images in (("a", 0.5, 100), ("b", 0.6, 100), ("c", 0.4, 100), ("d", 0.01, 20), ("e", 0.9, 200),
+                                ("f", 0.3, 200), ("g", 0.3, 200)):  # fmt: skip
         study(name, score, images=images)
         found.append(best(store))
-    assert found == [1, 1, 3, 3, 5]
+    assert found == [1, 1, 3, 3, 3, 6, 6]
+    study("f", 0.9, images=200)  # who holds it is not asked again
+    assert best(store) == 6
+
+
+@pytest.mark.parametrize("other", [{"data": "photos"}, {"base_model": "another"}, {"schedule": "quadratic"}])
+def test_scores_of_other_images_or_base_models_are_not_compared(store, study, caplog, other):
+    study("a", 0.5)
+    study("b", 0.1, **other)
+    assert best(store) == 1
+    assert f"Version 1 of {NAME} keeps the alias @best" in caplog.text
+
+
+def test_an_alias_that_nobody_holds_is_taken(store, study):
+    study("a", 0.5)
+    store.delete_model_version(NAME, "1")
+    study("b", 0.9)
+    assert best(store) == 2
 
 
 def test_a_version_that_somebody_registered_by_hand_is_left_in_peace(store, study):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+GAIN = float(os.environ.get("FAKE_GAIN", "3"))
 PAUSE = float(os.environ.get("FAKE_PAUSE", "0.01"))  # seconds an update
 
 
@@ -53,6 +54,7 @@ def run_trial(settings):
         if update % every == 0:
             score = 10 ** (-2 * update / config["updates"] / (1 + rate))
             metrics = {"update": update, "score": score, "kid_a": score, "kid_a_stderr": 0.01, "fid_a_100": score}
+            metrics |= {"kept_update": update, "kept_score": score}
             log(metrics)
             (folder / "checkpoint").mkdir(exist_ok=True)
             (folder / "checkpoint" / "update").write_text(str(update))
@@ -69,14 +71,14 @@ study_pause = PAUSE  # a global of __main__, so it travels with the function int
 
 
 def score_finalists(study, say):
-    """Final scores without the models: three times as good as the base model at the same budget."""
+    """Final scores without the models: FAKE_GAIN times (three) as good as the base model at the same budget."""
     from mmd_ddm.evaluation.metrics import read_metrics
     from mmd_ddm.experiment.config import SamplerConfig
     from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, write_scored
     from tune.scoring.finalists import find_finalists
 
     budgets = {trial.number: trial.steps for trial in find_finalists(study)}
-    kids = [(ScoredModel(FINETUNED, SamplerConfig(steps=s), n), 1.5 / s) for n, s in budgets.items()]
+    kids = [(ScoredModel(FINETUNED, SamplerConfig(steps=s), n), 4.5 / s / GAIN) for n, s in budgets.items()]
     kids += [(ScoredModel(BASE, SamplerConfig(steps=s)), 4.5 / s) for s in {5, 20, *budgets.values()}]
     numbers = [(model, {"kid_a": kid, "kid_a_stderr": 0.01, "fid_a_100": kid}) for model, kid in kids]
     rows = [Scored(model, read_metrics(each), 100, model.sampler.steps) for model, each in numbers]

@@ -149,6 +149,32 @@ def test_a_study_without_a_completed_trial_ends_with_status_1(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_study_that_does_not_beat_the_base_model_ends_with_status_3_and_registers_nothing(tmp_path):
+    rates = "learning_rate=1e-4,2e-4"
+    ended = fake(tmp_path, "--dataset", "digits", "--output", "s", "--trials", 2, "--space", rates, FAKE_GAIN="0.5")
+    assert ended.returncode == 3, ended.stderr
+    assert "No trial beats the base model with 5 evaluations." in ended.stdout
+    assert not (tmp_path / "s" / "best").exists()
+    client, recorded = runs(tmp_path)
+    assert client.search_registered_models() == []
+    tags = recorded["study"].data.tags
+    assert tags["beats_base_model"] == "no"
+    assert "best_trial" not in tags
+    assert tags["mlflow.note.content"].split("\n\n")[1].startswith("No trial beats the base model")
+
+    # one that does: a resumed study scores anew what it has no scores of
+    (tmp_path / "s" / "scores.json").unlink()
+    again = search(tmp_path, "--resume", tmp_path / "s")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "s" / "best").is_dir()
+    client, recorded = runs(tmp_path)
+    assert recorded["study"].data.tags["beats_base_model"] == "yes"
+    version = client.get_model_version_by_alias("mmd-ddm-digits-5steps", "best")
+    assert int(version.tags["trial"]) == int(recorded["study"].data.tags["best_trial"])
+    assert version.tags["update"] == recorded[version.tags["trial"]].data.tags["kept_update"] == "8"
+
+
+@pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(tmp_path):
     arguments = ["--dataset", "digits", "--output", "s", "--trials", "4", "--updates", "20", "--scorings", "4"]
     command = [sys.executable, str(FAKE), *arguments, "--concurrent", "1"]
@@ -190,7 +216,8 @@ def test_workers_and_tunes_own_process_give_the_same_numbers_and_leave_nothing_b
     slow = ["--space", "learning_rate=1e-9", "--space", "schedule=linear"]
     here = real(tmp_path, "here", "--trials", 3, *slow, "--workers-per-trial", 0)
     there = real(tmp_path, "there", "--trials", 2, *slow, "--workers-per-trial", 1)
-    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    # four updates of the paper's rate beat nothing
+    assert (here.returncode, there.returncode) == (3, 3), here.stderr + there.stderr
     ours, theirs = (leaderboard(tmp_path / name) for name in ("here", "there"))
     assert [row["outcome"] for row in theirs] == ["completed", "stopped"]
     for row in theirs:
@@ -199,7 +226,9 @@ def test_workers_and_tunes_own_process_give_the_same_numbers_and_leave_nothing_b
         assert [same[key] for key in measured] == [row[key] for key in measured]
     assert "placement groups: []" in here.stdout
     assert "placement groups: []" in there.stdout
-    assert (tmp_path / "there" / "best" / "unet" / "config.json").is_file()
+    assert not (tmp_path / "there" / "best").exists()
+    assert (tmp_path / "there" / "trials" / "000" / "model" / "unet" / "config.json").is_file()
+    assert not (tmp_path / "there" / "trials" / "001" / "model").exists()  # it was stopped
     for study in ("here", "there"):
         sheets = {each.stem for each in (tmp_path / study / "samples").iterdir()}
         assert {"real", "base_5", "base_20", "base_50"} < sheets

@@ -19,7 +19,7 @@ def report(halving, number, update, score, steps=5):
     if number not in added:
         added.add(number)
         halving.on_trial_add(None, trial)
-    return halving.on_trial_result(None, trial, {"update": update, "score": score})
+    return halving.on_trial_result(None, trial, {"update": update, "kept_score": score})
 
 
 def test_the_worse_half_is_stopped_at_the_first_evaluation():

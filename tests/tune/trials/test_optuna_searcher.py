@@ -40,7 +40,7 @@ class Searching:
         config = self.searcher.suggest(name)
         if not isinstance(config, dict):
             return config
-        result = {"update": update, "score": score}
+        result = {"update": update, "kept_score": score}
         self.searcher.on_trial_result(name, result)
         self.searcher.on_trial_complete(name, None if error else result, error)
         return config["number"]

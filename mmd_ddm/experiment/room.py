@@ -1,0 +1,65 @@
+"""Whether a command's work fits on this machine: refused before memory or a disk is filled, with what it would need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.build import base_folder
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.cost import memory_estimate
+from mmd_ddm.finetuning.memory import check_memory, readable
+from mmd_ddm.pretrained.load import unet_config
+
+PROCESS = 300e6  # bytes of a worker with PyTorch and diffusers before it does anything
+_LEAST = 16  # dimensions of the smallest feature space
+_FILE = 4096  # bytes of the smallest file on most disks
+
+
+def check_run(config: Config, device: torch.device, workers: int) -> None:
+    """Refuse a run whose batch, weights and worker processes together do not fit on this machine.
+
+    Counted are the weights with their gradient and Adam, the states of the chain, and one image's graph: the replayed
+    chain needs no more.
+
+    Args:
+        config: Of the run, its base model at hand.
+        device: Of all workers.
+        workers: Processes on this machine besides this one.
+
+    Raises:
+        UserError: It needs more memory than is free, or more CPUs than there are.
+    """
+    if workers > (there := os.cpu_count() or workers):
+        raise UserError(f"--workers is {workers}, but this machine has {there} CPUs; ask for fewer")
+    found = memory_estimate(config, unet_config(base_folder(config)), max(1, workers))
+    each = found.weights + found.states + found.evaluation + (PROCESS if workers else 0)
+    shared = max(1, workers) if device.type == "cpu" else 1
+    batch = f"a batch of {config.optimization.batch} images with {config.sampler.steps} network evaluations each"
+    check_memory(shared * each, device, f"{batch} on {max(1, workers)} workers" if workers else batch,
+                 "make --batch smaller")  # fmt: skip
+
+
+def check_processes(workers: int) -> None:
+    """Refuse more worker processes of `evaluate` than this machine's memory holds."""
+    if workers > 1:
+        told = f"--workers {workers}, of which each is a process,"
+        check_memory(workers * PROCESS, torch.device("cpu"), told, "ask for fewer")
+
+
+def check_generated(images: int, option: str) -> None:
+    """Refuse a number of generated images whose features no feature space is small enough to keep in memory."""
+    what = f"the features of {images} generated images"
+    check_memory(4.0 * images * _LEAST, torch.device("cpu"), what, f"make {option} smaller")
+
+
+def check_disk(images: int, folder: Path) -> None:
+    """Refuse more image files than the disk of a folder, or of what there is of its path, has room for."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if images * _FILE > (free := shutil.disk_usage(there).free):
+        raise UserError(f"{images} files would need at least {readable(images * _FILE)}, and {readable(free)} are free "
+                        f"in {there}; ask for fewer --images")  # fmt: skip

@@ -1,0 +1,39 @@
+"""Whether a U-Net's config is of a size that can be built: a number too many takes hours or all memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmd_ddm.errors import UserError
+
+_LEVELS, _BLOCKS, _WIDTH = 16, 64, 2**14  # the largest published have 6, 3 and 1024
+_LISTS = ("block_out_channels", "down_block_types", "up_block_types")
+
+
+def check_size(config: Mapping[str, object], file: Path) -> None:
+    """Refuse numbers of levels, blocks or channels that no network has.
+
+    Raises:
+        UserError: names the entry, its value and what is allowed.
+    """
+    for name in _LISTS:
+        value = config.get(name)
+        if name in config and not (isinstance(value, (list, tuple)) and 1 <= len(value) <= _LEVELS):
+            raise _wrong(file, name, value, f"a list of 1 to {_LEVELS}")
+    widths = config.get("block_out_channels", ())
+    assert isinstance(widths, (list, tuple))
+    for width in widths:
+        _check_whole(file, "block_out_channels", width, _WIDTH)
+    for name, most in (("layers_per_block", _BLOCKS), ("in_channels", _WIDTH), ("out_channels", _WIDTH)):
+        if name in config:
+            _check_whole(file, name, config[name], most)
+
+
+def _check_whole(file: Path, name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise _wrong(file, name, value, f"a whole number from 1 to {most}")
+
+
+def _wrong(file: Path, name: str, value: object, words: str) -> UserError:
+    return UserError(f"{name} in {file} is {str(value)[:60]}; it must be {words}")
