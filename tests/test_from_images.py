@@ -41,15 +41,20 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--dataset", "cifar10", "--data", str(parquet_of_jpegs(tmp_path / "train.parquet"))]
 
 
-def test_from_parquet_to_scores(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_parquet_to_scores(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     few = ["--updates", "3", "--batch", "8"]
     for what in ("classifier", "contrastive"):
         small = ["--width", "8", "--dim", "16", "--output", "nets"]
-        assert main(["pretrain", *data, "--what", what, *few, *small]) == 0
+        assert main(["pretrain", *data, "--what", what, *few, *small, "--test", data[-1], "--mirror"]) == 0
+        assert f"{what!r} is too weak to be trusted alone" in capsys.readouterr().err
     assert main(["pretrain", *data, *few, "--channels", "8,16", "--layers", "1", "--output", "base"]) == 0
     spaces = ["--weights", "nets", "--score-features", "classifier+contrastive"]
     run = ["--steps", "2", "--updates", "2", "--batch", "4", "--scorings", "1", "--score-images", "8"]
     assert main(["finetune", *data, "--base-model", "base", *spaces, *run, "--output", "tuned"]) == 0
+    weak = [record for record in caplog.records if "is too weak to be trusted alone" in record.getMessage()]
+    assert len(weak) == 2  # one line a space
     record = json.loads((tmp_path / "tuned" / "model" / "mmd_ddm.json").read_text())
     assert record["steps"] == 2
     assert record["config"]["features"] == "contrastive"  # the last of the named ones, in preset best

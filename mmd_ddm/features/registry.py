@@ -104,7 +104,7 @@ def weakness_of(name: str, dataset: str) -> str | None:
         UserError: As `check_feature_space`, or the file is damaged.
     """
     check_feature_space(name, dataset)
-    return None if is_published(name) else weakness(read_trained(_trained_file(name, dataset)))
+    return weakness(read_trained(_trained_file(name, dataset))) if name in NAMES else None
 
 
 def _trained_file(name: str, dataset: str) -> Path:

@@ -57,10 +57,11 @@ class Muon(torch.optim.Optimizer):
     def _adam(self, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
         state = self.state[weight]
         if not state:
-            state.update(step=0, first=torch.zeros_like(weight), second=torch.zeros_like(weight))
+            state.update(step=torch.zeros(()), first=torch.zeros_like(weight), second=torch.zeros_like(weight))
         state["step"] += 1
-        first = state["first"].lerp_(gradient, 1 - _BETAS[0]) / (1 - _BETAS[0] ** state["step"])
-        second = state["second"].lerp_(gradient.square(), 1 - _BETAS[1]) / (1 - _BETAS[1] ** state["step"])
+        step = state["step"].item()
+        first = state["first"].lerp_(gradient, 1 - _BETAS[0]) / (1 - _BETAS[0] ** step)
+        second = state["second"].lerp_(gradient.square(), 1 - _BETAS[1]) / (1 - _BETAS[1] ** step)
         weight.sub_(first / (second.sqrt() + _EPS), alpha=learning_rate)
 
 

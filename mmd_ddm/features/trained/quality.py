@@ -8,7 +8,7 @@ from mmd_ddm.features.trained.recipes import architecture_for
 _CLASSES = 5  # fewer are told apart by one or two traits, and whatever else is in a picture is not seen
 # part of the way from chance to no error; networks for CIFAR-10 at 16 x 16 pass it after a few minutes of training
 _ENOUGH = {"classifier": 0.7, "contrastive": 0.4}
-_SEEN = 200_000  # images, with repetitions, where there is no accuracy to judge by
+_SEEN = 200_000  # images, with repetitions, that a contrastive network is shown at least
 
 
 def weakness(trained: Trained) -> str | None:
@@ -27,14 +27,17 @@ def _reason(trained: Trained) -> str | None:
     if not pictures and architecture_for(trained.image_shape) != DIGITS:
         return "its network was made for drawings of 8 x 8 pixels; train it again"
     classes, accuracy = record.get("classes"), record.get("accuracy")
-    if trained.name == "classifier" and isinstance(classes, int) and classes < _CLASSES:
+    few = isinstance(classes, int) and classes < _CLASSES
+    if trained.name == "classifier" and few:
         return f"it can tell only {classes} classes apart; train contrastive, or use images of more classes"
-    if isinstance(accuracy, float):
+    if isinstance(accuracy, float) and not few:
         chance = 1 / classes if isinstance(classes, int) else 0.0
         bar = chance + _ENOUGH[trained.name] * (1 - chance)
-        told = f"only {accuracy:.0%} of images not trained on are recognised, where {bar:.0%} are needed"
-        return f"{told}; train it with more --updates, or on more images" if accuracy < bar else None
+        if accuracy < bar:
+            told = f"only {accuracy:.0%} of images not trained on are recognised, where {bar:.0%} are needed"
+            return f"{told}; train it with more --updates, or on more images"
     updates, batch = record.get("updates"), record.get("batch")
-    if pictures and isinstance(updates, int) and isinstance(batch, int) and updates * batch < _SEEN:
-        return f"it was shown only {updates * batch} images, repetitions counted; train it with more --updates"
+    if trained.name == "contrastive" and pictures and isinstance(updates, int) and isinstance(batch, int):
+        seen = updates * batch
+        return f"it was shown only {seen} images; train it with more --updates" if seen < _SEEN else None
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -89,10 +89,9 @@ def classify_pictures(network: nn.Module, given: Images, batch: int, dim: int, d
     dataset, labels = given.dataset, _labels(given.dataset)
     head = nn.Linear(dim, int(labels.max()) + 1).to(device)
     trained_on, test, held_out = given.split(10)
-    batches = _epochs(trained_on, batch)
 
     def loss() -> Tensor:
-        chosen = next(batches)
+        chosen = trained_on[torch.randint(len(trained_on), (batch,))]
         images = dataset.floats(chosen).to(device)
         if given.mirror:
             images = augment.mirror(images)
@@ -112,7 +111,6 @@ def contrast_pictures(network: nn.Module, given: Images, batch: int, dim: int, d
     """Tell pictures apart, whatever part and colours of them are seen; labels are for the figure alone."""
     dataset, head = given.dataset, projection_head(dim).to(device)
     trained_on, test, held_out = given.split(10)
-    batches = _epochs(trained_on, batch)
 
     def view(images: Tensor) -> Tensor:
         images = pictures.crop(images, smallest=0.25)
@@ -123,7 +121,7 @@ def contrast_pictures(network: nn.Module, given: Images, batch: int, dim: int, d
         return pictures.blur(images, probability=0.2)  # seldom: a space has to see whether pictures are sharp
 
     def loss() -> Tensor:
-        images = dataset.floats(next(batches)).to(device)
+        images = dataset.floats(trained_on[torch.randint(len(trained_on), (batch,))]).to(device)
         views = torch.cat([view(images), view(images)])
         with fast_precision(device):
             projections = head(network(views.contiguous(memory_format=torch.channels_last)))
@@ -146,13 +144,3 @@ def _labels(dataset: ImageSet) -> Tensor:
 
 def _accuracy(network: nn.Module, head: nn.Module, test: ImageSet, held_out: Tensor) -> dict[str, float]:
     return {"accuracy": accuracy(features_at(network, test, held_out), head.cpu(), _labels(test)[held_out])}
-
-
-def _epochs(indices: Tensor, batch: int) -> Iterator[Tensor]:
-    """Yield batches of indices, each index once before any comes again."""
-    left = indices[:0]
-    while True:
-        while len(left) < batch:
-            left = torch.cat([left, indices[torch.randperm(len(indices))]])
-        chosen, left = left[:batch], left[batch:]
-        yield chosen

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
-from mmd_ddm.features.trained.load import TRAINED, Trained, save_trained, weights_file
+from mmd_ddm.features.trained.load import PICTURES, TRAINED, Trained, save_trained, weights_file
 from mmd_ddm.features.trained.muon import Muon
 from mmd_ddm.features.trained.recipes import RECIPES, Recipe, Settings, architecture_for
 from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
 from mmd_ddm.features.trained.tasks import Images
 from mmd_ddm.training import Optimization, seeded, train
+from mmd_ddm.training_state import Keeper
 
 _PART = 1024  # images at a time where all are looked at
 _STATISTICS = 8192  # pictures, evenly spread, that statistics of a network and its features are gathered from
@@ -36,6 +37,8 @@ def train_feature_space(
     **settings: Unpack[Settings],
 ) -> dict[str, float]:
     """Train a feature space from nothing and write it to `<folder>/<dataset>_<name>.safetensors`.
+
+    Its state is kept beside that file every minute, and the same call goes on where it was interrupted.
 
     Images below 16 pixels get the networks of digits, larger ones a residual network. Each feature is scaled so that
     its mean square over all real images, of pictures over 8192 of them, is 1. The same seed gives the same weights on
@@ -68,6 +71,12 @@ def train_feature_space(
     asked = {key: value for key, value in asdict(recipe).items() if key != "task"}
     trained = Trained(name, architecture, shape, recipe.width, recipe.dim, {})
     images = Images(dataset, test, mirror or dataset.mirrored)
+    asked |= {"seed": seed}
+    if architecture == PICTURES:
+        asked |= {"mirror": images.mirror, "test": test.fingerprint if test else None}
+    about = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **asked}
+    file = weights_file(Path(folder), dataset.name, name)
+    keeper = Keeper(file.with_suffix(".unfinished"), about)
     with seeded(seed, device):
         network = trained.network().to(device)
         task = recipe.task(network, images, recipe.batch, recipe.dim, device)
@@ -77,18 +86,16 @@ def train_feature_space(
             network.to(memory_format=torch.channels_last)
             optimizer = Muon(both, rate)
         course = Optimization(recipe.updates, rate, recipe.ema)
-        loss = train(both, task.loss, course, stage=stage, optimizer=optimizer)
+        loss = train(both, task.loss, course, stage=stage, optimizer=optimizer, keeper=keeper)
     layers, looked_at = None, torch.arange(len(dataset))
     if isinstance(network, ResidualNetwork):
         looked_at = torch.linspace(0, len(dataset) - 1, min(_STATISTICS, len(dataset))).long()
         layers = _finish(network, dataset, looked_at)
-        asked |= {"mirror": images.mirror, "test": test.fingerprint if test else None}
     space = FeatureSpace(name, network.cpu(), torch.ones(recipe.dim), shape)
     space.scale.copy_(_moments(space, dataset, looked_at)[1].rsqrt())
     figures = {"loss": loss, **task.figures(network)}
-    record = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **asked, "seed": seed, **figures}
-    file = weights_file(Path(folder), dataset.name, name)
-    save_trained(space, replace(trained, record=record), file, layers)
+    save_trained(space, replace(trained, record={**about, **figures}), file, layers)
+    keeper.clear()
     return figures
 
 

@@ -12,7 +12,9 @@ from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.trained.classifier import accuracy
 from mmd_ddm.features.trained.contrastive import contrastive_loss
 from mmd_ddm.features.trained.load import load_trained, weights_file
+from mmd_ddm.features.trained.muon import Muon
 from mmd_ddm.features.trained.training import train_feature_space
+from mmd_ddm.training_state import Keeper
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,31 @@ def test_same_seed_same_file(name: str, digits: ImageSet, tmp_path: Path) -> Non
     torch.random.set_rng_state(before)
     train_feature_space(digits, name, tmp_path / "d", updates=1, batch=16)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["classifier", "contrastive"])
+def test_an_interrupted_training_ends_in_the_same_file(
+    name: str, colourful: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"updates": 4, "batch": 8, "width": 8, "dim": 10}
+    train_feature_space(colourful, name, tmp_path / "whole", **small)
+    monkeypatch.setattr(Keeper.__init__, "__defaults__", (0.0,))  # the state is kept after every update
+    step, steps = Muon.step, iter(range(3))
+
+    def interrupted(self: Muon) -> None:
+        if next(steps) == 2:
+            raise KeyboardInterrupt
+        step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Muon, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_feature_space(colourful, name, tmp_path / "cut", **small)
+    train_feature_space(colourful, name, tmp_path / "cut", **small)
+    assert next(steps, None) is None
+    whole, cut = (weights_file(tmp_path / each, "colourful", name) for each in ("whole", "cut"))
+    assert cut.read_bytes() == whole.read_bytes()
+    assert list(cut.parent.iterdir()) == [cut]
 
 
 @pytest.mark.parametrize("name", ["classifier", "contrastive"])
