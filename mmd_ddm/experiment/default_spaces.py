@@ -10,8 +10,8 @@ from mmd_ddm.features.registry import available_feature_spaces, weights_of
 from mmd_ddm.features.trained.load import LAYERS, TRAINED
 
 # README, "Feature spaces for pictures": what gaining in each of them does to all others
-_LOSS = ("scattering", "random_conv")
-_HELD_OUT = ("patches", "pixels")
+_LOSS = ("scattering", "patches", "pixels")
+_HELD_OUT = ("random_conv", "spectrum")
 
 
 def with_spaces(known: DatasetSpec) -> DatasetSpec:

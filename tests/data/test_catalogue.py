@@ -82,7 +82,7 @@ def test_unknown_names_and_what_does_not_go_together(file: Path) -> None:
         dataset_spec(OWN)
     with pytest.raises(UserError, match="name --resolution R"):
         dataset_spec(OWN, str(file))
-    with pytest.raises(UserError, match="at least 1 pixel"):
+    with pytest.raises(UserError, match="from 1 to"):
         dataset_spec(OWN, str(file), 0)
     with pytest.raises(UserError, match="is empty"):
         dataset_spec("cifar10", " ")
