@@ -57,8 +57,8 @@ def truncate_rows(folder: Path, update: int) -> None:
 def read_rows(file: Path, position: int = 0, *, strict: bool = False) -> tuple[list[Row], int]:
     """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers, as a
-    worker leaves that is killed while it writes, is left out, or, if `strict`, a UserError.
+    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers, as
+    a worker leaves that is killed while it writes, is left out, or, if `strict`, a UserError.
     """
     if not file.exists():
         return [], 0
@@ -78,8 +78,8 @@ def read_rows(file: Path, position: int = 0, *, strict: bool = False) -> tuple[l
 def _read_row(line: bytes, place: str) -> Row:
     advice = "resume the run, which computes it again"
     row = as_record(parse_json(line.decode(errors="replace"), place, advice), place, advice)
-    for name in ("update",) if "update" in row or "score" in row else ():
-        row.whole(name)
+    if "update" in row or "score" in row:
+        row.whole("update")
     return row.numbers()
 
 
