@@ -65,16 +65,16 @@ def append_row(folder: Path, row: Mapping[str, float]) -> None:
 
 def truncate_rows(folder: Path, update: int) -> None:
     """Drop the rows after an update, and lines that a crash left damaged: they are computed again."""
-    rows, _ = read_rows(folder / METRICS, damaged=True)
+    rows, _ = read_rows(folder / METRICS)
     kept = [json.dumps(row) + "\n" for row in rows if row.get("update", math.inf) <= update]
     write_whole(folder / METRICS, "".join(kept))
 
 
-def read_rows(file: Path, position: int = 0, *, damaged: bool = False) -> tuple[list[Row], int]:
+def read_rows(file: Path, position: int = 0, *, strict: bool = False) -> tuple[list[Row], int]:
     """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers is
-    left out if it may be `damaged`, otherwise a UserError.
+    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers, as
+    a worker leaves that is killed while it writes, is left out, or, if `strict`, a UserError.
     """
     if not file.exists():
         return [], 0
@@ -86,7 +86,7 @@ def read_rows(file: Path, position: int = 0, *, damaged: bool = False) -> tuple[
             if not line.endswith(b"\n"):  # being written
                 break
             position += len(line)
-            with suppress(UserError) if damaged else nullcontext():
+            with nullcontext() if strict else suppress(UserError):
                 rows.append(_read_row(line, f"{file}, the line that ends at byte {position},"))
     return rows, position
 
@@ -94,14 +94,18 @@ def read_rows(file: Path, position: int = 0, *, damaged: bool = False) -> tuple[
 def _read_row(line: bytes, place: str) -> Row:
     advice = "resume the run, which computes it again"
     row = as_record(parse_json(line.decode(errors="replace"), place, advice), place, advice)
-    for name in ("update",) if "update" in row or "score" in row else ():
-        row.whole(name)
+    if "update" in row or "score" in row:
+        row.whole("update")
     return row.numbers()
 
 
 def read_scorings(folder: Path) -> list[Scoring]:
-    """Return how a run was scored, by update; where a resumed run repeats an update, the later counts."""
-    rows, _ = read_rows(folder / METRICS)
+    """Return how a run was scored, by update; where a resumed run repeats an update, the later counts.
+
+    Raises:
+        UserError: The metrics are damaged.
+    """
+    rows, _ = read_rows(folder / METRICS, strict=True)
     by_update = {row["update"]: Scoring.of(row) for row in rows if "score" in row}
     return [by_update[update] for update in sorted(by_update)]
 
