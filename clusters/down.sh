@@ -10,12 +10,12 @@ if [ "$1" != --on-the-head ]; then
     exec ray down -y "$1"
 fi
 
-ray stop
+ray stop --grace-period 60
 config=$(tr -d '\n' <~/ray_bootstrap_config.yaml) # JSON in truth
 user=$(grep -oP '"ssh_user": *"\K[^"]+' <<<"$config")
 for address in $(grep -oP '"worker_ips": *\[\K[^]]*' <<<"$config" | tr -d '",'); do
     ssh -n -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o ConnectTimeout=5 -o LogLevel=ERROR \
-        -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "$user@$address" "bash -lic 'ray stop' 2>/dev/null" ||
+        -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "$user@$address" "bash -lic 'ray stop --grace-period 60' 2>/dev/null" ||
         echo "down: could not stop Ray on $address" &
 done
 wait
