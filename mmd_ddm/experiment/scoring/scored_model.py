@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmd_ddm.diffusion.baselines import BASELINES
+from mmd_ddm.diffusion.samplers import SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig, setting_groups
 from mmd_ddm.experiment.setting import check
@@ -112,8 +114,10 @@ def _read_scored(row: Record) -> Scored:
         of = row.record("model")
         with of.reading():
             sampler = SamplerConfig(**of.mapping("sampler"))  # type: ignore[arg-type]  # its rules are checked below
+            of.record("sampler").one_of("sampler", *BASELINES, *SAMPLERS)  # not of our own chains alone
             for item in setting_groups()["sampler"]:
-                check(item, getattr(sampler, item.name))
+                if item.name != "sampler":
+                    check(item, getattr(sampler, item.name))
         model = ScoredModel(of.text("role"), sampler, of.whole("trial") if "trial" in of else None)
     metrics = read_metrics(row.record("scores").numbers())
     return Scored(model, metrics, row.whole("images"), row.whole("nfe"), row.whole("seed"))
