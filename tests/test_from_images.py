@@ -49,7 +49,8 @@ def test_from_parquet_to_scores(
         small = ["--width", "8", "--dim", "16", "--output", "nets"]
         assert main(["pretrain", *data, "--what", what, *few, *small, "--test", data[-1], "--mirror"]) == 0
         assert f"{what!r} is too weak to be trusted alone" in capsys.readouterr().err
-    assert main(["pretrain", *data, *few, "--channels", "8,16", "--layers", "1", "--output", "base"]) == 0
+    scored = ["--scorings", "1", "--score-images", "8", "--score-features", "pixels"]
+    assert main(["pretrain", *data, *few, *scored, "--channels", "8,16", "--layers", "1", "--output", "base"]) == 0
     spaces = ["--weights", "nets", "--score-features", "classifier+contrastive"]
     run = ["--steps", "2", "--updates", "2", "--batch", "4", "--scorings", "1", "--score-images", "8"]
     assert main(["finetune", *data, "--base-model", "base", *spaces, *run, "--output", "tuned"]) == 0
@@ -60,7 +61,8 @@ def test_from_parquet_to_scores(
     assert record["config"]["features"] == "contrastive"  # the last of the named ones, in preset best
     # mirrored: the loss's bank holds two files of features, the scores' banks one each
     banks = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "home" / "banks").iterdir() if path.is_dir())
-    assert banks == ["cifar10-classifier", "cifar10-contrastive", "cifar10-contrastive-mirrored"]
+    losses = ["cifar10-classifier", "cifar10-contrastive", "cifar10-contrastive-mirrored"]
+    assert banks == [*losses, "cifar10-pixels"]  # the last is of the base model's scores
     scored = ["--model", "tuned/model", "--images", "8", "--json", "scores.json"]
     assert main(["evaluate", *data, *scored, "--weights", "nets", "--features", "classifier"]) == 0
     assert "kid_classifier" in (tmp_path / "scores.json").read_text()

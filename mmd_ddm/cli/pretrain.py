@@ -72,7 +72,8 @@ def execute(options: argparse.Namespace) -> None:
     given = {name: value for name in (*_OF_ALL, *own) if (value := getattr(options, name)) is not None}
     common: dict[str, Any] = {"seed": options.seed, "device": str(default_device())}
     if of_base:
-        usual = settings_for(dataset.image_shape[1], default_device())
+        asked = {"updates": options.updates} if options.updates else {}
+        usual = settings_for(dataset.image_shape[1], default_device(), **asked)
         _base(options, dataset, folder, {**common, **usual, **given})
     else:
         if options.test:

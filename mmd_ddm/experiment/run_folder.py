@@ -22,7 +22,7 @@ from typing import NamedTuple
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metrics, read_metrics
 from mmd_ddm.files import former_of, write_whole
-from mmd_ddm.records import as_record, parse_json, size_of
+from mmd_ddm.records import as_record, number, parse_json, size_of
 
 CONFIG, BASELINE, METRICS, CHECKPOINT, MODEL = "config.json", "baseline.json", "metrics.jsonl", "checkpoint", "model"
 BEST, LAST = "best", "last"  # which of a run's scored states is exported
@@ -73,8 +73,8 @@ def truncate_rows(folder: Path, update: int) -> None:
 def read_rows(file: Path, position: int = 0, *, strict: bool = False) -> tuple[list[Row], int]:
     """Read the whole lines of a metrics file, if there is one, and where, in bytes, the last of them ends.
 
-    It is read from a position on, or from its beginning if it has become shorter. A line that is no row of numbers, as
-    a worker leaves that is killed while it writes, is left out, or, if `strict`, a UserError.
+    It is read from a position on, or from its beginning if it has become shorter. A line that is no row, as a worker
+    leaves that is killed while it writes, is left out, as is what is no number in a row; if `strict`, a UserError.
     """
     if not file.exists():
         return [], 0
@@ -87,16 +87,18 @@ def read_rows(file: Path, position: int = 0, *, strict: bool = False) -> tuple[l
                 break
             position += len(line)
             with nullcontext() if strict else suppress(UserError):
-                rows.append(_read_row(line, f"{file}, the line that ends at byte {position},"))
+                rows.append(_read_row(line, f"{file}, the line that ends at byte {position},", strict))
     return rows, position
 
 
-def _read_row(line: bytes, place: str) -> Row:
+def _read_row(line: bytes, place: str, strict: bool) -> Row:
     advice = "resume the run, which computes it again"
     row = as_record(parse_json(line.decode(errors="replace"), place, advice), place, advice)
     if "update" in row or "score" in row:
         row.whole("update")
-    return row.numbers()
+    if strict:
+        return row.numbers()
+    return {name: value for name, each in row.entries.items() if (value := number(each)) is not None}
 
 
 def read_scorings(folder: Path) -> list[Scoring]:

@@ -24,8 +24,10 @@ class PretrainSettings(TypedDict, total=False):
     prediction: str
 
 
-def settings_for(resolution: int, device: torch.device) -> PretrainSettings:
+def settings_for(resolution: int, device: torch.device, updates: int = 24000) -> PretrainSettings:
     """Return the settings for images of a resolution that differ from the defaults of `pretrain`.
+
+    The number of updates may be another; the warm-up is a part of it.
 
     Those of pictures were found at 16 x 16: after equally many images a network that predicts v was ten times closer
     to real images, as 20 or 50 evaluations draw them, than one that predicts the noise (README, "Pictures"). The
@@ -35,11 +37,11 @@ def settings_for(resolution: int, device: torch.device) -> PretrainSettings:
         return {}
     levels = max(2, (resolution // 4).bit_length())
     return {
-        "updates": 24000,
+        "updates": updates,
         "batch": 64,
         "learning_rate": 1e-3,
         "ema": 0.9995,
-        "warmup": 500,
+        "warmup": updates // 48,
         "clip": 1.0,
         "precision": "bf16" if has_bfloat16(device) else "fp32",
         "dropout": 0.0,
