@@ -106,7 +106,7 @@ def default_space(base: Config) -> Space:
         "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
         "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
-        "features": Choice(scored_spaces(base)),
+        "features": Choice(tuple(dict.fromkeys((base.objective.features, *scored_spaces(base))))),
         "schedule": Choice(("linear", "quadratic")),
     }
     return Space(dimensions, conditioning(base))

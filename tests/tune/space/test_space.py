@@ -96,6 +96,13 @@ def test_a_given_value_outside_of_its_dimension_is_kept_from_the_sampler():
     assert script.asked == ["steps"]
 
 
+def test_a_mixture_that_a_data_set_prefers_is_searched_beside_its_parts():
+    features = default_space(preset("best", "cifar10_small")).dimensions["features"]
+    assert features.values[0] == "scattering+patches+pixels"
+    assert {"scattering", "patches", "pixels", "random_conv"} <= set(features.values)
+    assert default_space(preset("best", "digits")).dimensions["features"].values == ("contrastive", "classifier")
+
+
 def test_every_point_of_the_default_space_is_a_configuration():
     for kernel in DEFAULT.dimensions["kernel"].values:
         settled = settle(BASE, DEFAULT.suggest(Script(kernel=kernel)))
