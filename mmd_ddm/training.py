@@ -84,6 +84,14 @@ def milestones(updates: int, times: int) -> Collection[int]:
     return {max(1, updates * (i + 1) // times) for i in range(times)}
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 numbers itself, so that they are faster than float32's."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's global generators, of the processor and of `device`, and put them back as they were afterwards."""

@@ -6,6 +6,8 @@ from typing import TypedDict
 
 import torch
 
+from mmd_ddm.training import has_bfloat16
+
 _TINY = 8  # pixels; digits' size
 
 
@@ -48,11 +50,3 @@ def settings_for(resolution: int, device: torch.device, updates: int = 24000) ->
         "channels": tuple(32 * (level + 1) for level in range(levels)),
         "prediction": "v_prediction",
     }
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 numbers itself, so that they are faster than float32's."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
-    return device.type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))

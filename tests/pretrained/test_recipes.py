@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mmd_ddm.pretrained.recipes import has_bfloat16, settings_for
-from mmd_ddm.training import Optimization
+from mmd_ddm.pretrained.recipes import settings_for
+from mmd_ddm.training import Optimization, has_bfloat16
 
 CPU = torch.device("cpu")
 

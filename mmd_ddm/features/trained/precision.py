@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from mmd_ddm.training import has_bfloat16
+
 
 def fast_precision(device: str) -> torch.autocast:
-    """Compute convolutions and products in bfloat16 on a GPU, and on processors that have instructions for it."""
-    kind = torch.device(device).type
-    has_it = kind != "cpu" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.autocast(kind, torch.bfloat16, enabled=has_it)
+    """Compute convolutions and products in bfloat16 on devices that have instructions for it."""
+    where = torch.device(device)
+    return torch.autocast(where.type, torch.bfloat16, enabled=has_bfloat16(where))
