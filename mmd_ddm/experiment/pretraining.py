@@ -13,9 +13,9 @@ from mmd_ddm.evaluation.metrics import Metric, flat, kids, read_metrics
 from mmd_ddm.evaluation.verdict import Change, Score, change
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
 from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.default_spaces import with_spaces_at_hand
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.score import make_sampler
-from mmd_ddm.features.registry import available_feature_spaces, weights_of
 from mmd_ddm.files import write_json
 from mmd_ddm.pretrained.pretrain import unfinished_folder
 from mmd_ddm.records import read_record
@@ -96,32 +96,22 @@ def open_scores(
         data: path of the real images.
         resolution: in pixels.
         folder: of the pretraining's result.
-        features: feature spaces joined by +; None: those of the data set that are on this machine.
+        features: feature spaces joined by +; None: those of `with_spaces_at_hand`.
         images: generated images each time, at least 4.
         seed: of the noise.
         show: given what there is to say.
 
     Raises:
-        UserError: There is no feature space, or a setting is out of its range.
+        UserError: There is no such feature space, or a setting is out of its range.
     """
     if images < 4:
         raise UserError(f"score_images is {images}; it must be at least 4")
-    names = features or "+".join(spaces_at_hand(dataset, data, resolution))
+    known = with_spaces_at_hand(dataset_spec(dataset, data, resolution))
+    names = features or "+".join(known.feature_spaces)
     config = preset("paper", dataset, data, resolution, names).replace(seed=seed)
     scores = PretrainingScores(Parts(config), images, unfinished_folder(folder) / SCORES, show)
     scores.recall()
     return scores
-
-
-def spaces_at_hand(dataset: str, data: str | None, resolution: int | None) -> tuple[str, ...]:
-    """Feature spaces of a data set whose weights need not be downloaded; UserError if there are none."""
-    known = dataset_spec(dataset, data, resolution)
-    names = dict.fromkeys((*known.feature_spaces, *available_feature_spaces(dataset)))
-    at_hand = available_feature_spaces(dataset)
-    found = tuple(name for name in names if name in at_hand and weights_of(name, dataset).present)
-    if not found:
-        raise UserError("there is no feature space on this machine to score in; give --scorings 0, or --weights")
-    return found
 
 
 def advice(found: dict[int, dict[int, dict[str, Metric]]]) -> Sequence[str]:
