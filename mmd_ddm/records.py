@@ -216,3 +216,9 @@ def as_record(content: object, place: str, advice: str = "") -> Record:
     if not isinstance(content, dict):
         raise Record({}, place, advice).damaged("it holds no JSON object")
     return Record(content, place, advice)
+
+
+def changes(former: Mapping[str, object], present: Mapping[str, object]) -> str:
+    """Say which entries differ, by name; nothing where none does."""
+    keys = sorted(key for key in former.keys() | present.keys() if former.get(key) != present.get(key))
+    return ", ".join(f"{key} was {former.get(key)!r} and is {present.get(key)!r}" for key in keys)

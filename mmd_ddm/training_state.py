@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,27 @@ from torch import Tensor, nn
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import remove, replacing, write_json
+from mmd_ddm.records import changes, read_record
 
 _SECONDS = 60.0  # between two times that the state is written
+
+
+@torch.no_grad()
+def set_weights(network: nn.Module, weights: Iterable[Tensor]) -> None:
+    """Copy weights into a network's parameters, in their order."""
+    for parameter, weight in zip(network.parameters(), weights, strict=True):
+        parameter.copy_(weight)
+
+
+@contextmanager
+def lent(network: nn.Module, weights: Iterable[Tensor]) -> Iterator[None]:
+    """Give a network other weights, in the order of its parameters, for a while."""
+    own = [parameter.detach().clone() for parameter in network.parameters()]
+    set_weights(network, weights)
+    try:
+        yield
+    finally:
+        set_weights(network, own)
 
 
 class TrainingState:
@@ -39,25 +58,20 @@ class TrainingState:
         for mean, weight in zip(self.average, self.network.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
 
-    @torch.no_grad()
     def apply_average(self) -> None:
         """Put the averaged weights into the network."""
-        for weight, mean in zip(self.network.parameters(), self.average, strict=True):
-            weight.copy_(mean)
+        set_weights(self.network, self.average)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Lend the averaged weights to the network for a while, in evaluation mode."""
-        own, training = [weight.detach().clone() for weight in self.network.parameters()], self.network.training
-        self.apply_average()
+        training = self.network.training
         self.network.eval()
         try:
-            yield
+            with lent(self.network, self.average):
+                yield
         finally:
             self.network.train(training)
-            with torch.no_grad():
-                for weight, former in zip(self.network.parameters(), own, strict=True):
-                    weight.copy_(former)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is to be kept, by name: weights, averages, the optimizer's moments and the generators."""
@@ -125,25 +139,19 @@ class Keeper:
             return
         advice = f"delete {self.folder} to begin anew"
         try:
-            record = json.loads((kept / "state.json").read_text())
-            former = dict(record["settings"])
-            if former != self._settings:
-                keys = sorted(former.keys() | self._settings.keys())
-                words = (f"{k} was {former.get(k)!r} and is {self._settings.get(k)!r}" for k in keys)
-                told = ", ".join(
-                    text for k, text in zip(keys, words, strict=True) if former.get(k) != self._settings.get(k)
-                )
-                raise UserError(f"{self.folder} holds an unfinished training with other settings: {told}; {advice}")
-            state.load(load_file(kept / "state.safetensors"))
-            state.update, state.loss = int(record["update"]), float(record["loss"])
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            record = read_record(kept / "state.json")
+            former, update, loss = record.mapping("settings"), record.whole("update"), record.number("loss")
+            tensors = load_file(kept / "state.safetensors")
+        except (OSError, UserError, SafetensorError) as error:
             raise UserError(f"{kept} can't be read ({error}); {advice}") from None
+        if told := changes(former, self._settings):
+            raise UserError(f"{self.folder} holds an unfinished training with other settings: {told}; {advice}")
+        try:
+            state.load(tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise UserError(f"{kept} can't be read ({error}); {advice}") from None
+        state.update, state.loss = update, loss
 
     def clear(self) -> None:
         """Forget what was kept."""
         remove(self.folder)
-
-
-def _changes(former: Mapping[str, object], present: Mapping[str, object]) -> str:
-    keys = sorted(key for key in former.keys() | present.keys() if former.get(key) != present.get(key))
-    return ", ".join(f"{key} was {former.get(key)!r} and is {present.get(key)!r}" for key in keys)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
+from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
@@ -13,6 +13,7 @@ from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scorin
 from mmd_ddm.files import former_of
 from mmd_ddm.pretrained.export import RECORD, save_pipeline
 from mmd_ddm.pretrained.load import scheduler_config
+from mmd_ddm.records import read_record
 
 _COMPARED = ("score_features", "score_images", "keep")  # states that were scored otherwise can't be compared
 
@@ -64,9 +65,9 @@ def _read(record: Path, config: Config) -> Scoring | None:
     if not record.is_file():
         return None
     try:
-        values = json.loads(record.read_text())
-        if any(values["config"].get(name) != config.flat()[name] for name in _COMPARED):
+        values = read_record(record)
+        if any(values.mapping("config").get(name) != config.flat()[name] for name in _COMPARED):
             return None
-        return Scoring.of(values["metrics"])
-    except (KeyError, TypeError, ValueError, AttributeError):  # of an earlier version, or damaged: written anew
+        return Scoring.of(values.record("metrics").numbers())
+    except (UserError, KeyError):  # of an earlier version, or damaged: written anew
         return None

@@ -18,7 +18,7 @@ from mmd_ddm.files import remove, replacing, sha256_of, write_json
 from mmd_ddm.finetuning.ema import EMA, copy_weights
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import Route
-from mmd_ddm.records import Record, read_record
+from mmd_ddm.records import Record, changes, read_record
 
 RECORD, TENSORS = "state.json", "state.safetensors"
 
@@ -64,10 +64,8 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
         tensors = load_file(folder / TENSORS)
     except (OSError, UserError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
-    other = {key for key in config if former.get(key) != config[key]}
-    if other:
-        changes = ", ".join(f"{k} was {former.get(k)!r} and is {config[k]!r}" for k in sorted(other))
-        raise UserError(f"checkpoint {folder} belongs to a run with other settings: {changes}")
+    if told := changes({key: former.get(key) for key in config}, config):
+        raise UserError(f"checkpoint {folder} belongs to a run with other settings: {told}")
     expected = _tensors(state, with_moments=False)
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
         raise UserError(f"checkpoint {folder} belongs to another network")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from mmd_ddm.training_state import lent
+
 
 class EMA:
     """The weighted mean of the weights after each update, the latest weighted 1, the one before `decay`, and so on.
@@ -34,12 +36,8 @@ class EMA:
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
         """Lend the averaged weights to the module for a while."""
-        own = {name: p.detach().clone() for name, p in module.named_parameters()}
-        copy_weights(self.average, module)
-        try:
+        with lent(module, self.average.values()):
             yield
-        finally:
-            copy_weights(own, module)
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ attributes that long). Workers of several machines that begin at different updat
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.run_folder import latest_checkpoint
+from mmd_ddm.finetuning.checkpoint import RECORD
+from mmd_ddm.records import read_record
 
 PATIENCE = 150.0  # seconds, above the longest that NFS keeps names by default
 _PAUSE = 1.0
@@ -48,6 +49,6 @@ def _update(folder: Path) -> int:
     if (checkpoint := latest_checkpoint(folder)) is None:
         return _NONE
     try:
-        return int(json.loads((checkpoint / "state.json").read_text())["update"])
-    except (OSError, ValueError, KeyError, TypeError):  # whoever loads it says what is wrong
+        return read_record(checkpoint / RECORD).whole("update")
+    except (OSError, UserError):  # whoever loads it says what is wrong
         return _DAMAGED
