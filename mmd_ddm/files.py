@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,6 +62,23 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):  # a folder that others fill, or nothing
         path.unlink()
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that is there."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+def absent(folder: Path) -> list[Path]:
+    """Return the folder and those above it that are not there, each before the one that it lies in."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, such as `absent` ones that were made in vain; those that hold something stay."""
+    for each in folders:
+        with suppress(OSError):
+            each.rmdir()
 
 
 def digest_of(content: object) -> str:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ from mmd_ddm.experiment.run_folder import BASELINE, CONFIG, METRICS, MODEL, late
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.tracker import tags
-from mmd_ddm.files import remove
+from mmd_ddm.files import absent, remove, remove_empty
 from mmd_ddm.pretrained.export import RECORD
 from mmd_ddm.progress import progress
 from mmd_ddm.records import read_record
@@ -97,16 +97,14 @@ def execute(options: argparse.Namespace) -> None:
 @contextmanager
 def _forgotten_unless_begun(folder: Path) -> Iterator[None]:
     """Leave no run behind if it is refused, or diverges, before there is a checkpoint to go on from."""
-    new, made = not (folder / CONFIG).exists(), [each for each in (folder, *folder.parents) if not each.exists()]
+    new, made = not (folder / CONFIG).exists(), absent(folder)
     try:
         yield
     except (UserError, DivergenceError):
         if new and latest_checkpoint(folder) is None:
             for name in (CONFIG, BASELINE, METRICS, RAY_FOLDER):
                 remove(folder / name)
-            for each in made:
-                with suppress(OSError):  # it holds other things
-                    each.rmdir()
+            remove_empty(made)
         raise
 
 

@@ -12,6 +12,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import memory_estimate
+from mmd_ddm.files import nearest_existing
 from mmd_ddm.finetuning.memory import check_memory, readable
 from mmd_ddm.pretrained.load import unet_config
 
@@ -59,7 +60,7 @@ def check_generated(images: int, option: str) -> None:
 
 def check_disk(images: int, folder: Path) -> None:
     """Refuse more image files than the disk of a folder, or of what there is of its path, has room for."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    there = nearest_existing(folder)
     if images * _FILE > (free := shutil.disk_usage(there).free):
         raise UserError(f"{images} files would need at least {readable(images * _FILE)}, and {readable(free)} are free "
                         f"in {there}; ask for fewer --images")  # fmt: skip

@@ -14,6 +14,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_model, dataset_of, scored_spaces
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.files import cache_home
+from mmd_ddm.finetuning.memory import readable
 from tune.study.settings import SearchSettings
 
 _DIMS = {"inception": 2048, "inception_spatial": 2023, "inception_logits": 1008, "clip": 512, "dinov2": 768}
@@ -59,7 +60,7 @@ def _images(known: DatasetSpec) -> Iterator[Line]:
         yield Line("", "come with the package")
         return
     store = is_prepared(known)
-    size = _bytes(known.size * known.channels * known.resolution**2)
+    size = readable(known.size * known.channels * known.resolution**2)
     if store is not None:
         yield Line("", f"prepared in {store}")
         return
@@ -91,7 +92,7 @@ def _features(name: str, config: Config) -> Line:
     found = weights_of(name, config.dataset)
     if found.present and found.file is None:
         return Line("features", f"{name}: {found.source}")
-    size = f", {_bytes(found.bytes)}" if found.bytes else ""
+    size = f", {readable(found.bytes)}" if found.bytes else ""
     if found.present:
         return Line("features", f"{name}: in {found.file}{size}")
     told = f"{name}: from {found.source}{size}"
@@ -121,12 +122,12 @@ def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
     found = memory_estimate(config, unet, workers)
     share, steps = -(-config.optimization.batch // workers), config.sampler.steps
     yield Line("memory", f"on each of {workers} workers:" if workers > 1 else "of the one worker:")
-    yield Line("", f"{_bytes(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
-    yield Line("", f"{_bytes(found.states)} for the states of the chain of {share} images")
+    yield Line("", f"{readable(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
+    yield Line("", f"{readable(found.states)} for the states of the chain of {share} images")
     yield from _bank(config, workers)
-    graph = _bytes(found.graph(share, steps))
+    graph = readable(found.graph(share, steps))
     replayed = "for each image that passes the network together, replayed: as many as fit,"
-    yield Line("", f"{_bytes(found.evaluation)} {replayed}")
+    yield Line("", f"{readable(found.evaluation)} {replayed}")
     yield Line("", f"or {graph} for the stored graph of {share} images; the features' own graph too")
 
 
@@ -140,7 +141,9 @@ def _bank(config: Config, workers: int) -> Iterator[Line]:
         dim = untrained_dim(name, known.image_shape) if name in UNTRAINED else _DIMS.get(name)
         if dim is not None:
             total = rows * dim * size
-            yield Line("", f"{_bytes(total / workers)} for {rows:,} real features in {name}, on disk {_bytes(total)}")
+            yield Line(
+                "", f"{readable(total / workers)} for {rows:,} real features in {name}, on disk {readable(total)}"
+            )
 
 
 def _unet(config: Config) -> dict[str, Any] | None:
@@ -155,11 +158,7 @@ def _unet(config: Config) -> dict[str, Any] | None:
 def _machine() -> str:
     import torch
 
-    memory = _bytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    memory = readable(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    told = ", ".join(f"{gpu.name} with {_bytes(gpu.total_memory)}" for gpu in gpus) or "no GPU"
+    told = ", ".join(f"{gpu.name} with {readable(gpu.total_memory)}" for gpu in gpus) or "no GPU"
     return f"{os.cpu_count()} CPUs, {memory}, {told}"
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -11,7 +11,6 @@ leaderboard.csv, report.md, report.html, *.png, best/; of an ablation <grid>.md,
 
 from __future__ import annotations
 
-import contextlib
 import math
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.files import digest_of, write_json
+from mmd_ddm.files import absent, digest_of, remove_empty, write_json
 from mmd_ddm.records import read_record
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
@@ -196,7 +195,7 @@ def check_folder(folder: Path) -> None:
     """Raise UserError if a folder for a new study holds one already, or can't be written; leave nothing in it."""
     if (folder / FILE).exists():
         raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = absent(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -204,9 +203,7 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from None
     finally:
-        for each in missing:
-            with contextlib.suppress(OSError):
-                each.rmdir()
+        remove_empty(missing)
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:

@@ -8,14 +8,13 @@ request to the server: nobody ever sees half of a file.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.distributed.nodes import PATIENCE, Node, living_nodes, on_each, own_node
-from mmd_ddm.files import locked, remove, write_whole
+from mmd_ddm.files import absent, locked, remove, remove_empty, write_whole
 
 
 def check_storage(folder: Path, process: Mapping[str, float], needed: Sequence[Path] = ()) -> None:
@@ -32,15 +31,13 @@ def check_storage(folder: Path, process: Mapping[str, float], needed: Sequence[P
     nodes = [node for node in living_nodes() if node.places(process) and node.id != own_node()]
     if not nodes:
         return
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = absent(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for node, reason in unshared(folder, nodes, needed).items():
             raise UserError(f"Node {node.title} can't run trials: {reason}.")
     except BaseException:
-        for each in missing:
-            with contextlib.suppress(OSError):
-                each.rmdir()
+        remove_empty(missing)
         raise
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmd_ddm.experiment.machine.finding import Finding, fault, ok
-from mmd_ddm.files import cache_home
+from mmd_ddm.files import cache_home, nearest_existing
 
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED = 2**30  # bytes: NCCL's buffers and Ray's object store; a container has 64 MiB unless it is given more
@@ -49,16 +49,12 @@ def judge(place: Path, free: int, total: int) -> Finding:
 
 
 def _usage(place: Path) -> tuple[int, int]:
-    usage = shutil.disk_usage(_existing(place))
+    usage = shutil.disk_usage(nearest_existing(place))
     return usage.free, usage.total
-
-
-def _existing(place: Path) -> Path:
-    return next(each for each in (place, *place.parents) if each.exists())
 
 
 def _on_different_disks(places: Iterable[Path]) -> list[Path]:
     found: dict[int, Path] = {}
     for place in places:
-        found.setdefault(_existing(place).stat().st_dev, place)
+        found.setdefault(nearest_existing(place).stat().st_dev, place)
     return list(found.values())
