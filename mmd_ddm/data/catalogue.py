@@ -37,8 +37,10 @@ _SPECS = (
     DatasetSpec(
         "cifar10_small", "8 000 training images of CIFAR-10 (Krizhevsky 2009), made smaller",
         "none stated by its authors", size=8000, resolution=16, mirrored=True, base_model="cifar10_small",
-        feature_spaces=("scattering", "patches", "pixels", "random_conv", "spectrum"),
-        loss_features="scattering+patches+pixels", read=read_cifar10_small,
+        feature_spaces=(
+            "classifier", "scattering", "patches", "pixels", "contrastive_layers", "random_conv", "spectrum",
+        ),
+        loss_features="scattering+patches+pixels+contrastive_layers", read=read_cifar10_small,
     ),
     DatasetSpec(
         "cifar10", "CIFAR-10, training images (Krizhevsky 2009)", "none stated by its authors",

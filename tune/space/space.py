@@ -106,10 +106,21 @@ def default_space(base: Config) -> Space:
         "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
         "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
-        "features": Choice(tuple(dict.fromkeys((base.objective.features, *scored_spaces(base))))),
+        "features": Choice(_losses(base)),
         "schedule": Choice(("linear", "quadratic")),
     }
     return Space(dimensions, conditioning(base))
+
+
+def _losses(base: Config) -> tuple[str, ...]:
+    """Return the feature spaces to train in: single ones, or a mixture and what is left of it without each part.
+
+    Where the loss is a mixture no single space is trusted, and those outside of it stay outside of every trial's.
+    """
+    features = base.objective.features
+    if len(parts := features.split("+")) == 1:
+        return tuple(dict.fromkeys((features, *scored_spaces(base))))
+    return features, *("+".join(parts[:i] + parts[i + 1 :]) for i in range(len(parts)))
 
 
 def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
