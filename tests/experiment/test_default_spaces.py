@@ -56,3 +56,9 @@ def test_networks_trained_on_the_images_come_first(
 def test_named_spaces_stand_alone(photos: str, published: bool) -> None:
     config = preset("best", "own", photos, 16, "pixels+patches")
     assert (config.objective.features, config.scoring.score_features) == ("patches", "pixels+patches")
+
+
+def test_networks_as_pretrain_makes_them_get_the_rate_that_was_found_on_them(photos: str) -> None:
+    own, digits, published = preset("best", "own", photos, 16), preset("best", "digits"), preset("best", "cifar10")
+    assert own.optimization == digits.optimization
+    assert published.optimization.learning_rate == preset("paper", "cifar10").optimization.learning_rate
