@@ -19,8 +19,8 @@ _PUBLISHED: Mapping[str, Values] = {  # the published trainers that are not CIFA
     "celeba": {"batch": 128},
     "lsun_church": {"batch": 128, "learning_rate": 1e-6, "clip": 1.0},  # there as four statistics of 32, averaged
 }
-# found on networks of 0.4 and 1.7 million weights, as `mmd-ddm pretrain` makes them (README, "Settings that carry over");
-# the published ones are 20 to 70 times larger and keep the paper's
+# found on networks of 0.4 and 1.7 million weights, as `mmd-ddm pretrain` makes them (README, "Settings that carry
+# over"); the published ones are 20 to 70 times larger and keep the paper's
 _SMALL: Values = {"learning_rate": 2e-4, "updates": 120}
 _MEASURED: Mapping[str, Values] = {"digits": _SMALL, "cifar10_small": _SMALL, OWN: _SMALL}
 
