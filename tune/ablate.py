@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -86,8 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ablate(options: argparse.Namespace, started: float) -> int:
-    from mmd_ddm.experiment.build import obtain
+    from mmd_ddm.experiment.build import Parts, obtain
     from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.origins import Origins
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.ablation.grid import read_grids
     from tune.study.folder import Study, check_folder
@@ -95,7 +97,11 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
 
     if options.resume is not None:
         folder = options.resume
+        if options.weights is None:
+            Origins.read(folder).use_weights()
         settings, grids = Study.open(folder, AblationSettings).settings, read_grids(folder)
+        if options.concurrent is not None:
+            settings = replace(settings, concurrent=options.concurrent)
         if not grids:
             raise UserError(f"{folder} has no grid yet; name one with --table or --grid, and --output {folder}")
     else:
@@ -109,11 +115,15 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
             check_folder(folder)
     check_reachable()
     check_address()
+    origins = Origins()
     for grid in grids:
-        obtain(grid.config.replace(score_features=grid.networks))
+        wanted = grid.config.replace(score_features=grid.networks)
+        obtain(wanted)
+        origins = Origins.of(Parts(wanted)).beside(origins)
+    origins.check(Origins.read(folder), f"the ablation in {folder}")
     from tune.commands.run_ablation import run_ablation  # seconds of imports
 
-    return run_ablation(settings, folder, grids, concurrent=options.concurrent, started=started)
+    return run_ablation(settings, folder, grids, origins, started=started)
 
 
 def _default_folder(dataset: str, name: str) -> Path:

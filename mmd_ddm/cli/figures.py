@@ -55,6 +55,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--large is {options.large}; it must be 0, for none, or more")
     folder = model_folder(options.model)
     record = read_record(folder)
+    if options.weights is None:
+        record.origins.use_weights()
     config = _config(options, folder, record)
     base, parts = find_base(record, options.base), Parts(config)
     budgets = {"steps": options.steps, "large": options.large}
@@ -86,7 +88,8 @@ def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> C
     which = record.images(options.dataset, options.data, options.resolution)
     space = options.features
     if space is None:
-        known = with_spaces(dataset_spec(*which)).feature_spaces
+        named = record.scored_spaces(which)
+        known = tuple(named.split("+")) if named else with_spaces(dataset_spec(*which)).feature_spaces
         space = next((name for name in known if name not in record.trained_spaces), known[0])
     elif "+" in space:
         raise UserError(f"--features is {space!r}; name one space, since distances are measured in one")

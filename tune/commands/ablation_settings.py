@@ -43,7 +43,7 @@ def plan(options: argparse.Namespace) -> tuple[AblationSettings, Grid]:
         steps = options.steps or (config.sampler.steps,)
         grid = key_grid(options.grid, config, steps=steps, seeds=seeds, images=images, preset=which)
     check_grid(grid)
-    return AblationSettings(grid.config, machines(options)), grid
+    return AblationSettings(grid.config, machines(options), options.concurrent), grid
 
 
 def _config(options: argparse.Namespace, which: str, name: str) -> Config:

@@ -41,7 +41,6 @@ def run_search(
     settings: SearchSettings,
     open_study: Callable[[], Study[SearchSettings]],
     *,
-    concurrent: int | None = None,
     started: float,
 ) -> int:
     """Run a search to its end, from wherever it is, and return the exit status.
@@ -53,7 +52,6 @@ def run_search(
     Args:
         settings: What was asked for.
         open_study: Makes or opens its folder, once Ray and MLflow have answered.
-        concurrent: Trials at once; None: as many as fit, up to a third of all.
         started: When the command began (time.monotonic).
 
     Raises:
@@ -61,7 +59,7 @@ def run_search(
     """
     with session(settings, open_study, command=COMMAND, started=started, describe=_describe, name=_name) as current:
         # a trial learns only from those that ended before it began
-        at_once = Concurrency(settings.machines, concurrent, most=max(2, settings.trials // 3))
+        at_once = Concurrency(settings.machines, settings.concurrent, most=max(2, settings.trials // 3))
         current.console.say(
             f"study {current.study.folder}: {settings.trials} trials, {at_once.now()} at once; Ray and MLflow are ready"
         )

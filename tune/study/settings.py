@@ -38,7 +38,7 @@ class Machines:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search was asked for; fixed when it begins, apart from the number of trials."""
+    """What a search was asked for; fixed when it begins, apart from the number of trials, and of those at once."""
 
     config: Config  # around which is searched, the preset `best`; trial 1
     first: Config  # the preset `paper`; trial 0
@@ -47,6 +47,7 @@ class SearchSettings:
     seed: int
     final_images: int  # generated for each final score
     machines: Machines
+    concurrent: int | None = None  # trials at once; None: as many as fit, up to a third of all
     kind: ClassVar[str] = "search"
 
     @property
@@ -69,6 +70,7 @@ class AblationSettings:
 
     config: Config  # the data set and its base model
     machines: Machines
+    concurrent: int | None = None  # runs at once; None: as many as fit
     kind: ClassVar[str] = "ablation"
 
     def baseline(self, config: Config) -> Config:
@@ -101,9 +103,10 @@ def _read(record: Record) -> Settings:
     kind, written = record.one_of("kind", SearchSettings.kind, AblationSettings.kind), record.mapping("config")
     with record.reading():
         config = Config.from_flat(written)
+    at_once = record.whole("concurrent", 1) if "concurrent" in record else None
     if kind == AblationSettings.kind:
-        return AblationSettings(config, machines)
+        return AblationSettings(config, machines, at_once)
     with record.reading():
         first, space = Config.from_flat(record.mapping("first")), parse_space(record.mapping("space"), config)
     trials, seed, images = record.whole("trials", 1), record.whole("seed"), record.whole("final_images", 2)
-    return SearchSettings(config, first, space, trials, seed, images, machines)
+    return SearchSettings(config, first, space, trials, seed, images, machines, at_once)

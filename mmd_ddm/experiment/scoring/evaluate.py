@@ -64,7 +64,8 @@ def evaluate(
             finetuned on, or digits.
         data: path of the real images.
         resolution: in pixels.
-        features: feature spaces joined by +; None: the data set's.
+        features: feature spaces joined by +; None: those that the finetuning named for these images, or the data
+            set's.
         steps: budgets; none: what the model was finetuned for.
         sampler: names joined by commas, or `all`; None: as finetuned, or ddim.
         schedule: `linear`, `quadratic` or `stride`.
@@ -91,7 +92,8 @@ def evaluate(
     check_eta(eta, "ddim" if sampler in (None, ALL) else sampler)
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
-    config = preset("paper", *record.images(dataset, data, resolution), features).replace(base_model=str(folder))
+    which = record.images(dataset, data, resolution)
+    config = preset("paper", *which, features or record.scored_spaces(which)).replace(base_model=str(folder))
     config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
     budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
     role = FINETUNED if record.finetuned else BASE
