@@ -152,7 +152,7 @@ class _Run:
             append_row(self.folder, update._asdict())
 
     def keep(self, state: TrainingState) -> Path:
-        settings = dict(self.config.trajectory())
+        settings: dict[str, object] = dict(self.config.trajectory())
         return save_checkpoint(state, self.folder / CHECKPOINT, settings, self.origins.fingerprints)
 
     def milestone(self, state: TrainingState) -> None:

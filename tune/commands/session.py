@@ -70,6 +70,7 @@ class Session(Generic[S]):
         status = "KILLED" if unfinished else "FINISHED" if complete else "FAILED"
         words = {**(tags or {}), **({NOTE: note} if note else {})}
         self.run.close(status, words, [(file, "") for file in artifacts], metrics)
+        self.recorder.leave()
         if unsent := self.tracker.close():
             _log.warning("MLflow did not take the records of %d runs; %s sends them", len(unsent), self.resume)
         if unfinished:
@@ -112,9 +113,24 @@ def session(
         description, further = describe(study)
         params, tags = {**settings.config.flat(), **further}, {"study": study.name, "dataset": settings.config.dataset}
         run = tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
-        yield Session(study, tracker, run, Recorder(study, tracker, run, console), console, command)
+        recorder = Recorder(study, tracker, run, console)
+        with recorded_to_the_end(tracker, run, recorder):
+            yield Session(study, tracker, run, recorder, console, command)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def recorded_to_the_end(tracker: Tracker, run: TrackedRun, recorder: Recorder) -> Iterator[None]:
+    """End the MLflow runs of a study if the block ends with an error: none is to be called running for ever."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        recorder.leave()
+        run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": first_line(error)})
+        tracker.close()
+        raise
 
 
 def elapsed(since: float) -> str:

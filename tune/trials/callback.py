@@ -62,6 +62,12 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         artifacts = model_artifact(trial.folder) if trial.outcome is Outcome.COMPLETED else ()
         self.run(number).close(STATUS[trial.outcome], words, artifacts, final)
 
+    def leave(self) -> None:
+        """End the MLflow runs of trials that are to go on another time."""
+        for number, run in self._runs.items():
+            if self._study.trial(number).outcome is Outcome.RUNNING:
+                run.close("KILLED")
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""
         number = trial.config["number"]
