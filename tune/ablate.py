@@ -21,8 +21,8 @@ from mmd_ddm.files import shared_home
 from tune.ablation.paper_tables import TABLES
 from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
-_OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
-                  "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
+_OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "name", "base_model", "preset", "steps", "updates",
+                  "seeds", "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
                   "cpus_per_worker")  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
         from tune.commands.ablation_settings import plan
 
         settings, grid = plan(options)
-        grids, folder = [grid], options.output or _default_folder(grid.config.dataset, grid.name)
+        grids, folder = [grid], options.output or _default_folder(grid.config.images_name, grid.name)
         if (folder / "study.json").is_file():
             Study.open(folder, AblationSettings)
         else:

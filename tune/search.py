@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config
     from tune.space.space import Space
 
-_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "score_images", "final_images",
-                   "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
+_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "name", "base_model", "steps", "updates", "score_images",
+                   "final_images", "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
                    "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 _EPILOG = """examples:
@@ -170,7 +170,7 @@ def _default_folder(config: Config) -> Path:
     return (
         (shared_home() or Path())
         / "studies"
-        / f"{config.dataset}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+        / f"{config.images_name}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
     )
 
 

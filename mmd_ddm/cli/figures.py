@@ -73,7 +73,7 @@ def execute(options: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory() as spool,  # the output folder may hold another run's
         recorded(
-            options.mlflow, Path(spool), config.dataset, "the files are complete, so try again later",
+            options.mlflow, Path(spool), config.images_name, "the files are complete, so try again later",
             name=f"figures of {short}", description="", params=about, tags={"kind": "figures"},
         ) as results,
     ):  # fmt: skip
@@ -94,4 +94,5 @@ def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> C
     elif "+" in space:
         raise UserError(f"--features is {space!r}; name one space, since distances are measured in one")
     # the models bring their own budgets; one step is what every model can have
-    return preset("paper", *which, space).replace(base_model=str(folder), seed=options.seed, steps=1)
+    name = record.config.name if record.config is not None and which == record.images(None, None, None) else None
+    return preset("paper", *which, space).replace(name=name, base_model=str(folder), seed=options.seed, steps=1)

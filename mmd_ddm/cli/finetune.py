@@ -80,7 +80,7 @@ def execute(options: argparse.Namespace) -> None:
     if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
         check_run(config, default_device() if not options.workers or options.gpus_per_worker else CPU, options.workers)
     with recorded(
-        options.mlflow, folder, config.dataset, "finetune --resume --mlflow sends them again", name=folder.name,
+        options.mlflow, folder, config.images_name, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
         with _forgotten_unless_begun(folder):

@@ -28,11 +28,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnData]:
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(own: OwnData, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _forgetful(own: OwnData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command begins with nothing in the environment."""
     monkeypatch.setenv("MMD_DDM_WEIGHTS", "")  # so that it is taken back
     monkeypatch.delenv("MMD_DDM_WEIGHTS")
-    yield
 
 
 def add_pictures(own: OwnData) -> None:

@@ -48,5 +48,9 @@ def plan(options: argparse.Namespace) -> tuple[AblationSettings, Grid]:
 
 def _config(options: argparse.Namespace, which: str, name: str) -> Config:
     config = preset(which, name, options.data, options.resolution, options.score_features)
-    given = {"updates": options.updates, "base_model": options.base_model and resolve(options.base_model)}
+    given = {
+        "name": options.name,
+        "updates": options.updates,
+        "base_model": options.base_model and resolve(options.base_model),
+    }
     return config.replace(**{name: value for name, value in given.items() if value is not None})

@@ -47,7 +47,7 @@ def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
 
 
 def _changed(config: Config, options: argparse.Namespace) -> Config:
-    named = ("steps", "updates", "seed", "scorings", "score_images")
+    named = ("name", "steps", "updates", "seed", "scorings", "score_images")
     given = {name: getattr(options, name) for name in named}
     given["base_model"] = options.base_model and resolve(options.base_model)
     changed = config.replace(**{name: value for name, value in given.items() if value is not None})

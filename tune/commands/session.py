@@ -103,7 +103,7 @@ def session(
     """
     import ray
 
-    tracker = Tracker(f"mmd-ddm {settings.config.dataset}")  # connects while Ray starts
+    tracker = Tracker(f"mmd-ddm {settings.config.images_name}")  # connects while Ray starts
     console = StudyConsole(started, name)
     try:
         start_ray(workers=settings.machines.workers)
@@ -111,7 +111,8 @@ def session(
         tracker.check()
         study = open_study()
         description, further = describe(study)
-        params, tags = {**settings.config.flat(), **further}, {"study": study.name, "dataset": settings.config.dataset}
+        params = {**settings.config.flat(), **further}
+        tags = {"study": study.name, "dataset": settings.config.images_name}
         run = tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
         recorder = Recorder(study, tracker, run, console)
         with recorded_to_the_end(tracker, run, recorder):

@@ -43,9 +43,9 @@ def test_no_run_is_left_running(
     tracker = Tracker("any")
     own = tracker.follow(made.study.folder, name="s", description="", params={}, tags={})
     recorder = Recorder(made.study, tracker, own, StudyConsole(0.0))
+    recorder.run(0)
+    recorder.run(1)
     with pytest.raises(type(error)), recorded_to_the_end(tracker, own, recorder):
-        recorder.run(0)
-        recorder.run(1)
         raise error
     assert closed == {made.study.folder.name: (status, tags), "001": ("KILLED", {})}  # trial 0 ended by itself
     assert ended == [tracker]
