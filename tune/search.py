@@ -27,7 +27,6 @@ from tune.options import Parser, add_data_options, add_machine_options, positive
 
 if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config
-    from tune.space.space import Space
 
 _OF_A_NEW_STUDY = ("dataset", "data", "resolution", "name", "base_model", "steps", "updates", "score_images",
                    "final_images", "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
@@ -142,9 +141,8 @@ def _search(options: argparse.Namespace, started: float) -> int:
     check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()
     check_address()
-    wanted = settings.config.replace(features=_all_features(settings.space, settings.config))
-    obtain(wanted)
-    origins = Origins.of(Parts(wanted))
+    obtain(settings.widest)
+    origins = Origins.of(Parts(settings.widest))
     origins.check(former, f"the study in {options.resume}")
     from tune.commands.run_search import run_search  # seconds of imports
 
@@ -154,16 +152,6 @@ def _search(options: argparse.Namespace, started: float) -> int:
 def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """The options of these names that are given."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
-
-
-def _all_features(space: Space, config: Config) -> str:
-    """All feature spaces that a trial may train in, to have them before the first one starts."""
-    from tune.space.dimension import Choice
-
-    searched = space.dimensions.get("features")
-    choices = searched.values if isinstance(searched, Choice) else ()
-    configs = (config, *(config.replace(features=choice) for choice in choices))
-    return "+".join(dict.fromkeys(name for each in configs for name in each.objective.spaces))
 
 
 def _default_folder(config: Config) -> Path:

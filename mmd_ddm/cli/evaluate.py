@@ -56,8 +56,8 @@ def execute(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (
-        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "images", "measures",
-        "workers",
+        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance", "images",
+        "measures", "workers",
     )  # fmt: skip
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)

@@ -10,6 +10,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.files import write_json
 from mmd_ddm.records import Record, read_record
+from tune.space.dimension import Choice
 from tune.space.parse import parse_space
 from tune.space.space import Space
 
@@ -54,6 +55,18 @@ class SearchSettings:
     def updates(self) -> int:
         """Updates of a whole trial."""
         return self.config.optimization.updates
+
+    @property
+    def widest(self) -> Config:
+        """The configuration with all feature spaces that a trial may train in, and its largest budget and batch."""
+        choices = {name: each for name, each in self.space.dimensions.items() if name in ("features", "steps", "batch")}
+        values = {
+            name: each.values if isinstance(each, Choice) else (each.low, each.high) for name, each in choices.items()
+        }
+        searched = [self.config.replace(features=each) for each in values.pop("features", ())]
+        names = dict.fromkeys(name for each in (self.config, *searched) for name in each.objective.spaces)
+        most = {name: max(float(str(each)) for each in found) for name, found in values.items()}
+        return self.config.replace(features="+".join(names), **most)
 
     def baseline(self, config: Config) -> Config:
         """Return how the base model is scored to which a trial's scores are relative: as the first trial samples it.

@@ -19,7 +19,8 @@ def describe_run(name: str, config: Config) -> str:
     return (
         f"{name}: the {config.images_name} base model finetuned for {s.steps} network evaluations an image in "
         f"{o.updates} updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, kernel "
-        f"{objective.kernel}, features {objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are by update; {_SCORE}."
+        f"{objective.kernel}, features {objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are "
+        f"by update; {_SCORE}."
     )
 
 
