@@ -73,7 +73,7 @@ def _images(known: DatasetSpec) -> Iterator[Line]:
 def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
     from huggingface_hub import snapshot_download
 
-    from mmd_ddm.pretrained.load import find_local
+    from mmd_ddm.pretrained.load import find_local, how_to_get
 
     try:
         local = find_local(name, known.base_model_origin)
@@ -85,7 +85,7 @@ def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
     try:
         return Path(snapshot_download(repository, revision=revision or None, local_files_only=True)), ""
     except (OSError, ValueError):
-        return None, f"base model {name!r}: to be downloaded from the Hugging Face hub"
+        return None, f"base model {name!r}: to be downloaded from the Hugging Face hub; or {how_to_get(name)}"
 
 
 def _features(name: str, config: Config) -> Line:

@@ -46,7 +46,7 @@ def test_church_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2.3 GB for" in told  # 4 bytes, 5 copies: weights, gradient, two moments, average
     assert "517.0 MB for 252,454 real features in clip" in told  # mirrored, 512 floats
     missing = told[told.index("missing:") :]
-    for each in ("images", "google/ddpm-church-256", "ViT-B-32.pt", "weights-inception"):
+    for each in ("images", "hf download google/ddpm-church-256", "--base-model", "ViT-B-32.pt", "weights-inception"):
         assert each in missing
 
 
