@@ -13,6 +13,7 @@ from typing import Any
 from mmd_ddm.cli.options import add_image_options, image_options
 from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.readers.open import absolute
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
@@ -78,7 +79,8 @@ def execute(options: argparse.Namespace) -> None:
     else:
         if options.test:
             given["test"] = load_dataset(dataset_spec(dataset.name, options.test, options.resolution))
-        figures = train_feature_space(dataset, options.what, folder, **common, **given)
+        source = options.data and absolute(options.data)
+        figures = train_feature_space(dataset, options.what, folder, source=source, **common, **given)
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"feature space {options.what}: {folder} ({told})")
         if weak := weakness(read_trained(weights_file(folder, dataset.name, options.what))):

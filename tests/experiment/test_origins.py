@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mmd_ddm.cli.main import main
+from mmd_ddm.experiment.build import obtain
 from mmd_ddm.experiment.origins import Origins
+from mmd_ddm.experiment.presets import preset
 from tests.own_data import OwnData, picture
 
 
@@ -95,9 +97,14 @@ def test_a_resumed_run_finds_the_weights_that_it_began_with(own: OwnData) -> Non
     assert json.loads((Path("again") / "config.json").read_text())["updates"] == 3
 
 
-def test_a_model_is_scored_and_drawn_with_nothing_else_said(own: OwnData, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_is_scored_and_drawn_with_nothing_else_said(
+    own: OwnData, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert main(["evaluate", "--model", "run/model", "--images", "4", "--json", "scores.json"]) == 0
     assert "kid_classifier" in Path("scores.json").read_text()
+    told = [each.getMessage() for each in caplog.records if "trained on other images (digits)" in each.getMessage()]
+    assert len(told) == 1  # the network is that of digits
+    assert "'classifier'" in told[0]
     capsys.readouterr()
     assert main(["figures", "--model", "run/model", "--images", "6", "--large", "2"]) == 0
     assert "pixels features (held out)" in capsys.readouterr().out
@@ -113,3 +120,8 @@ def test_fingerprints_are_of_content_not_of_place(own: OwnData) -> None:
     from mmd_ddm.pretrained.fingerprint import model_fingerprint
 
     assert model_fingerprint(Path("elsewhere")).startswith(former.fingerprints["base model"])
+
+
+def test_the_networks_of_digits_are_trained_on_digits(caplog: pytest.LogCaptureFixture) -> None:
+    obtain(preset("best", "digits"))
+    assert caplog.records == []
