@@ -105,6 +105,9 @@ def train_feature_space(
 def _check(dataset: ImageSet, test: ImageSet | None, name: str, recipe: Recipe) -> None:
     if name == "classifier" and dataset.labels is None:
         raise UserError(f"{dataset.name!r} has no labels to train a classifier on; train 'contrastive'.")
+    if name == "classifier" and dataset.labels is not None and len(dataset.labels.unique()) == 1:
+        said = f"All images of {dataset.name!r} are of one class, which teaches a classifier nothing"
+        raise UserError(f"{said}; train 'contrastive', or choose other classes with mmd-ddm prepare --labels.")
     if test is not None and test.image_shape != dataset.image_shape:
         raise UserError(f"The test images are {test.image_shape}, the others {dataset.image_shape}; make them alike.")
     if test is not None and name == "classifier" and test.labels is None:
