@@ -68,11 +68,11 @@ def _is_out_of_memory(error: Exception, said: str) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line with all its options."""
-    from mmd_ddm.cli import doctor, evaluate, figures, finetune, import_model, prepare, pretrain, sample
+    from mmd_ddm.cli import cache, doctor, evaluate, figures, finetune, import_model, prepare, pretrain, sample
 
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures, doctor):
+    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures, doctor, cache):
         name, about = module.__name__.rpartition(".")[2].removesuffix("_model"), (module.__doc__ or "").strip()
         layout = argparse.RawDescriptionHelpFormatter
         command = commands.add_parser(name, help=about.splitlines()[0], description=about, formatter_class=layout)

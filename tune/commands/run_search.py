@@ -20,7 +20,7 @@ from tune.report.winner import BEST
 from tune.report.write import ARTIFACTS, PAGE, write_report
 from tune.scoring.final_scores import read_final_scores
 from tune.scoring.finalists import final_estimates, final_metrics, find_winner, judge, score_finalists
-from tune.space.space import settle
+from tune.space.space import outside, settle
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
 from tune.trials.asha import Halving
@@ -63,6 +63,8 @@ def run_search(
         current.console.say(
             f"study {current.study.folder}: {settings.trials} trials, {at_once.now()} at once; Ray and MLflow are ready"
         )
+        if left := ", ".join(f"{name} {value}" for name, value in outside(settings.space, settings.config).items()):
+            current.console.say(f"trial 001 is another than the preset best: the space has no place for its {left}")
         with current.console.progress(settings.trials * settings.updates):
             _tune(current, at_once)
             _score(current)
