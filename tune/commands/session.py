@@ -18,6 +18,7 @@ from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker
 from tune.study.console import StudyConsole
 from tune.study.folder import Outcome, Study, Trial
+from tune.study.mlflow_pages import mlflow_pages
 from tune.study.settings import AblationSettings, SearchSettings
 from tune.trials.callback import Recorder
 
@@ -80,6 +81,10 @@ class Session(Generic[S]):
     def farewell(self, complete: bool, what: str) -> int:
         """Say how to compare the runs, or that none was completed; return the exit status: 0 or 1."""
         self.console.say(f"compare the {what}s: {ui_command()}" if complete else f"no {what} was completed")
+        if complete and (pages := mlflow_pages(self.study)) is not None:
+            self.console.say(f"all runs: {pages.runs}")
+            if pages.comparison is not None:
+                self.console.say(f"the {what}s beside each other: {pages.comparison}")
         return 0 if complete else 1
 
 
