@@ -8,15 +8,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
-
-import torch
+from typing import TYPE_CHECKING, cast
 
 from mmd_ddm.cli.options import add_image_options, image_options
-from mmd_ddm.data.catalogue import OWN, dataset_spec
-from mmd_ddm.data.prepare import prepare, store_folder
-from mmd_ddm.data.store import Rows
 from mmd_ddm.errors import UserError
+
+if TYPE_CHECKING:
+    from mmd_ddm.data.store import Rows
 
 SHOWN = 20  # classes that are told with their counts
 
@@ -38,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Prepare and tell where the store is."""
+    from mmd_ddm.data.catalogue import OWN, dataset_spec  # seconds
+    from mmd_ddm.data.prepare import prepare, store_folder
+
     found = dataset_spec(*image_options(options))
     elsewhere = options.output is not None
     if options.channels not in (None, found.channels):
@@ -71,7 +72,7 @@ def _classes(rows: Rows) -> str:
     """How many there are, what they are and how many images each has."""
     if rows.labels is None:
         return "none"
-    counts = torch.bincount(rows.labels).tolist()
+    counts = rows.labels.bincount().tolist()
     names = rows.record.get("classes")
     known = names if isinstance(names, list) and len(names) == len(counts) else range(len(counts))
     each = [f"{name} {count}" for name, count in zip(known, counts, strict=True)]
