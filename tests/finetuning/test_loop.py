@@ -15,10 +15,11 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.files import former_of, sha256_of, write_json
-from mmd_ddm.finetuning.checkpoint import RECORD, TENSORS, TrainingState, load_checkpoint, save_checkpoint
+from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import Route
+from mmd_ddm.saved_state import RECORD, TENSORS
 
 
 def state_of(denoiser: Denoiser, rate: float = 0.1, decay: float = 0.9) -> TrainingState:
