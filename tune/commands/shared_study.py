@@ -21,7 +21,7 @@ def begin_search(folder: Path, settings: SearchSettings, origins: Origins) -> St
     """Begin a search in a folder that all nodes share; UserError if they don't, or there is one already."""
     check_shared(folder, settings)
     study = Study.create(folder, settings)
-    origins.write(folder)
+    origins.write(study.folder)
     return study
 
 
