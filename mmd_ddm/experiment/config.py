@@ -7,11 +7,9 @@ The names of the settings are unique, and they are the only names: `--learning-r
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 
 from mmd_ddm.data.catalogue import FINEST, OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
@@ -19,19 +17,13 @@ from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.names import images_name, read_name, read_place
 from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
-
-
-def _read_place(value: object) -> str:
-    """A path that is there, absolute, since workers have another working directory; any other name as it is."""
-    path = Path(str(value)).expanduser()
-    # os.path: a name that no file can have is none that is there
-    return str(path.absolute()) if os.path.exists(path) else str(value)
 
 
 # fmt: off
@@ -115,11 +107,13 @@ class Config:
     """A run, complete; a value that is out of range or contradicts another is a UserError that names it."""
 
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
-    data: str | None = setting(None, or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
+    data: str | None = setting(None, or_none(Rule(read_place, bool, "a path or hub:owner/name@revision:files")),
         "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
     resolution: int | None = setting(None, or_none(whole(4, FINEST)),
         "height and width in pixels; none: the data set's; own data need it")
-    base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
+    name: str | None = setting(None, or_none(Rule(read_name, bool, "a letter or digit and up to 79 more characters")),
+        "what one's own images are called in MLflow and its registry; none: as their folder")
+    base_model: str | None = setting(None, or_none(Rule(read_place, bool, "a folder, hub id or checkpoint file")),
         "diffusers folder, hub id, or checkpoint file; none: the data set's own")
     seed: int = setting(0, whole(0, 2**32 - 1), "seed of all random numbers")
     # fmt: on
@@ -134,10 +128,18 @@ class Config:
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
         if self.dataset == OWN and (self.data is None or self.resolution is None):
             raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
+        if self.dataset != OWN and self.name is not None:
+            said = f"name is {self.name!r}, but it is for images of one's own"
+            raise UserError(f"{said}; leave it out with {self.dataset}")
         if self.sampler.sampler == "ddpm" and self.sampler.eta != 0:
             raise UserError(f"eta is {self.sampler.eta}, but it belongs to sampler ddim; ddpm has variance instead")
         if self.sampler.sampler == "ddim" and self.sampler.variance != "model":
             raise UserError(f"variance is {self.sampler.variance!r}, but it belongs to sampler ddpm; ddim has eta")
+
+    @property
+    def images_name(self) -> str:
+        """What the data set is called where runs are recorded."""
+        return images_name(self.dataset, self.data, self.name)
 
     @classmethod
     def from_flat(cls, values: Mapping[str, object]) -> Config:
@@ -152,7 +154,7 @@ class Config:
 
     def trajectory(self) -> dict[str, Scalar]:
         """The settings that decide the weights after each update; a run may be continued with others of the rest."""
-        aside = {"updates", *(item.name for item in setting_groups()["scoring"])}
+        aside = {"updates", "name", *(item.name for item in setting_groups()["scoring"])}
         return {name: value for name, value in self.flat().items() if name not in aside}
 
     def replace(self, **values: object) -> Config:

@@ -18,6 +18,7 @@ from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker
 from tune.study.console import StudyConsole
 from tune.study.folder import Outcome, Study, Trial
+from tune.study.mlflow_pages import mlflow_pages
 from tune.study.settings import AblationSettings, SearchSettings
 from tune.trials.callback import Recorder
 
@@ -70,6 +71,7 @@ class Session(Generic[S]):
         status = "KILLED" if unfinished else "FINISHED" if complete else "FAILED"
         words = {**(tags or {}), **({NOTE: note} if note else {})}
         self.run.close(status, words, [(file, "") for file in artifacts], metrics)
+        self.recorder.leave()
         if unsent := self.tracker.close():
             _log.warning("MLflow did not take the records of %d runs; %s sends them", len(unsent), self.resume)
         if unfinished:
@@ -79,6 +81,10 @@ class Session(Generic[S]):
     def farewell(self, complete: bool, what: str) -> int:
         """Say how to compare the runs, or that none was completed; return the exit status: 0 or 1."""
         self.console.say(f"compare the {what}s: {ui_command()}" if complete else f"no {what} was completed")
+        if complete and (pages := mlflow_pages(self.study)) is not None:
+            self.console.say(f"all runs: {pages.runs}")
+            if pages.comparison is not None:
+                self.console.say(f"the {what}s beside each other: {pages.comparison}")
         return 0 if complete else 1
 
 
@@ -102,7 +108,7 @@ def session(
     """
     import ray
 
-    tracker = Tracker(f"mmd-ddm {settings.config.dataset}")  # connects while Ray starts
+    tracker = Tracker(f"mmd-ddm {settings.config.images_name}")  # connects while Ray starts
     console = StudyConsole(started, name)
     try:
         start_ray(workers=settings.machines.workers)
@@ -110,11 +116,27 @@ def session(
         tracker.check()
         study = open_study()
         description, further = describe(study)
-        params, tags = {**settings.config.flat(), **further}, {"study": study.name, "dataset": settings.config.dataset}
+        params = {**settings.config.flat(), **further}
+        tags = {"study": study.name, "dataset": settings.config.images_name}
         run = tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
-        yield Session(study, tracker, run, Recorder(study, tracker, run, console), console, command)
+        recorder = Recorder(study, tracker, run, console)
+        with recorded_to_the_end(tracker, run, recorder):
+            yield Session(study, tracker, run, recorder, console, command)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def recorded_to_the_end(tracker: Tracker, run: TrackedRun, recorder: Recorder) -> Iterator[None]:
+    """End the MLflow runs of a study if the block ends with an error: none is to be called running for ever."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        recorder.leave()
+        run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": first_line(error)})
+        tracker.close()
+        raise
 
 
 def elapsed(since: float) -> str:
