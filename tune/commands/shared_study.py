@@ -16,10 +16,10 @@ from tune.study.folder import Study
 from tune.study.settings import SearchSettings, Settings
 
 
-def begin_search(folder: Path, settings: SearchSettings) -> Study[SearchSettings]:
-    """Begin a search in a folder that all nodes share; UserError if they don't, or there is one already."""
+def begin_search(folder: Path, settings: SearchSettings, *, named: bool = True) -> Study[SearchSettings]:
+    """Begin a search in a folder that all nodes share; UserError if they don't, or `named` and there is one already."""
     check_shared(folder, settings)
-    return Study.create(folder, settings)
+    return Study.create(folder, settings, named=named)
 
 
 def continue_search(study: Study[SearchSettings]) -> Study[SearchSettings]:

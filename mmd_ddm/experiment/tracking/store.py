@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home, digest_of, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +40,12 @@ def check_reachable() -> None:
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """Return the client of a store, or refuse one that can't be used, and the id of an experiment, new or not."""
+    # MLflow makes its tables, and looks whether there is an experiment and then makes it, without a lock
+    with locked(cache_home() / "locks" / f"{digest_of(uri)}.lock"):
+        return _connect(uri, experiment)
+
+
+def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     client = open_client(uri)
     try:
         found = client.get_experiment_by_name(experiment)
