@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from mmd_ddm.experiment.build import check, default_device, obtain
 from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
+from mmd_ddm.experiment.interruption import Interruption
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune
@@ -131,33 +131,22 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:
-    with progress("finetuning", config.optimization.updates) as advance, _interruptible() as interrupted:
+    asked = threading.Event()
+    with (
+        progress("finetuning", config.optimization.updates) as advance,
+        Interruption().heard() as interruption,
+        interruption.gently(asked.set),
+    ):
         finetune(
             config,
             folder,
             report=lambda row, checkpoint: _show(row),
             on_update=lambda record: advance(f"update {record.update} MMD^2 {record.mmd2:.4f}"),
-            should_stop=interrupted.is_set,
+            should_stop=asked.is_set,
             checkpoint=latest_checkpoint(folder) if resume else None,
         )
-    if interrupted.is_set():
+    if asked.is_set():
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C end the run after its update, with a checkpoint; the second ends it at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, former)
-
-    former = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 def _show(row: Mapping[str, float]) -> None:

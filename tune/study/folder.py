@@ -230,9 +230,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _held(folder: Path) -> UserError:
-    return UserError(
-        f"{folder} already holds a study; continue it with --resume {folder}, or give another --output"
-    )
+    return UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:

@@ -23,6 +23,7 @@ from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
 from mmd_ddm.experiment.distributed.cluster import findable_cluster
+from mmd_ddm.experiment.interruption import agreed_stop
 from mmd_ddm.experiment.run import finetune
 
 if TYPE_CHECKING:
@@ -49,10 +50,13 @@ class Job:
     folder: str  # absolute, the same for all workers
     threads: int = 1  # of the CPU, of each worker
     baseline: Callable[[], Metrics] | None = None  # on each worker, the base model's scores; None: measured anew
+    asked: str | None = None  # the folder in which it may be asked to stop, see experiment.interruption; None: its own
 
 
 def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
     """Run a job as one of the workers, from its folder's checkpoint where there is one; each reports each scoring.
+
+    Where it is asked to stop it does so after an update, with a checkpoint.
 
     Raises:
         UserError: If the folder is not visible here, or the configuration doesn't fit.
@@ -66,6 +70,7 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     finetune(
         job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
         baseline=None if job.baseline is None else job.baseline(), device=device,
+        should_stop=agreed_stop(Path(job.asked or job.folder), collective, device),
     )  # fmt: skip
 
 
@@ -151,6 +156,7 @@ def _trainer(job: Job, workers: int, gpus: float, callbacks: list[UserCallback])
     default = trainer._create_default_callbacks
     # without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run
     trainer._create_default_callbacks = lambda: [each for each in default() if not isinstance(each, DatasetsCallback)]
+    trainer._register_sigint_handler = lambda controller: None  # the program has its own
     return trainer
 
 
