@@ -14,13 +14,14 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import remove, replacing, sha256_of, write_json
+from mmd_ddm.files import digest_of, remove, replacing, sha256_of, write_json
 from mmd_ddm.finetuning.ema import EMA, copy_weights
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import Route
 from mmd_ddm.records import Record, changes, read_record
 
 RECORD, TENSORS = "state.json", "state.safetensors"
+_DIGEST = "digest"  # of all else in the record
 
 
 @dataclass
@@ -45,8 +46,8 @@ def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     with replacing(folder) as half:
         half.mkdir()
         save_file(_tensors(state), half / TENSORS)
-        record = {"update": state.update, "route": state.route, "config": config}
-        write_json(half / RECORD, {**record, "sha256": sha256_of(half / TENSORS)})
+        record = {"update": state.update, "route": state.route, "config": config, "sha256": sha256_of(half / TENSORS)}
+        write_json(half / RECORD, {**record, _DIGEST: digest_of(record)})
     return folder
 
 
@@ -59,7 +60,10 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     try:
         record = read_record(folder / RECORD)
         update, route, former = record.whole("update"), _route(record), record.mapping("config")
-        if sha256_of(folder / TENSORS) != record.text("sha256"):
+        told, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
+        if _DIGEST in record and digest_of(told) != record.text(_DIGEST):
+            raise UserError(f"{RECORD} is not what was written: its digest is another")
+        if sha256_of(folder / TENSORS) != written:
             raise UserError(f"{TENSORS} is not what was written: its checksum is another")
         tensors = load_file(folder / TENSORS)
     except (OSError, UserError, SafetensorError) as error:
