@@ -60,8 +60,8 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
     try:
         record = read_record(folder / RECORD)
         update, route, former = record.whole("update"), _route(record), record.mapping("config")
-        told, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
-        if _DIGEST in record and digest_of(told) != record.text(_DIGEST):
+        sealed, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
+        if _DIGEST in record and digest_of(sealed) != record.text(_DIGEST):
             raise UserError(f"{RECORD} is not what was written: its digest is another")
         if sha256_of(folder / TENSORS) != written:
             raise UserError(f"{TENSORS} is not what was written: its checksum is another")
