@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -25,9 +26,14 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def shown(uri: str) -> str:
+    """Return a store's address as it may be written anywhere: without a password."""
+    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1***@", uri)
+
+
 def ui_command() -> str:
     """Return the line that shows the recorded runs in a browser."""
-    uri = tracking_uri()
+    uri = shown(tracking_uri())
     if uri.startswith(("http://", "https://")):
         return f"open {uri} in a browser"
     return "mlflow ui" if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" else f"mlflow ui --backend-store-uri {uri}"
@@ -79,7 +85,7 @@ def open_client(uri: str) -> MlflowClient:
 
 def unusable(uri: str, error: Exception) -> UserError:
     """Return what to tell of a store that raised an error."""
-    return UserError(f"MLflow's store {uri} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
+    return UserError(f"MLflow's store {shown(uri)} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
 
 
 def _ask(uri: str) -> None:
@@ -96,12 +102,11 @@ def _ask(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)  # urllib wraps what the system says
         reason = getattr(reason, "strerror", None) or first_line(error)
-        raise UserError(
-            f"No MLflow server answers at {uri} ({reason}); start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
-        ) from None
+        advice = "start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db"
+        raise UserError(f"No MLflow server answers at {shown(uri)} ({reason}); {advice}.") from None
 
 
 def first_line(error: BaseException) -> str:
     """Return what an exception says, without its stack of details."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return shown((lines[0] if lines else type(error).__name__)[:200])
