@@ -82,7 +82,7 @@ def execute(options: argparse.Namespace) -> None:
         options.mlflow, folder, config.dataset, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
-        with _forgotten_unless_begun(folder):
+        with _telling_how_to_resume(folder), _forgotten_unless_begun(folder):
             if options.workers:
                 each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
                 run_distributed(config, folder, workers=options.workers, report=_show, **each)
@@ -92,6 +92,14 @@ def execute(options: argparse.Namespace) -> None:
     record = read_record(folder / MODEL / RECORD)
     when = f"update {record.whole('update')} of {config.optimization.updates}"
     print(f"finetuned pipeline: {folder / MODEL} ({record.text('weights')} weights after {when})")
+
+
+@contextmanager
+def _telling_how_to_resume(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"mmd-ddm finetune --resume --output {folder} goes on") from None
 
 
 @contextmanager
