@@ -81,7 +81,12 @@ def test_ctrl_c_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UserError("wrong"), 2), (DivergenceError("diverged"), 1), (OSError(28, "No space left"), 1), (OSError(13, "no"), 2)],
+    [
+        (UserError("wrong"), 2),
+        (DivergenceError("diverged"), 1),
+        (OSError(28, "No space left"), 1),
+        (OSError(13, "no"), 2),
+    ],
 )
 def test_what_users_can_mend_is_one_sentence_with_its_status(
     error: Exception, status: int, capsys: pytest.CaptureFixture[str]

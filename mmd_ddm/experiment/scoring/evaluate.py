@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -86,7 +87,8 @@ def evaluate(
     for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}")
-    check_processes(workers)
+    if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
+        check_processes(workers)
     if not all(0 <= seed < 2**32 for seed in seeds):
         raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
     check_eta(eta, "ddim" if sampler in (None, ALL) else sampler)
