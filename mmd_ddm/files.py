@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     half = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # workers on several machines may have equal pids
     try:
         yield half
+        _open_to_others(half)
         if half.is_dir() and path.exists():  # a folder can't be renamed onto another
             former = former_of(path)
             remove(former)
@@ -55,6 +57,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         remove(half)
+
+
+def _open_to_others(written: Path) -> None:
+    """Let whom the umask lets read what was written: safetensors makes its files for their owner alone."""
+    with suppress(OSError, ValueError, StopIteration):  # /proc is Linux's
+        lines = Path("/proc/self/status").read_text().splitlines()
+        allowed = 0o666 & ~int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+        for file in written.rglob("*") if written.is_dir() else [written]:
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if file.is_file() and mode | allowed != mode:
+                file.chmod(mode | allowed)
 
 
 def former_of(folder: Path) -> Path:

@@ -70,7 +70,7 @@ def scores(folder: Path) -> tuple[Path, Read]:
 
 
 def sync_state(folder: Path) -> tuple[Path, Read]:
-    write_json(folder / STATE, vars(SyncState("abc", ["a"], {"t": "x"}, {"kid": 3}, {"f": 1.0}, [3], ["model"])))
+    write_json(folder / STATE, vars(SyncState("abc", "1", ["a"], {"t": "x"}, {"kid": 3}, {"f": 1.0}, [3], ["model"])))
     return folder / STATE, lambda: SyncState.read(folder)
 
 

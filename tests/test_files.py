@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mmd_ddm.files import former_of, locked, replacing, write_json, write_whole
 
@@ -88,3 +91,18 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path: Path) -> None:
             assert not again
     with locked(file, wait=False) as mine:
         assert mine
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_weights_may_be_read_by_those_whom_the_umask_lets(umask: int, tmp_path: Path) -> None:
+    former = os.umask(umask)
+    try:
+        with replacing(tmp_path / "folder") as half:
+            (half / "unet").mkdir(parents=True)
+            save_file({"a": torch.zeros(1)}, half / "unet" / "weights.safetensors")
+        with replacing(tmp_path / "weights.safetensors") as half:
+            save_file({"a": torch.zeros(1)}, half)
+    finally:
+        os.umask(former)
+    for file in tmp_path.rglob("*.safetensors"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from mmd_ddm.cli.main import main
+from mmd_ddm.features.trained.load import read_trained
 
 COUNT, SIDE = 60, 32
 
@@ -56,6 +57,8 @@ def test_from_parquet_to_scores(
     assert main(["finetune", *data, "--base-model", "base", *spaces, *run, "--output", "tuned"]) == 0
     weak = [record for record in caplog.records if "is too weak to be trusted alone" in record.getMessage()]
     assert len(weak) == 2  # one line a space
+    assert not [record for record in caplog.records if "other images" in record.getMessage()]
+    assert read_trained(Path("nets/cifar10_classifier.safetensors")).record["data"] == data[-1]
     record = json.loads((tmp_path / "tuned" / "model" / "mmd_ddm.json").read_text())
     assert record["steps"] == 2
     assert record["config"]["features"] == "contrastive"  # the last of the named ones, in preset best

@@ -45,7 +45,7 @@ def test_options_of_the_search_and_the_ablations_are_named(parser) -> None:
 def test_commands_are_named() -> None:
     text = build_parser().format_help()
     commands = re.findall(r"^    (\w+) ", text, re.MULTILINE)
-    assert commands == ["prepare", "import", "pretrain", "finetune", "evaluate", "sample", "figures", "doctor"]
+    assert commands == ["prepare", "import", "pretrain", "finetune", "evaluate", "sample", "figures", "doctor", "cache"]
     assert all(f"mmd-ddm {command}" in README for command in commands)
 
 

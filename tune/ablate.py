@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from mmd_ddm.files import shared_home
 from tune.ablation.paper_tables import TABLES
 from tune.options import Parser, add_data_options, add_machine_options, positive, run
 
-_OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "base_model", "preset", "steps", "updates", "seeds",
-                  "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
+_OF_A_NEW_GRID = ("table", "grid", "dataset", "data", "resolution", "name", "base_model", "preset", "steps", "updates",
+                  "seeds", "final_images", "score_features", "output", "workers_per_trial", "gpus_per_worker",
                   "cpus_per_worker")  # fmt: skip
 
 
@@ -86,8 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ablate(options: argparse.Namespace, started: float) -> int:
-    from mmd_ddm.experiment.build import obtain
+    from mmd_ddm.experiment.build import Parts, obtain
     from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.origins import Origins
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.ablation.grid import read_grids
     from tune.study.folder import Study, check_folder
@@ -95,25 +97,33 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
 
     if options.resume is not None:
         folder = options.resume
+        if options.weights is None:
+            Origins.read(folder).use_weights()
         settings, grids = Study.open(folder, AblationSettings).settings, read_grids(folder)
+        if options.concurrent is not None:
+            settings = replace(settings, concurrent=options.concurrent)
         if not grids:
             raise UserError(f"{folder} has no grid yet; name one with --table or --grid, and --output {folder}")
     else:
         from tune.commands.ablation_settings import plan
 
         settings, grid = plan(options)
-        grids, folder = [grid], options.output or _default_folder(grid.config.dataset, grid.name)
+        grids, folder = [grid], options.output or _default_folder(grid.config.images_name, grid.name)
         if (folder / "study.json").is_file():
             Study.open(folder, AblationSettings)
         else:
             check_folder(folder)
     check_reachable()
     check_address()
+    origins = Origins()
     for grid in grids:
-        obtain(grid.config.replace(score_features=grid.networks))
+        wanted = grid.config.replace(score_features=grid.networks)
+        obtain(wanted)
+        origins = Origins.of(Parts(wanted)).beside(origins)
+    origins.check(Origins.read(folder), f"the ablation in {folder}")
     from tune.commands.run_ablation import run_ablation  # seconds of imports
 
-    return run_ablation(settings, folder, grids, concurrent=options.concurrent, started=started)
+    return run_ablation(settings, folder, grids, origins, started=started)
 
 
 def _default_folder(dataset: str, name: str) -> Path:

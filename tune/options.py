@@ -60,10 +60,12 @@ def positive(text: str) -> int:
 
 
 def add_data_options(group: argparse._ArgumentGroup) -> None:
-    """Add --dataset, --data, --resolution and --base-model."""
+    """Add --dataset, --data, --resolution, --name and --base-model."""
     group.add_argument("--dataset", metavar="NAME", help="data set; its base model is finetuned")
     group.add_argument("--data", metavar="PATH", help="images in place of the data set's source, or one's own data set")
     group.add_argument("--resolution", type=positive, metavar="R", help="of one's own images, in pixels")
+    group.add_argument("--name", help="what one's own images are called in MLflow and its registry (default: as their "
+                       "folder)")  # fmt: skip
     group.add_argument(
         "--base-model", metavar="MODEL", help="diffusers folder or hub id in place of the data set's own"
     )

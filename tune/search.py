@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, whose names are too common
@@ -26,10 +27,9 @@ from tune.options import Parser, add_data_options, add_machine_options, positive
 
 if TYPE_CHECKING:
     from mmd_ddm.experiment.config import Config
-    from tune.space.space import Space
 
-_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "base_model", "steps", "updates", "score_images", "final_images",
-                   "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
+_OF_A_NEW_STUDY = ("dataset", "data", "resolution", "name", "base_model", "steps", "updates", "score_images",
+                   "final_images", "score_features", "scorings", "seed", "space", "output", "workers_per_trial",
                    "gpus_per_worker", "cpus_per_worker")  # fmt: skip
 
 _EPILOG = """examples:
@@ -107,19 +107,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
-    from mmd_ddm.experiment.build import obtain
+    from mmd_ddm.experiment.build import Parts, obtain
     from mmd_ddm.experiment.distributed.cluster import check_address
+    from mmd_ddm.experiment.origins import Origins
     from mmd_ddm.experiment.room import check_generated
     from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.commands.shared_study import begin_search, continue_search
     from tune.study.folder import Study, check_folder
     from tune.study.settings import SearchSettings
 
+    open_study: Callable[[Origins], Study[SearchSettings]]
+    former = Origins()
     if options.resume is not None:
+        former = Origins.read(options.resume)
+        if options.weights is None:
+            former.use_weights()
         study = Study.open(options.resume, SearchSettings)
-        if options.trials is not None:
-            study = study.changed(replace(study.settings, trials=options.trials))
-        settings, open_study = study.settings, partial(continue_search, study)
+        settings = replace(study.settings, **_asked(options, "trials", "concurrent"))
+        open_study = partial(continue_search, study, settings)
     else:
         from tune.commands.search_settings import plan
 
@@ -136,27 +141,24 @@ def _search(options: argparse.Namespace, started: float) -> int:
     check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()
     check_address()
-    obtain(settings.config.replace(features=_all_features(settings.space, settings.config)))
+    obtain(settings.widest)
+    origins = Origins.of(Parts(settings.widest))
+    origins.check(former, f"the study in {options.resume}")
     from tune.commands.run_search import run_search  # seconds of imports
 
-    return run_search(settings, open_study, concurrent=options.concurrent, started=started)
+    return run_search(settings, lambda: open_study(origins), started=started)
 
 
-def _all_features(space: Space, config: Config) -> str:
-    """All feature spaces that a trial may train in, to have them before the first one starts."""
-    from tune.space.dimension import Choice
-
-    searched = space.dimensions.get("features")
-    choices = searched.values if isinstance(searched, Choice) else ()
-    configs = (config, *(config.replace(features=choice) for choice in choices))
-    return "+".join(dict.fromkeys(name for each in configs for name in each.objective.spaces))
+def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options of these names that are given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _default_folder(config: Config) -> Path:
     return (
         (shared_home() or Path())
         / "studies"
-        / f"{config.dataset}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
+        / f"{config.images_name}-{config.sampler.steps}steps-{datetime.now():%Y%m%d-%H%M%S}"
     )
 
 

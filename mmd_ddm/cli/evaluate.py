@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", metavar="S,S,...", help="budgets, joined by commas [what it was finetuned for]")
     add("--images", type=int, default=5000, metavar="N", help="generated images a row [5000]")
     add("--seeds", type=int, default=1, metavar="K", help="seeds of the noise, from --seed on [1]")
-    add("--features", metavar="NAME+...", help="feature spaces, joined by + [the data set's]")
+    add("--features", metavar="NAME+...", help="feature spaces, joined by + [as finetuned, or the data set's]")
     add("--measures", default="kid,fid", metavar="NAME,...", help=measures)
     add("--workers", type=int, default=1, metavar="W", help="processes that share the work [1]")
     add("--json", type=Path, metavar="FILE", help="also write all scores to a file, as they come")
@@ -56,15 +56,18 @@ def execute(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (
-        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "images", "measures",
-        "workers",
+        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance", "images",
+        "measures", "workers",
     )  # fmt: skip
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)
     steps = _budgets(options.steps)
+    record = read_record(model_folder(options.model))
+    if options.weights is None:
+        record.origins.use_weights()
     results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
     print(table(results))
-    trained = read_record(model_folder(options.model)).trained_spaces
+    trained = record.trained_spaces
     for sentence in verdicts(results, trained) if trained else []:
         print(f"\n{sentence}")
     if options.curve:

@@ -55,6 +55,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--large is {options.large}; it must be 0, for none, or more")
     folder = model_folder(options.model)
     record = read_record(folder)
+    if options.weights is None:
+        record.origins.use_weights()
     config = _config(options, folder, record)
     base, parts = find_base(record, options.base), Parts(config)
     budgets = {"steps": options.steps, "large": options.large}
@@ -71,7 +73,7 @@ def execute(options: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory() as spool,  # the output folder may hold another run's
         recorded(
-            options.mlflow, Path(spool), config.dataset, "the files are complete, so try again later",
+            options.mlflow, Path(spool), config.images_name, "the files are complete, so try again later",
             name=f"figures of {short}", description="", params=about, tags={"kind": "figures"},
         ) as results,
     ):  # fmt: skip
@@ -86,9 +88,11 @@ def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> C
     which = record.images(options.dataset, options.data, options.resolution)
     space = options.features
     if space is None:
-        known = with_spaces(dataset_spec(*which)).feature_spaces
+        named = record.scored_spaces(which)
+        known = tuple(named.split("+")) if named else with_spaces(dataset_spec(*which)).feature_spaces
         space = next((name for name in known if name not in record.trained_spaces), known[0])
     elif "+" in space:
         raise UserError(f"--features is {space!r}; name one space, since distances are measured in one")
     # the models bring their own budgets; one step is what every model can have
-    return preset("paper", *which, space).replace(base_model=str(folder), seed=options.seed, steps=1)
+    name = record.config.name if record.config is not None and which == record.images(None, None, None) else None
+    return preset("paper", *which, space).replace(name=name, base_model=str(folder), seed=options.seed, steps=1)

@@ -27,6 +27,7 @@ from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
 from mmd_ddm.experiment.interruption import Interruption
+from mmd_ddm.experiment.origins import ORIGINS, Origins
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune
@@ -79,7 +80,7 @@ def execute(options: argparse.Namespace) -> None:
     if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
         check_run(config, default_device() if not options.workers or options.gpus_per_worker else CPU, options.workers)
     with recorded(
-        options.mlflow, folder, config.dataset, "finetune --resume --mlflow sends them again", name=folder.name,
+        options.mlflow, folder, config.images_name, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
         with _telling_how_to_resume(folder), _forgotten_unless_begun(folder):
@@ -110,7 +111,7 @@ def _forgotten_unless_begun(folder: Path) -> Iterator[None]:
         yield
     except (UserError, DivergenceError):
         if new and latest_checkpoint(folder) is None:
-            for name in (CONFIG, BASELINE, METRICS, RAY_FOLDER):
+            for name in (CONFIG, ORIGINS, BASELINE, METRICS, RAY_FOLDER):
                 remove(folder / name)
             remove_empty(made)
         raise
@@ -132,6 +133,8 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
         return config
     if not held.exists():
         raise UserError(f"{folder} holds no run to resume; leave --resume out")
+    if options.weights is None:
+        Origins.read(folder).use_weights()
     record = read_record(held, "start again with another --output")
     with record.reading():
         former = Config.from_flat(record.entries)

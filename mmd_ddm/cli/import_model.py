@@ -11,8 +11,6 @@ import argparse
 from pathlib import Path
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.importing import import_model
-from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
 
 FORMATS = ("diffusers", "ddim", "improved-diffusion")
 _UNTOLD = ("resolution", "prediction_type", "variance_type", "dropout", "heads", "beta_schedule", "length")
@@ -38,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Import and say what it is."""
+    from mmd_ddm.pretrained.importing import import_model  # seconds
+    from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
+
     told = {name: value for name in _UNTOLD if (value := getattr(options, name)) is not None}
     if not 0 <= told.get("dropout", 0) < 1:
         raise UserError(f"--dropout is {options.dropout}; it must be at least 0 and below 1")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
 
 from mmd_ddm.cli.options import use_weights
 from mmd_ddm.errors import DivergenceError, ResourceError, UserError, disk_full, out_of_memory
+
+_NAMES = ("prepare", "import", "pretrain", "finetune", "evaluate", "sample", "figures", "doctor", "cache")
+_COMMANDS = {name: "import_model" if name == "import" else name for name in _NAMES}  # its file: import is a keyword
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
     def work() -> int:
-        options = build_parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        asked = next((word for word in given if not word.startswith("-")), "")
+        options = build_parser(asked).parse_args(given)
         use_weights(getattr(options, "weights", None))
         return options.execute(options) or 0
 
@@ -62,16 +70,19 @@ def run_command(work: Callable[[], int], who: str, resume: str) -> int:
         return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line with all its options."""
-    from mmd_ddm.cli import doctor, evaluate, figures, finetune, import_model, prepare, pretrain, sample
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The command line with the options of the command that is asked for, or (None) of all.
 
+    What commands need takes seconds to import, so that the others are not.
+    """
     parser = argparse.ArgumentParser(prog="mmd-ddm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (prepare, import_model, pretrain, finetune, evaluate, sample, figures, doctor):
-        name, about = module.__name__.rpartition(".")[2].removesuffix("_model"), (module.__doc__ or "").strip()
+    for name, file in _COMMANDS.items():
+        about = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{file}.py").read_text("utf-8"))) or ""
         layout = argparse.RawDescriptionHelpFormatter
         command = commands.add_parser(name, help=about.splitlines()[0], description=about, formatter_class=layout)
-        module.add_options(command)
-        command.set_defaults(execute=module.execute)
+        if asked in (None, name):
+            module = import_module(f"{__package__}.{file}")
+            module.add_options(command)
+            command.set_defaults(execute=module.execute)
     return parser

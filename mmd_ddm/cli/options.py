@@ -12,7 +12,7 @@ from mmd_ddm.errors import UserError
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model, its sampler, and the seed of the noise."""
     from mmd_ddm.diffusion.baselines import BASELINES
-    from mmd_ddm.diffusion.samplers import SAMPLERS
+    from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
 
     others = ", ".join(name for name in BASELINES if name not in SAMPLERS)
     address = "MLflow address (runs:/ID, models:/NAME/VERSION or models:/NAME@ALIAS)"
@@ -23,6 +23,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--sampler", metavar="NAME", help=sampler)
     add("--schedule", default="linear", metavar="NAME", help="linear, quadratic or stride [linear]")
     add("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [as finetuned, or 0]")
+    add("--variance", metavar="NAME", help=f"of ddpm: {', '.join(VARIANCES)} [as finetuned, or the model's own]")
     add("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
 
 

@@ -6,24 +6,30 @@ The base model and the two feature spaces that ship with digits were made by thi
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mmd_ddm.cli.options import add_image_options, image_options
 from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.readers.open import absolute
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
-from mmd_ddm.features.trained.load import read_trained, weights_file
+from mmd_ddm.features.trained.load import DIGITS, PICTURES, TRAINED, read_trained, weights_file
 from mmd_ddm.features.trained.quality import weakness
+from mmd_ddm.features.trained.recipes import RECIPES
 from mmd_ddm.features.trained.training import train_feature_space
 from mmd_ddm.pretrained.pretrain import PREDICTIONS, pretrain
 from mmd_ddm.pretrained.recipes import settings_for
 from mmd_ddm.training import PRECISIONS
 
 BASE = "base"
+_PICTURE = 16  # pixels, of which the defaults are told
 _OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim", "mirror", "test")
 _OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction")
 _OF_SCORES = ("scorings", "score_features", "score_images")
@@ -37,25 +43,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--what", default=BASE, metavar="NAME", help=what)
     add("--output", type=Path, help="folder of the result [runs/pretrained-DATASET-WHAT]")
-    add("--updates", type=int, metavar="N", help="optimizer updates")
-    add("--batch", type=int, metavar="N", help="images an update")
-    add("--learning-rate", type=float, metavar="R", help="at the start; of Adam, or of Muon for spaces of pictures")
-    add("--channels", type=_widths, metavar="C,C,...", help=channels)
-    add("--layers", type=int, metavar="L", help="of base: residual blocks a resolution")
-    add("--ema", type=float, metavar="R", help="of base: decay of the average of the weights, which is what is kept")
-    add("--warmup", type=int, metavar="N", help="of base: updates over which the learning rate rises")
-    add("--clip", type=float, metavar="R", help="of base: largest norm of an update's gradient")
-    add("--precision", choices=tuple(PRECISIONS), help="of base: fp32, or bf16 inside the network")
-    add("--dropout", type=float, metavar="P", help="of base: probability that a unit is dropped in training")
-    add("--prediction", choices=PREDICTIONS, help="of base: what the network predicts")
+
+    def setting(name: str, text: str, **how: Any) -> None:
+        add(f"--{name.replace('_', '-')}", help=f"{text} [{_defaults(name)}]", **how)
+
+    setting("updates", "optimizer updates", type=int, metavar="N")
+    setting("batch", "images an update", type=int, metavar="N")
+    rate = "at the start; of Adam, or of Muon for spaces of pictures"
+    setting("learning_rate", rate, type=float, metavar="R")
+    setting("channels", channels, type=_widths, metavar="C,C,...")
+    setting("layers", "of base: residual blocks a resolution", type=int, metavar="L")
+    setting("ema", "of base: decay of the average of the weights, which is what is kept", type=float, metavar="R")
+    setting("warmup", "of base: updates over which the learning rate rises", type=int, metavar="N")
+    setting("clip", "of base: largest norm of an update's gradient", type=float, metavar="R")
+    setting("precision", "of base: fp32, or bf16 inside the network", choices=tuple(PRECISIONS))
+    setting("dropout", "of base: probability that a unit is dropped in training", type=float, metavar="P")
+    setting("prediction", "of base: what the network predicts", choices=PREDICTIONS)
     add("--scorings", type=int, metavar="N", help=f"of base: how many times it is scored on the way [{SCORINGS}]")
     add("--score-features", metavar="A+B", help="of base: feature spaces of the scores [those on this machine]")
     add("--score-images", type=int, metavar="N", help=f"of base: images generated for a scoring [{IMAGES}]")
-    add("--width", type=int, metavar="W", help="of a feature space's network, in eights")
-    add("--dim", type=int, metavar="D", help="of a feature space: its number of features")
-    add("--mirror", action="store_true", default=None, help="of a feature space: show mirror images too")
-    add("--test", metavar="PATH", help="of a feature space: other images, to measure its accuracy on")
+    setting("width", "of a feature space's network, in eights", type=int, metavar="W")
+    setting("dim", "of a feature space: its number of features", type=int, metavar="D")
+    mirror = "of a feature space: show mirror images too [where the data set has them]"
+    add("--mirror", action="store_true", default=None, help=mirror)
+    test = "of a feature space: other images, to measure its accuracy on [a part that is held out]"
+    add("--test", metavar="PATH", help=test)
     add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers [0]")
+
+
+def _defaults(name: str) -> str:
+    """Values of a setting where it is not given, in words: of images of 16 x 16, then of those of digits."""
+    usual = {key: each.default for key, each in inspect.signature(pretrain).parameters.items()}
+    pictures = {**usual, **settings_for(_PICTURE, default_device())}
+    of_base = [str(_value(values[name])) for values in (pictures, usual)] if name in usual else []
+    of_spaces = [
+        ", ".join(f"{_value(getattr(RECIPES[kind, what], name))} ({what})" for what in TRAINED)
+        for kind in (PICTURES, DIGITS)
+        if name in _OF_ALL or name in _OF_SPACES
+    ]
+    both = [", ".join(filter(None, each)) for each in zip_longest(of_base, of_spaces)]
+    return both[0] if both[0] == both[1] else f"{both[0]}; of digits' size: {both[1]}"
+
+
+def _value(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -78,7 +109,8 @@ def execute(options: argparse.Namespace) -> None:
     else:
         if options.test:
             given["test"] = load_dataset(dataset_spec(dataset.name, options.test, options.resolution))
-        figures = train_feature_space(dataset, options.what, folder, **common, **given)
+        source = options.data and absolute(options.data)
+        figures = train_feature_space(dataset, options.what, folder, source=source, **common, **given)
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"feature space {options.what}: {folder} ({told})")
         if weak := weakness(read_trained(weights_file(folder, dataset.name, options.what))):

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmd_ddm.cli.options import add_model_options
+from mmd_ddm.data.readers.folder import image_extensions
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import to_uint8
 from mmd_ddm.evaluation.figures.sheets import save_sheet
@@ -46,7 +47,7 @@ def execute(options: argparse.Namespace) -> None:
     _check(output)
     check_disk(options.images, output)
     folder = model_folder(options.model)
-    how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "steps")}
+    how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "steps")}
     sampler = choose_sampler(folder, **how)
     written, shown = 0, list[Tensor]()
     for images in sample_batches(folder, sampler, options.images, options.seed):
@@ -65,8 +66,10 @@ def execute(options: argparse.Namespace) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Refuse a folder with images that no earlier sample has written."""
-    if foreign := sorted({file.name for file in folder.glob("*.png")} - {file.name for file in _own(folder)}):
+    """Refuse a folder with images, or folders of them, that no earlier sample has written."""
+    there = [each for each in folder.iterdir() if not each.name.startswith(".")] if folder.is_dir() else []
+    images = {each.name for each in there if each.is_dir() or each.suffix.lower() in image_extensions()}
+    if foreign := sorted(images - {file.name for file in _own(folder)}):
         raise UserError(
             f"{folder} holds other images ({foreign[0]}, {len(foreign)} in all), and they would be mixed with the new "
             "ones; name another --output"

@@ -13,6 +13,10 @@ class UnfitImageError(ValueError):
     """The image is sound, but cannot be brought to the wanted form."""
 
 
+class TooSmallError(UnfitImageError):
+    """The image has fewer pixels than are wanted."""
+
+
 @dataclass(frozen=True)
 class Crop:
     """Cut out a window, bring its short side to the resolution by one of Pillow's filters, cut out the centre."""
@@ -51,7 +55,10 @@ def fit(image: Image.Image, crop: Crop, resolution: int) -> Image.Image:
         image = image.crop(crop.window)
     short, long = sorted(image.size)
     if short < resolution:
-        raise UnfitImageError(f"is {size}, too small for a resolution of {resolution}; images are never enlarged")
+        raise TooSmallError(
+            f"is {size}, too small for a resolution of {resolution}; images are never enlarged, but mmd-ddm prepare "
+            "--skip-small leaves them out"
+        )
     # lengths and offsets are rounded as in torchvision's Resize and CenterCrop
     sides = [resolution if side == short else int(resolution * long / short) for side in image.size]
     image = image.resize((sides[0], sides[1]), Image.Resampling[crop.filter.upper()])

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from mmd_ddm.data.crop import UnfitImageError
+from mmd_ddm.data.crop import TooSmallError, UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
+from mmd_ddm.data.readers.labels import with_labels
 from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
@@ -32,7 +33,14 @@ _PART_BYTES, _PART_ROWS = 2**25, 4096
 _log = logging.getLogger(__name__)
 
 
-def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, skip_corrupt: bool = False) -> Rows:
+def prepare(
+    spec: DatasetSpec,
+    folder: Path,
+    *,
+    processes: int | None = None,
+    skip_corrupt: bool = False,
+    skip_small: bool = False,
+) -> Rows:
     """Prepare the images of a data set that is not embedded in a folder, or open what is prepared there already.
 
     Args:
@@ -40,6 +48,7 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
         folder: Of the store.
         processes: How many decode; None: one a core.
         skip_corrupt: Leave out files that cannot be decoded, and record how many and which.
+        skip_small: Leave out images that are smaller than the resolution, likewise.
 
     Raises:
         UserError: If the source, one of its images, the folder or the disk is not fit for it.
@@ -63,8 +72,9 @@ def prepare(spec: DatasetSpec, folder: Path, *, processes: int | None = None, sk
     rows = max(1, min(_PART_ROWS, _PART_BYTES // math.prod(shape)))
     made = [each for each in folder.parents if not each.exists()]
     writer = RowWriter(folder, dtype=torch.uint8, shape=shape, parts=-(-len(source) // rows), key=key)
+    skip = (*([CorruptImageError] if skip_corrupt else []), *([TooSmallError] if skip_small else []))
     try:
-        return _prepare(_Work(spec, source, writer, spec.labelled and source.labelled, rows, skip_corrupt), processes)
+        return _prepare(_Work(spec, source, writer, spec.labelled and source.labelled, rows, skip), processes)
     except UserError:
         writer.discard_empty()
         for each in made:
@@ -93,7 +103,7 @@ class _Work:
     writer: RowWriter
     labelled: bool
     part_rows: int
-    skip_corrupt: bool
+    skip: tuple[type[Exception], ...]  # what leaves an image out
 
     def __call__(self, part: int) -> int:
         with self.writer.claim(part) as mine:
@@ -110,9 +120,7 @@ class _Work:
                 for row, (content, label) in enumerate(items, start):
                     try:
                         pixels = decode(content, self.spec.channels, self.spec.crop, self.spec.resolution)
-                    except CorruptImageError:
-                        if not self.skip_corrupt:
-                            raise
+                    except self.skip:
                         skipped.append(row)
                     else:
                         rows[len(labels)] = torch.from_numpy(pixels)
@@ -129,9 +137,9 @@ class _Work:
 
 def _prepare(work: _Work, processes: int | None) -> Rows:
     name, writer, total = work.spec.name, work.writer, len(work.source)
-    if not work.skip_corrupt and (earlier := len(writer.notes())):
-        said = f"an earlier run with --skip-corrupt left out {earlier} images of {writer.partial}"
-        raise UserError(f"{said}; go on with --skip-corrupt, or delete that folder")
+    if not work.skip and (earlier := len(writer.notes())):
+        said = f"an earlier run with --skip-corrupt or --skip-small left out {earlier} images of {writer.partial}"
+        raise UserError(f"{said}; go on with the same options, or delete that folder")
     parts, missing = len(writer.files), writer.missing()
     if len(missing) < parts:
         _log.info("%d of %d parts are there from an earlier run", parts - len(missing), parts)
@@ -139,8 +147,10 @@ def _prepare(work: _Work, processes: int | None) -> Rows:
     skipped = writer.notes()
     images = total - len(skipped)
     if images < FEWEST:
-        raise UserError(f"{images} of the {total} images could be decoded; a data set has at least {FEWEST}")
-    record = {"images": images, "skipped": len(skipped), "skipped names": skipped[:NAMED]}
+        raise UserError(f"{images} of the {total} images could be used; a data set has at least {FEWEST}")
+    record: dict[str, object] = {"images": images, "skipped": len(skipped), "skipped names": skipped[:NAMED]}
+    if work.labelled:
+        record |= {"class of": work.source.class_of, "classes": work.source.classes}
     return writer.finish({"data set": name, **record})
 
 
@@ -149,7 +159,8 @@ def _source(spec: DatasetSpec) -> Source:
         raise UserError(f"{spec.name} comes with the package; there is nothing to prepare")
     if (Path(spec.origin).expanduser() / MANIFEST).is_file():
         raise UserError(f"{spec.origin} is prepared already; use it as it is")
-    return known_source(spec.origin)
+    source = known_source(spec.origin)
+    return source if spec.labels is None else with_labels(source, spec.labels)
 
 
 def _key(spec: DatasetSpec, source: Source) -> dict[str, object]:

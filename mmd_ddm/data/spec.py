@@ -36,6 +36,7 @@ class DatasetSpec:
     given: bool = False  # whether the user named the origin, so that it need not be the published data set
     crop: Crop = AS_IS  # how an image is brought to the resolution
     labelled: bool = True  # whether what the origin has as labels are classes
+    labels: str | None = None  # what the user says is the class, see `with_labels`; None: what the reader finds
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -31,7 +31,7 @@ from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.published.preprocessing import preprocessing_of
-from mmd_ddm.features.registry import check_feature_space, load_feature_space, weakness_of, weights_of
+from mmd_ddm.features.registry import check_feature_space, load_feature_space, other_images_of, weakness_of, weights_of
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
@@ -93,14 +93,15 @@ def check(config: Config) -> None:
 def obtain(config: Config) -> None:
     """Download and prepare what runs will need, once and where progress is seen, not in each worker.
 
-    Feature spaces that can't be trusted are named in a warning, one line each.
+    Feature spaces that can't be trusted, or were trained on other images, are named in a warning, one line each.
     """
     base_folder(config)
-    load_dataset(dataset_of(config))
+    images = load_dataset(dataset_of(config))
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
-        if told := weakness_of(name, config.dataset):
+        weak, other = weakness_of(name, config.dataset), other_images_of(name, config.dataset, images.fingerprint)
+        for told in filter(None, (weak, other)):
             _log.warning("%s", told)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -32,6 +33,14 @@ def _read_place(value: object) -> str:
     path = Path(str(value)).expanduser()
     # os.path: a name that no file can have is none that is there
     return str(path.absolute()) if os.path.exists(path) else str(value)
+
+
+def _read_name(value: object) -> str:
+    """A name that folders, MLflow's experiments and its registered models can have."""
+    name = str(value)
+    if not re.fullmatch(r"[^\W_][^/:\x00-\x1f]{0,79}", name):
+        raise ValueError
+    return name
 
 
 # fmt: off
@@ -119,6 +128,8 @@ class Config:
         "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
     resolution: int | None = setting(None, or_none(whole(4, FINEST)),
         "height and width in pixels; none: the data set's; own data need it")
+    name: str | None = setting(None, or_none(Rule(_read_name, bool, "a letter or digit and up to 79 more characters")),
+        "what one's own images are called in MLflow and its registry; none: as their folder")
     base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
         "diffusers folder, hub id, or checkpoint file; none: the data set's own")
     seed: int = setting(0, whole(0, 2**32 - 1), "seed of all random numbers")
@@ -134,10 +145,27 @@ class Config:
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
         if self.dataset == OWN and (self.data is None or self.resolution is None):
             raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
+        if self.dataset != OWN and self.name is not None:
+            said = f"name is {self.name!r}, but it is for images of one's own"
+            raise UserError(f"{said}; leave it out with {self.dataset}")
         if self.sampler.sampler == "ddpm" and self.sampler.eta != 0:
             raise UserError(f"eta is {self.sampler.eta}, but it belongs to sampler ddim; ddpm has variance instead")
         if self.sampler.sampler == "ddim" and self.sampler.variance != "model":
             raise UserError(f"variance is {self.sampler.variance!r}, but it belongs to sampler ddpm; ddim has eta")
+
+    @property
+    def images_name(self) -> str:
+        """What the data set is called where runs are recorded: of one's own the name that it was given, or its path's.
+
+        Of `hub:owner/name@revision:files` that is owner-name.
+        """
+        if self.dataset != OWN or self.data is None:
+            return self.dataset
+        if self.name is not None:
+            return self.name
+        hub = re.match("hub:([^@:]+)", self.data)
+        known = hub[1].replace("/", "-") if hub else Path(self.data).stem
+        return re.sub(r"[/:\s]+", "-", known)[:80] or OWN
 
     @classmethod
     def from_flat(cls, values: Mapping[str, object]) -> Config:
@@ -152,7 +180,7 @@ class Config:
 
     def trajectory(self) -> dict[str, Scalar]:
         """The settings that decide the weights after each update; a run may be continued with others of the rest."""
-        aside = {"updates", *(item.name for item in setting_groups()["scoring"])}
+        aside = {"updates", "name", *(item.name for item in setting_groups()["scoring"])}
         return {name: value for name, value in self.flat().items() if name not in aside}
 
     def replace(self, **values: object) -> Config:

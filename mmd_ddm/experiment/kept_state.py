@@ -9,6 +9,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
 from mmd_ddm.files import former_of
 from mmd_ddm.pretrained.export import RECORD, save_pipeline
@@ -25,9 +26,9 @@ class KeptState:
     is. So nothing but the folder is needed to go on: it is found there again.
     """
 
-    def __init__(self, parts: Parts, folder: Path, baseline: Metrics, update: int) -> None:
+    def __init__(self, parts: Parts, folder: Path, baseline: Metrics, update: int, origins: Origins) -> None:
         """Find what the run kept until some update; what a killed run kept after it is computed again."""
-        self._parts, self._folder, self._baseline = parts, folder / MODEL, baseline
+        self._parts, self._folder, self._baseline, self._origins = parts, folder / MODEL, baseline, origins
         if not self._folder.exists():
             with suppress(OSError):  # there is none, or another worker was faster
                 former_of(self._folder).rename(self._folder)  # the run was killed while the model was replaced
@@ -56,7 +57,7 @@ class KeptState:
             parts.denoiser, scheduler_config(parts.folder), self._folder,
             sampler=c.sampler, timesteps=parts.chain.timesteps, eta=c.eta, variance=c.variance,
             record={"update": int(row["update"]), "weights": weights, "metrics": row, "baseline": baseline,
-                    "config": config},
+                    "config": config, **self._origins.as_record()},
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.kept_state import KeptState
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import BASELINE, CHECKPOINT, CONFIG, MODEL, Row, Scoring, append_row, truncate_rows
 from mmd_ddm.experiment.scoring.scored_model import relative_score
 from mmd_ddm.experiment.update import UpdateGradient
@@ -79,9 +80,10 @@ def finetune(
     folder.mkdir(parents=True, exist_ok=True)
     if baseline is None:
         baseline = _score(parts)  # before a checkpoint is loaded: these are the base model's weights
-    gradient, state = UpdateGradient(parts), _state(parts, checkpoint)
+    origins = Origins.of(parts)
+    gradient, state = UpdateGradient(parts), _state(parts, checkpoint, origins)
     state.route = route = state.route or gradient.choose_route()
-    run = _Run(parts, folder, report, baseline, KeptState(parts, folder, baseline, state.update))
+    run = _Run(parts, folder, report, baseline, KeptState(parts, folder, baseline, state.update, origins), origins)
     run.begin(state)
 
     def record(update: UpdateRecord) -> None:
@@ -100,12 +102,12 @@ def finetune(
     return run.outcome
 
 
-def _state(parts: Parts, checkpoint: Path | None) -> TrainingState:
+def _state(parts: Parts, checkpoint: Path | None, origins: Origins) -> TrainingState:
     c = parts.config.optimization
     ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
     state = TrainingState(parts.denoiser, torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate), ema)
     if checkpoint is not None:
-        load_checkpoint(state, checkpoint, dict(parts.config.trajectory()))
+        load_checkpoint(state, checkpoint, dict(parts.config.trajectory()), origins.fingerprints)
         if state.update > c.updates:
             raise UserError(f"updates is {c.updates}, but the run has done {state.update} already; name more")
     return state
@@ -129,14 +131,17 @@ def _score(parts: Parts, average: EMA | None = None) -> Metrics:
 class _Run:
     """The scores of a run and its folder, which rank 0 writes."""
 
-    def __init__(self, parts: Parts, folder: Path, report: Report, baseline: Metrics, kept: KeptState) -> None:
+    def __init__(
+        self, parts: Parts, folder: Path, report: Report, baseline: Metrics, kept: KeptState, origins: Origins
+    ) -> None:
         self.parts, self.folder, self.report, self.baseline, self.kept = parts, folder, report, baseline, kept
-        self.config, self.leader = parts.config, parts.collective.rank == 0
+        self.config, self.leader, self.origins = parts.config, parts.collective.rank == 0, origins
         self.outcome = Outcome()
         self.last: UpdateRecord | None = None
 
     def begin(self, state: TrainingState) -> None:
         if self.leader:
+            self.origins.write(self.folder)
             write_json(self.folder / CONFIG, self.config.flat())
             write_json(self.folder / BASELINE, flat(self.baseline))
             truncate_rows(self.folder, state.update)
@@ -147,7 +152,8 @@ class _Run:
             append_row(self.folder, update._asdict())
 
     def keep(self, state: TrainingState) -> Path:
-        return save_checkpoint(state, self.folder / CHECKPOINT, dict(self.config.trajectory()))
+        settings: dict[str, object] = dict(self.config.trajectory())
+        return save_checkpoint(state, self.folder / CHECKPOINT, settings, self.origins.fingerprints)
 
     def milestone(self, state: TrainingState) -> None:
         ended, last = state.update == self.config.optimization.updates, self.last

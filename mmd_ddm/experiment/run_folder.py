@@ -1,6 +1,7 @@
 """What a run leaves in its folder, and how others read it while the run goes on.
 
 config.json          the configuration
+origins.json         fingerprints of images, base model and feature weights, and where the latter were
 baseline.json        the base model's scores
 metrics.jsonl        one JSON object a line: `update`, `time` and metrics
 samples_<update>.png sample sheets

@@ -107,6 +107,28 @@ def weakness_of(name: str, dataset: str) -> str | None:
     return weakness(read_trained(_trained_file(name, dataset))) if name in NAMES else None
 
 
+def other_images_of(name: str, dataset: str, fingerprint: str) -> str | None:
+    """Say in one sentence that a feature space was trained on other images than those of a fingerprint.
+
+    None if it was trained on them, was not trained here, or its file doesn't say on what.
+
+    Raises:
+        UserError: As `check_feature_space`, or the file is damaged.
+    """
+    check_feature_space(name, dataset)
+    if name not in NAMES:
+        return None
+    file = _trained_file(name, dataset)
+    record = read_trained(file).record
+    if record.get("fingerprint") in (None, fingerprint):
+        return None
+    source = record.get("data") or record.get("dataset")
+    return (
+        f"Feature space {name!r} was trained on other images ({source}) than those it is used for here; its scores "
+        f"tell less of these. Its weights are in {file}."
+    )
+
+
 def _trained_file(name: str, dataset: str) -> Path:
     if file := find_trained(dataset, name):
         return file

@@ -39,27 +39,41 @@ class TrainingState:
     route: Route | None = None  # once chosen
 
 
-def save_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> Path:
-    """Write or replace a checkpoint folder, complete or not at all; its config tells it from that of another run."""
+def save_checkpoint(
+    state: TrainingState, folder: Path, config: dict[str, object], made_of: Mapping[str, str] | None = None
+) -> Path:
+    """Write or replace a checkpoint folder, complete or not at all.
+
+    Args:
+        state: What is kept.
+        folder: Of the checkpoint.
+        config: Settings that tell it from that of another run.
+        made_of: Fingerprints of what the settings name by paths alone, by what they are of.
+    """
     for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed; only one writes at a time
         remove(left)
     with replacing(folder) as half:
         half.mkdir()
         save_file(_tensors(state), half / TENSORS)
-        record = {"update": state.update, "route": state.route, "config": config, "sha256": sha256_of(half / TENSORS)}
+        record = {"update": state.update, "route": state.route, "config": config, "made_of": dict(made_of or {}),
+                  "sha256": sha256_of(half / TENSORS)}  # fmt: skip
         write_json(half / RECORD, {**record, _DIGEST: digest_of(record)})
     return folder
 
 
-def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object]) -> None:
-    """Continue from a checkpoint folder, in place.
+def load_checkpoint(
+    state: TrainingState, folder: Path, config: dict[str, object], made_of: Mapping[str, str] | None = None
+) -> None:
+    """Continue from a checkpoint folder, in place; arguments as of `save_checkpoint`.
 
     Raises:
-        UserError: it is missing, damaged or incomplete, of another network, or of a run with other settings.
+        UserError: it is missing, damaged or incomplete, of another network, or of a run with other settings or other
+            content of what these name; what only one of both has a fingerprint of is not compared.
     """
     try:
         record = read_record(folder / RECORD)
         update, route, former = record.whole("update"), _route(record), record.mapping("config")
+        then = record.mapping("made_of") if "made_of" in record else {}  # an earlier version has none
         sealed, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
         if _DIGEST in record and digest_of(sealed) != record.text(_DIGEST):
             raise UserError(f"{RECORD} is not what was written: its digest is another")
@@ -70,6 +84,10 @@ def load_checkpoint(state: TrainingState, folder: Path, config: dict[str, object
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
     if told := changes({key: former.get(key) for key in config}, config):
         raise UserError(f"checkpoint {folder} belongs to a run with other settings: {told}")
+    both = then.keys() & (made_of or {}).keys()
+    if told := changes({key: then[key] for key in both}, {key: (made_of or {})[key] for key in both}):
+        hint = "put it back as it was, or begin a new run"
+        raise UserError(f"checkpoint {folder} was made with other content: the fingerprint of {told}; {hint}")
     expected = _tensors(state, with_moments=False)
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
         raise UserError(f"checkpoint {folder} belongs to another network")

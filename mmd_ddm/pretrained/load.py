@@ -71,8 +71,20 @@ def locate(source: str, origin: str | None = None) -> Path:
             folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=oldest))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         reason = str(error).splitlines()[0]
-        raise UserError(f"base model {source!r} is neither a folder nor to be had from the hub: {reason}") from None
+        said = f"base model {source!r} is neither a folder nor to be had from the hub: {reason.rstrip('.')}"
+        raise UserError(f"{said}; {how_to_get(source)}") from None
     return folder
+
+
+def how_to_get(source: str) -> str:
+    """Say how a model of the hub, `owner/name` or `owner/name@revision`, comes to a machine without a network.
+
+    Below a folder of the hub's cache a model is known for what it is, see `catalogue.left_out`.
+    """
+    name, _, revision = source.partition("@")
+    of = f" --revision {revision}" if revision else ""
+    line = f"hf download {name}{of} --include '*.json' '*diffusion_pytorch_model*' --cache-dir DIR"
+    return f"on a machine with a network run: {line}; copy DIR here, and name the folder that it printed: --base-model"
 
 
 def scheduler_config(folder: Path) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Sampling to files: the noise of diffusers in batches, the samplers to compare with, and the folder."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -73,8 +74,28 @@ def test_a_smaller_sample_replaces_a_larger_one_and_nothing_else(tmp_path, capsy
     assert (output / "000001.png").exists()
 
 
-def test_a_folder_of_other_images_is_refused_before_anything_is_read(tmp_path, capsys):
-    (tmp_path / "000000.png").write_bytes(b"somebody's")
+@pytest.mark.parametrize("theirs", ["000000.png", "holiday.JPG", "class 1/a.webp"])
+def test_a_folder_of_other_images_is_refused_before_anything_is_read(theirs, tmp_path, capsys):
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).write_bytes(b"somebody's")
+    first = theirs.partition("/")[0]
     assert main(["sample", "--model", str(tmp_path / "nowhere"), "--output", str(tmp_path)]) == 2
-    assert "holds other images (000000.png" in capsys.readouterr().err
-    assert [file.name for file in tmp_path.iterdir()] == ["000000.png"]
+    assert f"holds other images ({first}" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == [first]
+
+
+def test_a_model_finetuned_with_ddim_is_sampled_with_ddpm_once_its_variance_is_named(tmp_path, capsys):
+    shutil.copytree(SHIPPED / "digits", tmp_path / "model")
+    file = tmp_path / "model" / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text())
+    del config["variance_type"]  # diffusers' DDIM schedulers have none
+    file.write_text(json.dumps(config))
+    asked = ["--model", str(tmp_path / "model"), "--sampler", "ddpm", "--steps", "2", "--images", "4"]
+    for command in (["sample", *asked, "--output", str(tmp_path / "s")], ["evaluate", *asked]):
+        assert main(command) == 2
+        assert "choose variance fixed_small or fixed_large" in capsys.readouterr().err
+        assert main([*command, "--variance", "fixed_small"]) == 0
+        assert main([*command, "--variance", "none"]) == 2
+        assert "variance is 'none'; it must be one of" in capsys.readouterr().err
+    assert main(["sample", "--variance", "fixed_small", "--steps", "1", "--output", str(tmp_path / "s")]) == 2
+    assert "belongs to sampler ddpm" in capsys.readouterr().err

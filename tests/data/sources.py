@@ -115,6 +115,7 @@ class Gated:
     def __init__(self, source: Source, row: int, gate: Path) -> None:
         self._source, self._row, self._gate = source, row, gate
         self.identity, self.labelled = source.identity, source.labelled
+        self.classes, self.class_of = source.classes, source.class_of
 
     def __len__(self) -> int:
         return len(self._source)

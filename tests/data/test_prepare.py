@@ -155,7 +155,7 @@ def test_skipping_is_not_taken_over_unasked(tmp_path: Path, monkeypatch: pytest.
         patch.setattr(RowWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare(found, tmp_path / "store", processes=1, skip_corrupt=True)
-    with pytest.raises(UserError, match="earlier run with --skip-corrupt left out 1 images"):
+    with pytest.raises(UserError, match="earlier run with --skip-corrupt or --skip-small left out 1 images"):
         prepare(found, tmp_path / "store", processes=1)
     assert len(prepare(found, tmp_path / "store", processes=1, skip_corrupt=True)) == NUMBER - 1
 
@@ -179,7 +179,7 @@ def test_too_few_images(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "one", pictures(1))
     with pytest.raises(UserError, match="holds 1 images; a data set has at least 8"):
         prepare(cifar(root), tmp_path / "store")
-    with pytest.raises(UserError, match="4 of the 8 images could be decoded"):
+    with pytest.raises(UserError, match="4 of the 8 images could be used"):
         prepare(cifar(corrupt(tmp_path, (0, 1, 2, 3), 8)), tmp_path / "store", processes=1, skip_corrupt=True)
 
 
@@ -368,3 +368,18 @@ def test_command_refuses_what_needs_no_preparation(file: Path, tmp_path: Path) -
     prepare(cifar(file), tmp_path / "store", processes=1)
     with pytest.raises(UserError, match="prepared already"):
         command.execute(options(dataset="cifar10", data=tmp_path / "store"))
+
+
+def test_images_below_the_resolution_are_left_out_where_that_is_asked(tmp_path: Path) -> None:
+    contents = [png(each) for each in pictures(NUMBER)]
+    contents[3] = png(pictures(1)[0][:, :20, :20])
+    spec = cifar(write_parquet(tmp_path / "data" / "a.parquet", contents, classes(NUMBER)), crop=CENTRE_BILINEAR)
+    with pytest.raises(UserError, match=r"row 3 is 20 x 20, too small .* mmd-ddm prepare --skip-small leaves them out"):
+        prepare(spec, tmp_path / "store", processes=1)
+    with pytest.raises(UserError, match="row 3 is 20 x 20"):
+        prepare(spec, tmp_path / "store", processes=1, skip_corrupt=True)
+    rows = prepare(spec, tmp_path / "store", processes=1, skip_small=True)
+    assert rows.labels is not None
+    assert rows.labels.tolist() == classes(NUMBER)[:3] + classes(NUMBER)[4:]
+    assert rows.record["skipped"] == 1
+    assert str(rows.record["skipped names"]).endswith("a.parquet, row 3']")

@@ -22,6 +22,7 @@ TEXTS = {  # other values of the settings whose values are neither numbers nor n
     "bandwidth": "dim",
     "score_features": "classifier",
     "data": "nowhere",
+    "name": "birds",
     "base_model": "./nowhere",
 }
 BESIDE: dict[str, dict[str, object]] = {  # what a setting means something beside

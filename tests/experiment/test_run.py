@@ -15,6 +15,7 @@ from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.kept_state import KeptState
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import Scoring, read_rows
@@ -87,7 +88,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert metrics["score"] == min(metrics["score_raw"], metrics["score_ema"])
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
-        "config.json", "baseline.json", "metrics.jsonl", "samples_000003.png", "samples_000006.png",
+        "config.json", "origins.json", "baseline.json", "metrics.jsonl", "samples_000003.png", "samples_000006.png",
         "checkpoint", "model",
     }  # fmt: skip
     assert outcome.model == tmp_path / "run/model"
@@ -163,18 +164,18 @@ def test_what_was_kept_counts_only_where_it_can_be_compared(tmp_path: Path) -> N
 
     def found(update: int, config: Config = config, **changes: object) -> Scoring | None:
         file.write_text(json.dumps({**kept, **changes}))
-        return KeptState(Parts(config), tmp_path, (), update).scoring
+        return KeptState(Parts(config), tmp_path, (), update, Origins()).scoring
 
     assert found(6) == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
     assert found(5) is None  # the run was killed before its checkpoint: the update is done again
     file.parent.rename(tmp_path / "model.former")  # it was killed while the model was replaced
-    assert KeptState(Parts(config), tmp_path, (), 6).scoring == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
+    assert KeptState(Parts(config), tmp_path, (), 6, Origins()).scoring == Scoring(6, 0.5, read_metrics({"kid_a": 0.1}))
     assert [each.name for each in tmp_path.iterdir()] == ["model"]
     assert found(6, tiny(score_images=60)) is None
     assert found(6, tiny(scorings=3)) is not None
     assert found(6, metrics={"score": 0.5}) is None  # of an earlier version
     file.write_text("{")
-    assert KeptState(Parts(config), tmp_path, (), 6).scoring is None
+    assert KeptState(Parts(config), tmp_path, (), 6, Origins()).scoring is None
 
 
 def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:

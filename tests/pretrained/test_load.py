@@ -204,3 +204,12 @@ def test_import_completes_a_diffusers_model(modern: Path, tmp_path: Path) -> Non
     assert (made.schedule.prediction_type, made.schedule.variance_type) == ("v_prediction", "fixed_large")
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), before.parameters(), strict=True))
     assert (tmp_path / "new/unet" / WEIGHTS).exists()
+
+
+def test_without_a_network_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*args: object, **kwargs: object) -> str:
+        raise OSError("no network.\nIn many more words")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", cut_off)
+    with pytest.raises(UserError, match=r"hub: no network; .* hf download a/b --revision v1 .* DIR .* --base-model$"):
+        locate("a/b@v1")

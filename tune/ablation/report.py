@@ -66,7 +66,7 @@ def caption(compared: Comparison) -> str:
     words = {"updates": f"{o.updates} updates", "batch": f"batch {o.batch}",
              "learning_rate": f"learning rate {o.learning_rate:g}"}  # fmt: skip
     shared = ", ".join(text for name, text in words.items() if name not in varied)
-    how = f"Data set {c.dataset}; {shared}{', ' if shared else ''}{plural(len(grid.seeds), 'seed')}"
+    how = f"Data set {c.images_name}; {shared}{', ' if shared else ''}{plural(len(grid.seeds), 'seed')}"
     fresh = (
         f"Scores are of {grid.images} images of each exported model, from noise that no model was trained or chosen "
         "by, the same for all rows of a seed."

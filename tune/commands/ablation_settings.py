@@ -43,10 +43,14 @@ def plan(options: argparse.Namespace) -> tuple[AblationSettings, Grid]:
         steps = options.steps or (config.sampler.steps,)
         grid = key_grid(options.grid, config, steps=steps, seeds=seeds, images=images, preset=which)
     check_grid(grid)
-    return AblationSettings(grid.config, machines(options)), grid
+    return AblationSettings(grid.config, machines(options), options.concurrent), grid
 
 
 def _config(options: argparse.Namespace, which: str, name: str) -> Config:
     config = preset(which, name, options.data, options.resolution, options.score_features)
-    given = {"updates": options.updates, "base_model": options.base_model and resolve(options.base_model)}
+    given = {
+        "name": options.name,
+        "updates": options.updates,
+        "base_model": options.base_model and resolve(options.base_model),
+    }
     return config.replace(**{name: value for name, value in given.items() if value is not None})

@@ -40,7 +40,7 @@ def offline_check(settings: SearchSettings) -> str:
 
 
 def _lines(settings: SearchSettings) -> Iterator[Line]:
-    config = settings.config
+    config = settings.widest
     known = dataset_of(config)
     yield from _images(known)
     name = base_model(config)
@@ -48,6 +48,8 @@ def _lines(settings: SearchSettings) -> Iterator[Line]:
     yield Line("base model", f"{name}: in {folder}" if folder else told, "" if folder else told)
     for name in scored_spaces(config):
         yield _features(name, config)
+    searched = ", ".join(f"{key} {dimension}" for key, dimension in settings.space.dimensions.items())
+    yield Line("searched", searched.replace("\n", " "))
     yield from _work(settings, config)
     yield from _memory(settings, config)
     yield Line("machine", _machine())
@@ -71,7 +73,7 @@ def _images(known: DatasetSpec) -> Iterator[Line]:
 def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
     from huggingface_hub import snapshot_download
 
-    from mmd_ddm.pretrained.load import find_local
+    from mmd_ddm.pretrained.load import find_local, how_to_get
 
     try:
         local = find_local(name, known.base_model_origin)
@@ -83,7 +85,7 @@ def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
     try:
         return Path(snapshot_download(repository, revision=revision or None, local_files_only=True)), ""
     except (OSError, ValueError):
-        return None, f"base model {name!r}: to be downloaded from the Hugging Face hub"
+        return None, f"base model {name!r}: to be downloaded from the Hugging Face hub; or {how_to_get(name)}"
 
 
 def _features(name: str, config: Config) -> Line:
@@ -103,10 +105,11 @@ def _work(settings: SearchSettings, config: Config) -> Iterator[Line]:
     from mmd_ddm.experiment.cost import network_evaluations
 
     o, steps, found = config.optimization, config.sampler.steps, network_evaluations(config)
+    most = "at most " if {"steps", "batch"} & settings.space.dimensions.keys() else ""
     yield Line(
         "trial",
-        f"{o.updates} updates of {o.batch} images with {steps} steps: {found.finetuning:,} network evaluations with "
-        f"gradient (each computed twice where the chain is replayed), and {found.scoring:,} for scores",
+        f"{most}{o.updates} updates of {o.batch} images with {steps} steps: {found.finetuning:,} network evaluations "
+        f"with gradient (each computed twice where the chain is replayed), and {found.scoring:,} for scores",
     )
     yield Line("study", f"{settings.trials} trials, bad ones stopped early, and the winner's final scores")
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from mmd_ddm.evaluation.metrics import flat
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_ablation
 from tune.ablation.cell_scores import read_cell_scores, score_cells, scores_file, trial_numbers
@@ -28,16 +29,17 @@ from tune.trials.tuner import run_given_trials
 COMMAND = "python tune/ablate.py"
 
 
-def open_ablation(folder: Path, settings: AblationSettings) -> Study[AblationSettings]:
-    """Begin an ablation in a folder, or go on with the one that is there.
+def open_ablation(folder: Path, settings: AblationSettings, origins: Origins) -> Study[AblationSettings]:
+    """Begin an ablation in a folder, or go on with the one that is there, and write down what it is made of.
 
     Raises:
         UserError: The folder holds a search, or is not the same on all nodes of a cluster.
     """
     check_shared(folder, settings)
-    if (folder / FILE).exists():
-        return Study.open(folder, AblationSettings).changed(settings)
-    return Study.create(folder, settings)
+    there = (folder / FILE).exists()
+    study = Study.open(folder, AblationSettings).changed(settings) if there else Study.create(folder, settings)
+    origins.beside(Origins.read(folder)).write(folder)
+    return study
 
 
 def begin_cells(study: Study[AblationSettings], grids: Sequence[Grid]) -> list[int]:
@@ -56,7 +58,7 @@ def begin_cells(study: Study[AblationSettings], grids: Sequence[Grid]) -> list[i
 
 
 def run_ablation(
-    settings: AblationSettings, folder: Path, grids: Sequence[Grid], *, concurrent: int | None = None, started: float
+    settings: AblationSettings, folder: Path, grids: Sequence[Grid], origins: Origins, *, started: float
 ) -> int:
     """Run what some grids lack, write their comparisons, and return the exit status: 0 if a cell was completed, else 1.
 
@@ -64,7 +66,7 @@ def run_ablation(
         settings: What the grids share.
         folder: The ablation's, made if it is not there.
         grids: One to add, or those that the folder has.
-        concurrent: Runs at once; None: as many as fit.
+        origins: What they are made of, written down in the folder.
         started: When the command began (time.monotonic).
 
     Raises:
@@ -77,7 +79,7 @@ def run_ablation(
         return describe_ablation(study.name, settings.config, about.values()), further
 
     with session(
-        settings, lambda: open_ablation(folder, settings), command=COMMAND, started=started, describe=describe
+        settings, lambda: open_ablation(folder, settings, origins), command=COMMAND, started=started, describe=describe
     ) as current:
         study, console = current.study, current.console
         grids = [save_grid(study.folder, grid) for grid in grids]
@@ -87,7 +89,7 @@ def run_ablation(
         with console.progress(sum(study.trial(number).planned for number in left)):
             if left:
                 with current.stopping_gently():
-                    at_once = Concurrency(settings.machines, concurrent)
+                    at_once = Concurrency(settings.machines, settings.concurrent)
                     run_given_trials(study, current.recorder, at_once, left, current.asked)
             if not current.asked() and not any(
                 study.trial(number).outcome is Outcome.RUNNING for number in _numbers(study, grids)

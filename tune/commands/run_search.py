@@ -22,7 +22,7 @@ from tune.report.winner import BEST
 from tune.report.write import ARTIFACTS, PAGE, write_report
 from tune.scoring.final_scores import read_final_scores
 from tune.scoring.finalists import final_estimates, final_metrics, find_winner, judge, score_finalists
-from tune.space.space import settle
+from tune.space.space import outside, settle
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
 from tune.trials.asha import Halving
@@ -43,7 +43,6 @@ def run_search(
     settings: SearchSettings,
     open_study: Callable[[], Study[SearchSettings]],
     *,
-    concurrent: int | None = None,
     started: float,
 ) -> int:
     """Run a search to its end, from wherever it is, and return the exit status.
@@ -55,7 +54,6 @@ def run_search(
     Args:
         settings: What was asked for.
         open_study: Makes or opens its folder, once Ray and MLflow have answered.
-        concurrent: Trials at once; None: as many as fit, up to a third of all.
         started: When the command began (time.monotonic).
 
     Raises:
@@ -63,10 +61,12 @@ def run_search(
     """
     with session(settings, open_study, command=COMMAND, started=started, describe=_describe, name=_name) as current:
         # a trial learns only from those that ended before it began
-        at_once = Concurrency(settings.machines, concurrent, most=max(2, settings.trials // 3))
+        at_once = Concurrency(settings.machines, settings.concurrent, most=max(2, settings.trials // 3))
         current.console.say(
             f"study {current.study.folder}: {settings.trials} trials, {at_once.now()} at once; Ray and MLflow are ready"
         )
+        if left := ", ".join(f"{name} {value}" for name, value in outside(settings.space, settings.config).items()):
+            current.console.say(f"trial 001 is another than the preset best: the space has no place for its {left}")
         with current.console.progress(settings.trials * settings.updates):
             _tune(current, at_once)
             _score(current)

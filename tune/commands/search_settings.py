@@ -34,7 +34,8 @@ def plan(options: argparse.Namespace) -> SearchSettings:
     for steps, schedule in product(_ends(space, "steps", best), _ends(space, "schedule", best)):
         _check(best.replace(steps=steps, schedule=schedule), offline=options.offline_check)
     trials, final_images = options.trials or TRIALS, options.final_images or FINAL_IMAGES
-    return SearchSettings(best, paper, space, trials, options.seed or 0, final_images, machines(options))
+    seed, asked = options.seed or 0, machines(options)
+    return SearchSettings(best, paper, space, trials, seed, final_images, asked, options.concurrent)
 
 
 def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
@@ -46,7 +47,7 @@ def _ends(space: Space, name: str, base: Config) -> tuple[Scalar, ...]:
 
 
 def _changed(config: Config, options: argparse.Namespace) -> Config:
-    named = ("steps", "updates", "seed", "scorings", "score_images")
+    named = ("name", "steps", "updates", "seed", "scorings", "score_images")
     given = {name: getattr(options, name) for name in named}
     given["base_model"] = options.base_model and resolve(options.base_model)
     changed = config.replace(**{name: value for name, value in given.items() if value is not None})

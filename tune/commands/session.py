@@ -23,6 +23,7 @@ from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker
 from tune.study.console import StudyConsole
 from tune.study.folder import Outcome, Study, Trial
+from tune.study.mlflow_pages import mlflow_pages
 from tune.study.settings import AblationSettings, SearchSettings
 from tune.trials.callback import Recorder
 
@@ -89,6 +90,7 @@ class Session(Generic[S]):
         status = "KILLED" if unfinished else "FINISHED" if complete else "FAILED"
         words = {**(tags or {}), **({NOTE: note} if note else {})}
         self.run.close(status, words, [(file, "") for file in artifacts], metrics)
+        self.recorder.leave()
         if unsent := self.tracker.close():
             _log.warning("MLflow did not take the records of %d runs; %s sends them", len(unsent), self.resume)
         if unfinished:
@@ -101,6 +103,10 @@ class Session(Generic[S]):
             self.console.say(f"interrupted; {self.resume} goes on")
             return 130
         self.console.say(f"compare the {what}s: {ui_command()}" if complete else f"no {what} was completed")
+        if complete and (pages := mlflow_pages(self.study)) is not None:
+            self.console.say(f"all runs: {pages.runs}")
+            if pages.comparison is not None:
+                self.console.say(f"the {what}s beside each other: {pages.comparison}")
         return 0 if complete else 1
 
 
@@ -124,7 +130,7 @@ def session(
     """
     import ray
 
-    tracker = Tracker(f"mmd-ddm {settings.config.dataset}")  # connects while Ray starts
+    tracker = Tracker(f"mmd-ddm {settings.config.images_name}")  # connects while Ray starts
     console, interruption = StudyConsole(started, name), Interruption()
     try:
         start_ray(workers=settings.machines.workers)
@@ -136,7 +142,8 @@ def session(
             let_go_on(study.folder)
             run = _record(study, tracker, *describe(study))
             recorder = Recorder(study, tracker, run, console)
-            yield Session(study, tracker, run, recorder, console, command, interruption)
+            with recorded_to_the_end(tracker, run, recorder):
+                yield Session(study, tracker, run, recorder, console, command, interruption)
     finally:
         ray.shutdown()
 
@@ -151,9 +158,22 @@ def interruptible(interruption: Interruption, resume: str) -> Iterator[None]:
         raise KeyboardInterrupt(f"{resume} goes on") from None
 
 
+@contextmanager
+def recorded_to_the_end(tracker: Tracker, run: TrackedRun, recorder: Recorder) -> Iterator[None]:
+    """End the MLflow runs of a study if the block ends with an error: none is to be called running for ever."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        recorder.leave()
+        run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": first_line(error)})
+        tracker.close(patience=0)
+        raise
+
+
 def _record(study: Study[S], tracker: Tracker, description: str, further: dict[str, Scalar | str]) -> TrackedRun:
     config = study.settings.config
-    params, tags = {**config.flat(), **further}, {"study": study.name, "dataset": config.dataset}
+    params, tags = {**config.flat(), **further}, {"study": study.name, "dataset": config.images_name}
     return tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
 
 

@@ -10,22 +10,31 @@ from mmd_ddm.data.catalogue import is_prepared
 from mmd_ddm.experiment.build import base_folder, dataset_of
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.features.published.weights import FOLDER
 from mmd_ddm.files import cache_home
 from tune.study.folder import Study
 from tune.study.settings import SearchSettings, Settings
 
 
-def begin_search(folder: Path, settings: SearchSettings, *, named: bool = True) -> Study[SearchSettings]:
+def begin_search(
+    folder: Path, settings: SearchSettings, origins: Origins, *, named: bool = True
+) -> Study[SearchSettings]:
     """Begin a search in a folder that all nodes share; UserError if they don't, or `named` and there is one already."""
     check_shared(folder, settings)
-    return Study.create(folder, settings, named=named)
-
-
-def continue_search(study: Study[SearchSettings]) -> Study[SearchSettings]:
-    """Go on with a search, whose folder all nodes share; UserError if they don't."""
-    check_shared(study.folder, study.settings)
+    study = Study.create(folder, settings, named=named)
+    origins.write(study.folder)
     return study
+
+
+def continue_search(study: Study[SearchSettings], settings: SearchSettings, origins: Origins) -> Study[SearchSettings]:
+    """Go on with a search, with settings that may have changed, whose folder all nodes share; UserError if they don't.
+
+    Both write down what the study is made of.
+    """
+    check_shared(study.folder, settings)
+    origins.write(study.folder)
+    return study.changed(settings)
 
 
 def check_shared(folder: Path, settings: Settings) -> None:

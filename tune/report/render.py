@@ -59,6 +59,11 @@ def code(text: str, language: str = "") -> Markdown:
     return Markdown(f"{fence}{language}\n{text}\n{fence}")
 
 
+def link(text: object, address: str) -> Markdown:
+    """Return words that lead to an address."""
+    return Markdown(f"[{escape(text)}](<{address.replace('<', '%3C').replace('>', '%3E')}>)")
+
+
 def plural(count: int, noun: str) -> str:
     """Return a number with its noun, one or several."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
@@ -91,7 +96,7 @@ _REPORTS = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_REPORTS.filters |= {"bold": bold, "code": code}
+_REPORTS.filters |= {"bold": bold, "code": code, "link": link}
 _REPORTS.globals |= {"Table": Table, "plural": plural}
 
 

@@ -15,13 +15,14 @@ from mmd_ddm.pretrained.export import RECORD
 FOLDED = " \\\n    "
 
 
-def command_line(config: Config, output: str, between: str = " ") -> str:
+def command_line(config: Config, output: str, between: str = " ", weights: str | None = None) -> str:
     """Return the line that runs a configuration: the preset that needs the fewest changes, and those.
 
     Args:
         config: Of the run.
         output: Folder of the new run.
         between: What stands before each option; `FOLDED` for one a line.
+        weights: The folder of weights of feature spaces, if there is one.
     """
     given = {"data": config.data, "resolution": config.resolution, "score_features": config.scoring.score_features}
     like = (config.dataset, config.data, config.resolution, config.scoring.score_features)
@@ -29,6 +30,7 @@ def command_line(config: Config, output: str, between: str = " ") -> str:
         ((name, _changes(config, preset(name, *like))) for name in PRESETS), key=lambda pair: len(pair[1])
     )
     changed = {**{key: value for key, value in given.items() if value is not None}, **changed}
+    changed |= {} if weights is None else {"weights": weights}
     flags = [f"--{key.replace('_', '-')} {shlex.quote(_text(value))}" for key, value in changed.items()]
     start = f"mmd-ddm finetune --preset {name} --dataset {config.dataset} --output {shlex.quote(output)}"
     return between.join([start, *flags])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel, worst_space
 from tune.report.headline import KEPT
@@ -40,7 +41,9 @@ def winner_values(found: StudySummary, best: Trial) -> dict[str, object]:
         "where": f"{BEST}/" if found.standing in KEPT else f"trials/{best.number:03d}/{MODEL}/",
         "facts": [fact for fact in (_speed_fact(found, best), _sure_fact(found, best)) if fact is not None],
         "point": point_text(best.point),
-        "command": command_line(best.config, f"runs/{found.study.name}-best", FOLDED),
+        "command": command_line(
+            best.config, f"runs/{found.study.name}-best", FOLDED, Origins.read(found.study.folder).weights
+        ),
         "loading": loading_code(folder / BEST if found.standing in KEPT else best.folder / MODEL),
         "sure": sureness(found.trials, found.baseline, found.finals, best.number),
     }

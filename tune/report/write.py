@@ -6,6 +6,7 @@ import shutil
 
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import Scored
+from mmd_ddm.experiment.tracking.store import ui_command
 from tune.report.curves import CURVES, draw_curves
 from tune.report.headline import KEPT
 from tune.report.importance import ENOUGH, ROUGH
@@ -18,6 +19,7 @@ from tune.report.trials import endings, final_table, standings
 from tune.report.winner import BEST, front_rows, winner_values
 from tune.scoring.final_scores import SCORES
 from tune.study.folder import Outcome, Study, Trial
+from tune.study.mlflow_pages import mlflow_pages
 from tune.study.settings import SearchSettings
 
 REPORT = "report"
@@ -66,6 +68,8 @@ def _values(found: StudySummary) -> dict[str, object]:
         "scores": final_table(found) if found.rows else None,
         "samples": draw_samples(study, _shown(found)),
         "curves": draw_curves(study, found.trials, found.baseline, found.rows),
+        "pages": mlflow_pages(study),
+        "ui": ui_command(),
         "ENOUGH": ENOUGH,
         "ROUGH": ROUGH,
         "trials": trial_table(found.trials, found.baseline, standings(found)),

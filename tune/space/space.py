@@ -122,6 +122,17 @@ def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     return config.replace(**values)
 
 
+def outside(space: Space, config: Config) -> dict[str, Scalar]:
+    """Return a configuration's values that a space has no place for, as far as they mean something."""
+    values = config.flat()
+    return {
+        name: values[name]
+        for name, dimension in space.dimensions.items()
+        if values[name] not in dimension
+        and (name not in CONDITIONS or CONDITIONS[name].holds(values[CONDITIONS[name].on]))
+    }
+
+
 def meaningful(config: Config) -> dict[str, Scalar]:
     """Return the settings as they are recorded: None for one that means nothing beside the others."""
     values = config.flat()

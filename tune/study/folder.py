@@ -1,6 +1,7 @@
 """A study's folder: what it was asked for, its trials, and how each of them ended.
 
 study.json           what was asked for
+origins.json         fingerprints of images, base model and feature weights, and where the latter were
 optuna.db            the trials of a search as Optuna knows them
 grids/               what an ablation compares, a file a grid
 bases/               scores of the base model, a file for each way of sampling it

@@ -10,6 +10,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.files import write_json
 from mmd_ddm.records import Record, read_record
+from tune.space.dimension import Choice
 from tune.space.parse import parse_space
 from tune.space.space import Space
 
@@ -38,7 +39,7 @@ class Machines:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search was asked for; fixed when it begins, apart from the number of trials."""
+    """What a search was asked for; fixed when it begins, apart from the number of trials, and of those at once."""
 
     config: Config  # around which is searched, the preset `best`; trial 1
     first: Config  # the preset `paper`; trial 0
@@ -47,12 +48,25 @@ class SearchSettings:
     seed: int
     final_images: int  # generated for each final score
     machines: Machines
+    concurrent: int | None = None  # trials at once; None: as many as fit, up to a third of all
     kind: ClassVar[str] = "search"
 
     @property
     def updates(self) -> int:
         """Updates of a whole trial."""
         return self.config.optimization.updates
+
+    @property
+    def widest(self) -> Config:
+        """The configuration with all feature spaces that a trial may train in, and its largest budget and batch."""
+        choices = {name: each for name, each in self.space.dimensions.items() if name in ("features", "steps", "batch")}
+        values = {
+            name: each.values if isinstance(each, Choice) else (each.low, each.high) for name, each in choices.items()
+        }
+        searched = [self.config.replace(features=each) for each in values.pop("features", ())]
+        names = dict.fromkeys(name for each in (self.config, *searched) for name in each.objective.spaces)
+        most = {name: max(float(str(each)) for each in found) for name, found in values.items()}
+        return self.config.replace(features="+".join(names), **most)
 
     def baseline(self, config: Config) -> Config:
         """Return how the base model is scored to which a trial's scores are relative: as the first trial samples it.
@@ -69,6 +83,7 @@ class AblationSettings:
 
     config: Config  # the data set and its base model
     machines: Machines
+    concurrent: int | None = None  # runs at once; None: as many as fit
     kind: ClassVar[str] = "ablation"
 
     def baseline(self, config: Config) -> Config:
@@ -101,9 +116,10 @@ def _read(record: Record) -> Settings:
     kind, written = record.one_of("kind", SearchSettings.kind, AblationSettings.kind), record.mapping("config")
     with record.reading():
         config = Config.from_flat(written)
+    at_once = record.whole("concurrent", 1) if "concurrent" in record else None
     if kind == AblationSettings.kind:
-        return AblationSettings(config, machines)
+        return AblationSettings(config, machines, at_once)
     with record.reading():
         first, space = Config.from_flat(record.mapping("first")), parse_space(record.mapping("space"), config)
     trials, seed, images = record.whole("trials", 1), record.whole("seed"), record.whole("final_images", 2)
-    return SearchSettings(config, first, space, trials, seed, images, machines)
+    return SearchSettings(config, first, space, trials, seed, images, machines, at_once)

@@ -56,8 +56,9 @@ class Halving(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
             first, last = max(1, self._updates // self._scorings), max(2, self._updates - 1)
             # whoever reaches the last scoring ends by itself
             self._schedulers[steps] = ASHAScheduler(
-                UPDATE, METRIC, "min", max_t=last, grace_period=first, reduction_factor=2, stop_last_trials=False
-            )
+                UPDATE, METRIC, "min", max_t=last, grace_period=min(first, last), reduction_factor=2,
+                stop_last_trials=False,
+            )  # fmt: skip
         return self._schedulers[steps]
 
     def on_trial_add(self, tune_controller: TuneController, trial: TuneTrial) -> None:
@@ -67,7 +68,8 @@ class Halving(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
     def on_trial_result(self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, float]) -> str:
         """Decide whether a trial goes on."""
         decision = self._scheduler(trial.config["steps"]).on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if trial.config["number"] == 0 else str(decision)
+        ends = trial.config["number"] == 0 or result[UPDATE] >= self._updates
+        return TrialScheduler.CONTINUE if ends else str(decision)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, float]) -> None:
         """Remember a trial that came to its end."""

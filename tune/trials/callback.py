@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import ray.tune
 
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
 from mmd_ddm.experiment.run_folder import CHECKPOINT, MODEL, Scoring
+from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact, tags
 from tune.space.space import meaningful
 from tune.study.console import StudyConsole
 from tune.study.folder import AnyStudy, Outcome
+from tune.study.settings import SearchSettings
 from tune.trials.ending import Ending, ending, reason
 from tune.trials.optuna_searcher import UPDATE
 
@@ -42,13 +45,27 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         """Return a trial's MLflow run, opened or found again when first asked for."""
         if number not in self._runs:
             name, config = f"{self._study.name}/{number:03d}", self._study.trial(number).config
-            words = {**tags(config), "study": self._study.name, "trial": str(number)}
+            compared, aside = self._settings(config)
+            words = {**aside, **tags(config), "study": self._study.name, "trial": str(number)}
             description = describe_run(f"Trial {number} of {self._study.name}", config)
             self._runs[number] = self._tracker.follow(
-                self._study.trial_folder(number), name=name, description=description, params=meaningful(config),
-                tags=words, parent=self._parent,
+                self._study.trial_folder(number), name=name, description=description, params=compared, tags=words,
+                parent=self._parent,
             )  # fmt: skip
         return self._runs[number]
+
+    def _settings(self, config: Config) -> tuple[dict[str, Scalar], dict[str, str]]:
+        """Return the settings that runs are compared by, and those in which the preset `paper` alone differs, as tags.
+
+        MLflow's comparison shows parameters that differ, so that what was searched would be lost among the others.
+        """
+        values, asked = meaningful(config), self._study.settings
+        if not isinstance(asked, SearchSettings):
+            return values, {}
+        first, others = asked.first.flat(), asked.config.flat()
+        apart = {name for name in values if name not in asked.space.dimensions and first[name] != others[name]}
+        aside = {name: "none" if values[name] is None else str(values[name]) for name in apart}
+        return {name: value for name, value in values.items() if name not in apart}, aside
 
     def close(self, number: int, final: Sequence[tuple[str, float, int]] = ()) -> None:
         """End a trial's MLflow run as the trial ended, with scores that are known only now."""
@@ -57,6 +74,12 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         words |= {"kept_update": str(trial.kept.update)} if trial.kept else {}
         artifacts = model_artifact(trial.folder) if trial.outcome is Outcome.COMPLETED else ()
         self.run(number).close(STATUS[trial.outcome], words, artifacts, final)
+
+    def leave(self) -> None:
+        """End the MLflow runs of trials that are to go on another time."""
+        for number, run in self._runs.items():
+            if self._study.trial(number).outcome is Outcome.RUNNING:
+                run.close("KILLED")
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""

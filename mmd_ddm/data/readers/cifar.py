@@ -52,7 +52,7 @@ class Cifar10:
         UserError: If one of the five batches is missing.
     """
 
-    labelled = True
+    labelled, classes, class_of = True, None, "the archive's"
 
     def __init__(self, path: Path, binary: bool) -> None:
         self.path, self._binary = path, binary

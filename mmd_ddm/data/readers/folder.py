@@ -51,7 +51,7 @@ class ImageFolder:
         self.root = root
         if not found.images:
             raise UserError(f"{printable(root)} holds no image; name a folder of images, Parquet files or an LMDB")
-        self._files = tuple(name for name, _ in found.images)
+        self.files = tuple(name for name, _ in found.images)
         self._walked, self._folders = found.started, found.folders
         self.identity: dict[str, object] = {"kind": "images", **stamp(found.images)}
 
@@ -67,12 +67,12 @@ class ImageFolder:
         )
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     @cached_property
     def _classes(self) -> dict[str, int]:
         """Class number of each first-level folder; empty where the images have no classes."""
-        folders = {name.split("/", 1)[0] if "/" in name else "" for name in self._files}
+        folders = {name.split("/", 1)[0] if "/" in name else "" for name in self.files}
         return {} if "" in folders or len(folders) < 2 else {name: i for i, name in enumerate(sorted(folders))}
 
     @property
@@ -80,14 +80,24 @@ class ImageFolder:
         """Whether every image lies in one of at least two first-level folders."""
         return bool(self._classes)
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The first-level folders, where they are classes."""
+        return tuple(self._classes) or None
+
+    @property
+    def class_of(self) -> str | None:
+        """Which folders are classes, in words."""
+        return "level 1 of the folders" if self.labelled else None
+
     def name(self, row: int) -> str:
         """Path of an image."""
-        return printable(self.root / self._files[row])
+        return printable(self.root / self.files[row])
 
     def read(self, start: int, stop: int) -> Generator[Item, None, None]:
         """Contents of the files `start` to `stop - 1`, with their classes."""
         for row in range(start, stop):
-            name = self._files[row]
+            name = self.files[row]
             try:
                 content = (self.root / name).read_bytes()
             except OSError as error:

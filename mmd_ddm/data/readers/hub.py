@@ -51,6 +51,20 @@ class HubImages:
         """Whether there is a column of class numbers."""
         return self._images.labelled
 
+    @property
+    def classes(self) -> None:
+        """None: only numbers are known."""
+        return None
+
+    @property
+    def class_of(self) -> str | None:
+        """The column of the class numbers."""
+        return self._images.class_of
+
+    def column(self, name: str) -> list[str | int]:
+        """Values of a column, as `ParquetImages.column`."""
+        return self._images.column(name)
+
     def __len__(self) -> int:
         return len(self._images)
 

@@ -50,7 +50,7 @@ def _meta(content: bytes) -> tuple[int, int, int] | None:
 class Lmdb:
     """Images of the LMDB in a folder; UserError if the package lmdb is missing, or the file is damaged or empty."""
 
-    labelled = False
+    labelled, classes, class_of = False, None, None
 
     def __init__(self, root: Path) -> None:
         self.root = root

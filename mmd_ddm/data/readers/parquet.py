@@ -75,6 +75,23 @@ class ParquetImages:
                     return False
         return True
 
+    classes = None  # only numbers are known
+
+    @property
+    def class_of(self) -> str | None:
+        """The column of the class numbers."""
+        return f"column {self._labels}" if self.labelled else None
+
+    def column(self, name: str) -> list[str | int]:
+        """Values of a column, one an image; UserError if a file has none of that name."""
+        found = list[str | int]()
+        for file in map(_opened, self._files):
+            if name not in file.schema_arrow.names:
+                columns = ", ".join(file.schema_arrow.names)
+                raise UserError(f"there is no column {name!r} of labels; the columns are {columns}")
+            found += file.read([name], use_threads=False).column(0).to_pylist()
+        return found
+
     def name(self, row: int) -> str:
         """File of an image, and its row there."""
         group, within = self._locate(row)

@@ -25,6 +25,14 @@ class Source(Protocol):
     def labelled(self) -> bool:
         """Whether every image has a class number of at least 0."""
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, by number; None where there are none, or only numbers."""
+
+    @property
+    def class_of(self) -> str | None:
+        """What the class of an image is, in words; None where it has none."""
+
     def __len__(self) -> int: ...
 
     def name(self, row: int) -> str:

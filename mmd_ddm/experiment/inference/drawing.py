@@ -75,7 +75,7 @@ def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, abo
     """
     from mmd_ddm.evaluation.figures.distances import save_distances  # matplotlib takes a second
 
-    images, name = parts.images, parts.config.dataset
+    images, name = parts.images, parts.config.images_name
     count = figures.columns(images.image_shape)
     equal = [model for model in models if model.evaluator.nfe == models[0].evaluator.nfe]
     shown = [Series(model.title, model.evaluator.sample(range(count)).cpu()) for model in models]

@@ -15,7 +15,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
-from mmd_ddm.experiment.scoring.score import check_eta, make_sampler
+from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
 
 BATCH = 256  # images that pass the network together; a multiple of GRAIN
@@ -23,13 +23,20 @@ GRAIN = 16  # torch.randn computes so many numbers together, so only multiples c
 
 
 def choose_sampler(
-    folder: Path, *, steps: int | None, sampler: str | None, schedule: str, eta: float | None
+    folder: Path,
+    *,
+    steps: int | None,
+    sampler: str | None,
+    schedule: str,
+    eta: float | None,
+    variance: str | None = None,
 ) -> Sampler:
     """Make the sampler of a model: the one it was finetuned with, changed as `sample` is asked; else a UserError."""
     own = read_record(folder).sampler
     noise, steps = own.eta if eta is None else eta, own.steps if steps is None else steps
-    how = replace(own, sampler=sampler or own.sampler, steps=steps, schedule=schedule, eta=noise)
-    check_eta(eta, how.sampler)
+    variance = own.variance if variance is None else variance
+    how = replace(own, sampler=sampler or own.sampler, steps=steps, schedule=schedule, eta=noise, variance=variance)
+    check_noise(eta, variance, how.sampler)
     if how.sampler not in SAMPLERS and schedule != "linear":
         raise UserError(f"schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
     return make_sampler(how, NoiseSchedule.from_scheduler_config(scheduler_config(folder)))
@@ -44,6 +51,7 @@ def sample(
     sampler: str | None = None,
     schedule: str = "linear",
     eta: float | None = None,
+    variance: str | None = None,
 ) -> Tensor:
     """Generate images from the same noise as diffusers, whatever their number.
 
@@ -58,6 +66,7 @@ def sample(
         sampler: one of `BASELINES`; None: as finetuned, or ddim.
         schedule: `linear`, `quadratic` or `stride`; ddim's and ddpm's.
         eta: ddim's, 0 to 1; None: as finetuned, or 0.
+        variance: ddpm's, as in the configuration; None: as finetuned, or the model's own.
 
     Returns:
         (N, C, H, W) in [-1, 1] but for what the sampler overshoots, float32 on the CPU.
@@ -66,7 +75,7 @@ def sample(
         UserError: the model can't be had, or not be sampled so.
     """
     folder = model_folder(str(model))
-    chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta)
+    chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
     return torch.cat(list(sample_batches(folder, chosen, images, seed)))
 
 

@@ -22,7 +22,7 @@ from mmd_ddm.experiment.distributed.spread import Tell, spread
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
-from mmd_ddm.experiment.scoring.score import check_eta, make_sampler, open_model, possible, score, score_real
+from mmd_ddm.experiment.scoring.score import check_noise, make_sampler, open_model, possible, score, score_real
 from mmd_ddm.experiment.scoring.scored_model import (
     BASE,
     FINETUNED,
@@ -49,6 +49,7 @@ def evaluate(
     sampler: str | None = None,
     schedule: str = "linear",
     eta: float | None = None,
+    variance: str | None = None,
     images: int = 5000,
     seeds: Sequence[int] = (0,),
     measures: str = "kid,fid",
@@ -65,11 +66,13 @@ def evaluate(
             finetuned on, or digits.
         data: path of the real images.
         resolution: in pixels.
-        features: feature spaces joined by +; None: the data set's.
+        features: feature spaces joined by +; None: those that the finetuning named for these images, or the data
+            set's.
         steps: budgets; none: what the model was finetuned for.
         sampler: names joined by commas, or `all`; None: as finetuned, or ddim.
         schedule: `linear`, `quadratic` or `stride`.
         eta: of ddim, 0 to 1; None: as finetuned.
+        variance: of ddpm, as in the configuration; None: as finetuned, or the model's own.
         images: generated images of each result, at least 4.
         seeds: of the noise.
         measures: names joined by commas.
@@ -91,20 +94,21 @@ def evaluate(
         check_processes(workers)
     if not all(0 <= seed < 2**32 for seed in seeds):
         raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
-    check_eta(eta, "ddim" if sampler in (None, ALL) else sampler)
+    check_noise(eta, variance, "ddim,ddpm" if sampler in (None, ALL) else sampler)
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
-    config = preset("paper", *record.images(dataset, data, resolution), features).replace(base_model=str(folder))
+    which = record.images(dataset, data, resolution)
+    config = preset("paper", *which, features or record.scored_spaces(which)).replace(base_model=str(folder))
     config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
     budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
     role = FINETUNED if record.finetuned else BASE
-    models = _variants(role, folder, own, budgets, sampler, eta)
+    models = _variants(role, folder, own, budgets, sampler, eta, variance)
     if (base_model := find_base(record, base)) is not None:
         like = record.base_sampler if schedule == "linear" else replace(record.base_sampler, schedule=schedule)
         # the stride makes more evaluations than it is asked for
         told = [like.steps if each == record.sampler.steps else each for each in budgets]
         larger = [each for each in LARGER if each > max(budgets)]
-        models += _variants(BASE, base_model, like, [*told, *larger], sampler, eta)
+        models += _variants(BASE, base_model, like, [*told, *larger], sampler, eta, variance)
     check_fits(unet_config(folder), dataset_of(config))
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,15 +150,22 @@ def _score_all(
 
 
 def _variants(
-    role: str, folder: Path, own: SamplerConfig, budgets: Sequence[int], sampler: str | None, eta: float | None
+    role: str,
+    folder: Path,
+    own: SamplerConfig,
+    budgets: Sequence[int],
+    sampler: str | None,
+    eta: float | None,
+    variance: str | None,
 ) -> list[tuple[ScoredModel, Path]]:
     """A model in its folder with several samplers and budgets: of `all` samplers those that can have the budget."""
     models = []
     for name in BASELINES if sampler == ALL else (sampler or own.sampler).split(","):
         same = name == own.sampler
-        variance, noise = own.variance if same else "model", own.eta if same else 0.0
+        known, noise = own.variance if same else "model", own.eta if same else 0.0
+        of_ddpm = known if variance is None or name != "ddpm" else variance
         noise = (noise if eta is None else eta) if name == "ddim" else 0.0
-        how = replace(own, sampler=name, eta=noise, variance=variance)
+        how = replace(own, sampler=name, eta=noise, variance=of_ddpm)
         models += [ScoredModel(role, replace(how, steps=steps)) for steps in budgets]
     levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
     for model in models if sampler != ALL else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmd_ddm import records
@@ -11,6 +11,7 @@ from mmd_ddm.data.catalogue import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.pretrained.export import RECORD, sampling_settings
 from mmd_ddm.pretrained.load import locate
@@ -25,6 +26,7 @@ class ModelRecord:
     sampler: SamplerConfig  # by itself; the exported process has the finetuned timesteps within itself
     finetuned: bool  # by this project
     config: Config | None  # of the run that made it, if that is known
+    origins: Origins = field(default_factory=Origins)  # what that run was made of
 
     @property
     def base_sampler(self) -> SamplerConfig:
@@ -40,6 +42,11 @@ class ModelRecord:
             return self.config.dataset, self.config.data, self.config.resolution
         return dataset or (OWN if data else "digits"), data, resolution
 
+    def scored_spaces(self, images: tuple[str, str | None, int | None]) -> str | None:
+        """Return the feature spaces that its run named for its scores; None: it named none, or had other images."""
+        known = self.config is not None and images == self.images(None, None, None)
+        return self.config.scoring.score_features if known and self.config is not None else None
+
     @property
     def trained_spaces(self) -> tuple[str, ...]:
         """Feature spaces of the loss; none where it is not known."""
@@ -53,7 +60,8 @@ def read_record(folder: Path) -> ModelRecord:
         return ModelRecord(sampler, False, None)
     record = records.read_record(folder / RECORD, "export the model again")
     with record.reading():
-        return ModelRecord(sampler, True, Config.from_flat(record.mapping("config")) if "config" in record else None)
+        config = Config.from_flat(record.mapping("config")) if "config" in record else None
+    return ModelRecord(sampler, True, config, Origins.from_record(record))
 
 
 def model_folder(source: str) -> Path:

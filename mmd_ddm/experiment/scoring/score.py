@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmd_ddm.diffusion.baselines import make_baseline
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.samplers import SAMPLERS, make_chain
+from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES, make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.floor import real_floor
@@ -26,8 +26,12 @@ def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sample
     return make_baseline(config.sampler, noise_schedule, config.steps)
 
 
-def check_eta(eta: float | None, samplers: str) -> None:
-    """Refuse an eta that is out of range, or belongs to none of the samplers (names joined by commas)."""
+def check_noise(eta: float | None, variance: str | None, samplers: str) -> None:
+    """Refuse an eta or a variance that is not allowed, or belongs to none of the samplers (names joined by commas)."""
+    if variance is not None and variance not in VARIANCES:
+        raise UserError(f"variance is {variance!r}; it must be one of {', '.join(VARIANCES)}")
+    if variance not in (None, "model") and "ddpm" not in samplers.split(","):
+        raise UserError(f"variance is {variance}, but it belongs to sampler ddpm; leave it out with {samplers}")
     if eta is not None and not 0 <= eta <= 1:
         raise UserError(f"eta is {eta}; it must be a number from 0 to 1")
     if eta and "ddim" not in samplers.split(","):

@@ -17,17 +17,18 @@ def describe_run(name: str, config: Config) -> str:
     """Describe a single run, or a trial, as Markdown."""
     o, objective, s = config.optimization, config.objective, config.sampler
     return (
-        f"{name}: the {config.dataset} base model finetuned for {s.steps} network evaluations an image in {o.updates} "
-        f"updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, kernel {objective.kernel}, features "
-        f"{objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are by update; {_SCORE}."
+        f"{name}: the {config.images_name} base model finetuned for {s.steps} network evaluations an image in "
+        f"{o.updates} updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, kernel "
+        f"{objective.kernel}, features {objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are "
+        f"by update; {_SCORE}."
     )
 
 
 def describe_search(name: str, config: Config, searched: Iterable[str]) -> str:
     """Describe a search, whose trials are the runs below it, as Markdown."""
     return (
-        f"Search {name}: the {config.dataset} base model finetuned for {config.sampler.steps} network evaluations an "
-        f"image, over {', '.join(searched)}. Its trials are the runs below it: select them and choose Compare. Here "
+        f"Search {name}: the {config.images_name} base model finetuned for {config.sampler.steps} network evaluations "
+        f"an image, over {', '.join(searched)}. Its trials are the runs below it: select them and choose Compare. Here "
         f"are the final scores of its best model (`finetuned_*`) and of the base model (`base_*`), from fresh noise; "
         f"their step is the number of network evaluations. {_SCORE}."
     )
@@ -35,7 +36,7 @@ def describe_search(name: str, config: Config, searched: Iterable[str]) -> str:
 
 def describe_ablation(name: str, config: Config, grids: Iterable[str]) -> str:
     """Describe an ablation, whose cells are the runs below it, as Markdown."""
-    return "\n\n".join([f"Ablation {name} on {config.dataset}. Its cells are the runs below it.", *grids])
+    return "\n\n".join([f"Ablation {name} on {config.images_name}. Its cells are the runs below it.", *grids])
 
 
 def ending(tags: Mapping[str, str]) -> str:

@@ -50,7 +50,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """Of the registered model; slashes and colons have a meaning in its addresses."""
-        return re.sub(r"[/:@]", "-", f"mmd-ddm-{self.config.dataset}-{self.config.sampler.steps}steps")
+        return re.sub(r"[/:@]", "-", f"mmd-ddm-{self.config.images_name}-{self.config.sampler.steps}steps")
 
     @property
     def tags(self) -> dict[str, str]:
@@ -58,7 +58,8 @@ class Candidate:
         settings, scores = self.config.flat(), {"score": self.scoring.score, **flat(self.scoring.metrics)}
         written = {key: f"{value:.6g}" for key, value in scores.items()}
         about = {"update": str(self.scoring.update), "score_images": str(self.images), "score_of": self.score_of}
-        return {**{key: str(settings[key]) for key in _TAGGED}, **written, **about, **self.words}
+        words = {**{key: str(settings[key]) for key in _TAGGED}, "dataset": self.config.images_name}
+        return {**words, **written, **about, **self.words}
 
     @property
     def score_of(self) -> str:
@@ -72,7 +73,7 @@ class Candidate:
         """Of the version."""
         how = ", ".join(f"{key} {value}" for key, value in self.words.items())
         return (
-            f"diffusers pipeline, finetuned on {self.config.dataset} for {self.config.sampler.steps} network "
+            f"diffusers pipeline, finetuned on {self.config.images_name} for {self.config.sampler.steps} network "
             f"evaluations an image ({how}, update {self.scoring.update}); score {self.scoring.score:.4g} relative to "
             "the base model"
         )

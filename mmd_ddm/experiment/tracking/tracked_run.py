@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STATE = "mlflow.json"
 BATCH = 1000  # metrics a request, the limit of older servers
+FIRST = "score"  # the metric that MLflow's comparison of runs draws where none is chosen is the first one it was sent
 _AT_THE_END = ("score_raw", "score_ema")  # of complete runs alone: as metrics they would be missing of all others
 _NOT_METRICS = ("update", "time", *_AT_THE_END)
 
@@ -35,6 +36,7 @@ class SyncState:
     """What has been sent of a run."""
 
     run_id: str | None = None  # MLflow's name of the run; None until the store has made it
+    experiment: str | None = None  # MLflow's id of its experiment
     params: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     latest: dict[str, int] = field(default_factory=dict)  # the last update of each metric
@@ -52,7 +54,8 @@ class SyncState:
         record = read_record(file, "delete it: the run is then recorded anew")
         latest, final, tags = (record.record(name) for name in ("latest", "final", "tags"))
         return cls(
-            record.text("run_id") if "run_id" in record else None, record.texts("params"),
+            record.text("run_id") if "run_id" in record else None,
+            record.text("experiment") if "experiment" in record else None, record.texts("params"),
             {name: tags.text(name) for name in tags}, {name: latest.whole(name) for name in latest}, final.numbers(),
             record.wholes("sheets"), record.texts("artifacts"), record.flag("closed"),
         )  # fmt: skip
@@ -137,7 +140,7 @@ class TrackedRun:
         if parent is not None:
             tags["mlflow.parentRunId"] = parent.run_id or parent._create(client, experiment)
         run_id: str = client.create_run(experiment, tags=tags, run_name=name).info.run_id
-        self._sent = SyncState(run_id)
+        self._sent = SyncState(run_id, experiment)
         self._remember()
         return run_id
 
@@ -162,6 +165,7 @@ class TrackedRun:
             if step > latest.get(key, -1):  # a resumed run repeats what it did after its last checkpoint
                 metrics.append(Metric(key, value, when, step))
                 latest[key] = step
+        metrics.sort(key=lambda metric: metric.key != FIRST)
         known, now = self._sent.final, int(1000 * time.time())
         metrics += [Metric(k, v, now, step) for k, v, step in self._final if known.get(f"{k} {step}") != v]
         for start in range(0, len(metrics), BATCH):

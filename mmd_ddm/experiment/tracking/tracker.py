@@ -66,11 +66,16 @@ class Tracker:
 
         return self._queue(action)
 
-    def close(self) -> list[Path]:
-        """Send what is left, and wait for a store that is away; return the folders of runs that were not sent."""
-        deadline, left = time.monotonic() + PATIENCE, self._send(self._runs)
-        if left:
-            _log.warning("Waiting for MLflow, up to %.0f s", PATIENCE)
+    def close(self, patience: float | None = None) -> list[Path]:
+        """Send what is left, and wait for a store that is away; return the folders of runs that were not sent.
+
+        Args:
+            patience: Seconds to wait; None: `PATIENCE`.
+        """
+        patience = PATIENCE if patience is None else patience
+        deadline, left = time.monotonic() + patience, self._send(self._runs)
+        if left and patience:
+            _log.warning("Waiting for MLflow, up to %.0f s", patience)
         while left and time.monotonic() < deadline:
             time.sleep(_RETRY)
             left = self._send([run for run in self._runs if run.behind])

@@ -92,7 +92,7 @@ def find(weights: PublishedWeights) -> Path | None:
         for name in weights.files:
             if (folder / name).is_file():
                 return folder / name
-    if weights.url and (file := _torch_cache(weights.url)).is_file():
+    if file := in_torch_hub(weights):
         return file
     if weights.repo:
         from huggingface_hub import try_to_load_from_cache
@@ -102,6 +102,12 @@ def find(weights: PublishedWeights) -> Path | None:
             if isinstance(cached, str):
                 return Path(cached)
     return None
+
+
+def in_torch_hub(weights: PublishedWeights) -> Path | None:
+    """Return where torch.hub keeps a file of weights that was downloaded, or None."""
+    file = _torch_cache(weights.url) if weights.url else None
+    return file if file is not None and file.is_file() else None
 
 
 def obtain(weights: PublishedWeights, name: str) -> Path:

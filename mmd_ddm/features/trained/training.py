@@ -30,6 +30,7 @@ def train_feature_space(
     name: str,
     folder: Path | str,
     *,
+    source: str | None = None,
     test: ImageSet | None = None,
     mirror: bool = False,
     seed: int = 0,
@@ -48,6 +49,7 @@ def train_feature_space(
         dataset: Real images, square, their height a power of two of at least 4.
         name: "classifier" (needs labels) or "contrastive" (uses none).
         folder: Where the file goes.
+        source: Where the user's images are, which the file names beside their fingerprint.
         test: Images of the same shape that accuracy is measured on; None: a part of the data set that is not trained
             on, a fifth of digits, a tenth of pictures.
         mirror: Whether mirror images are shown too, where the data set does not say so itself.
@@ -76,6 +78,7 @@ def train_feature_space(
         asked |= {"mirror": images.mirror, "test": test.fingerprint if test else None}
     about = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **asked}
     file = weights_file(Path(folder), dataset.name, name)
+    named = {} if source is None else {"data": source}
     keeper = Keeper(file.with_suffix(".unfinished"), about)
     with seeded(seed, device):
         network = trained.network().to(device)
@@ -94,7 +97,7 @@ def train_feature_space(
     space = FeatureSpace(name, network.cpu(), torch.ones(recipe.dim), shape)
     space.scale.copy_(_moments(space, dataset, looked_at)[1].rsqrt())
     figures = {"loss": loss, **task.figures(network)}
-    save_trained(space, replace(trained, record={**about, **figures}), file, layers)
+    save_trained(space, replace(trained, record={**about, **named, **figures}), file, layers)
     keeper.clear()
     return figures
 
@@ -102,6 +105,9 @@ def train_feature_space(
 def _check(dataset: ImageSet, test: ImageSet | None, name: str, recipe: Recipe) -> None:
     if name == "classifier" and dataset.labels is None:
         raise UserError(f"{dataset.name!r} has no labels to train a classifier on; train 'contrastive'.")
+    if name == "classifier" and dataset.labels is not None and len(dataset.labels.unique()) == 1:
+        said = f"All images of {dataset.name!r} are of one class, which teaches a classifier nothing"
+        raise UserError(f"{said}; train 'contrastive', or choose other classes with mmd-ddm prepare --labels.")
     if test is not None and test.image_shape != dataset.image_shape:
         raise UserError(f"The test images are {test.image_shape}, the others {dataset.image_shape}; make them alike.")
     if test is not None and name == "classifier" and test.labels is None:

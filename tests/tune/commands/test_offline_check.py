@@ -46,7 +46,7 @@ def test_church_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2.3 GB for" in told  # 4 bytes, 5 copies: weights, gradient, two moments, average
     assert "517.0 MB for 252,454 real features in clip" in told  # mirrored, 512 floats
     missing = told[told.index("missing:") :]
-    for each in ("images", "google/ddpm-church-256", "ViT-B-32.pt", "weights-inception"):
+    for each in ("images", "hf download google/ddpm-church-256", "--base-model", "ViT-B-32.pt", "weights-inception"):
         assert each in missing
 
 
@@ -67,3 +67,12 @@ def test_nothing_is_missing_for_digits(capsys: pytest.CaptureFixture[str]) -> No
     told = report(capsys, "--dataset", "digits")
     assert told.rstrip().endswith("nothing is missing")
     assert "76,800 network evaluations" in told  # 120 updates of 128 images, 5 steps
+
+
+def test_what_is_searched_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    space = ["--space", "features=classifier,patches,0.5*dinov2", "--space", "steps=3,20", "--space", "batch=16,256"]
+    told = report(capsys, "--dataset", "digits", *space)
+    assert "features classifier, patches, 0.5*dinov2" in told
+    assert "at most 120 updates of 256 images with 20 steps: 614,400 network evaluations" in told  # their product
+    assert "patches: needs no weights" in told
+    assert "dinov2_vitb14_pretrain.pth" in told[told.index("missing:") :]

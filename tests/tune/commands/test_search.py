@@ -16,6 +16,7 @@ from mmd_ddm.experiment.presets import preset
 from tests.tune.commands.driver import kill_when, wait_for_end
 from tune.space.parse import read_space
 from tune.space.space import default_space
+from tune.study.settings import Machines, SearchSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE, SPY = (Path(__file__).with_name(name) for name in ("fake_study.py", "spied_study.py"))
@@ -53,13 +54,18 @@ def runs(folder, study=None):
     return client, {run.data.tags.get("trial", "study"): run for run in found}
 
 
-def test_all_features_that_trials_may_train_in_are_had_beforehand():
-    from tune.search import _all_features
+def widest(base, space):
+    machines = Machines(0, 0, 1)
+    return SearchSettings(base, base, read_space(default_space(base), space, base), 2, 0, 8, machines).widest
 
+
+def test_all_features_that_trials_may_train_in_are_had_beforehand():
     base = preset("best", "cifar10").replace(features="clip")
-    space = read_space(default_space(base), ["features=inception,clip,dinov2+0.5*inception"], base)
-    assert _all_features(space, base) == "clip+inception+dinov2"
-    assert _all_features(read_space(default_space(base), ["features=clip"], base), base) == "clip"
+    found = widest(base, ["features=inception,clip,dinov2+0.5*inception", "steps=3,20,10", "batch=16..64"])
+    assert found.objective.features == "clip+inception+dinov2"
+    assert (found.sampler.steps, found.optimization.batch) == (20, 64)
+    found = widest(base, ["features=clip"])
+    assert found == base
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
 from tune.space.dimension import Choice, Range
 from tune.space.parse import parse_space, read_space
-from tune.space.space import Space, default_space, meaningful, settle
+from tune.space.space import Space, default_space, meaningful, outside, settle
 
 BASE = preset("best", "digits")
 DEFAULT = default_space(BASE)
@@ -185,3 +185,13 @@ def test_a_setting_that_no_trial_would_have_is_refused(text, words):
 )
 def test_two_objectives_are_for_several_budgets(text, several):
     assert read_space(DEFAULT, [text], BASE).searches_budgets is several
+
+
+def test_what_of_a_preset_lies_outside_is_told():
+    base = preset("best", "digits")
+    assert outside(default_space(base), base) == {}
+    given = ["kernel=cubic,rbf", "steps=3,10", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm"]
+    # DDPM's variance means nothing for the preset's DDIM
+    assert outside(read_space(default_space(base), given, base), base) == {"kernel": "rational_quadratic", "steps": 5}
+    narrow = read_space(default_space(base), ["learning_rate=1e-6..1e-5"], base)
+    assert outside(narrow, base) == {"learning_rate": 2e-4}

@@ -1,5 +1,7 @@
 from types import SimpleNamespace
 
+import pytest
+
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import Scoring
 from tune.study.folder import Outcome, Trial
@@ -61,3 +63,10 @@ def test_trials_are_stopped_by_those_of_their_own_budget_alone():
     assert report(halving, 2, 20, 0.2, steps=10) == "STOP"
     assert report(halving, 3, 20, 0.6, steps=5) == "STOP"
     assert report(halving, 4, 20, 0.9, steps=20) == "CONTINUE"  # the first of its budget
+
+
+@pytest.mark.parametrize("updates", [1, 2, UPDATES])
+def test_a_single_scoring_stops_nobody(updates):
+    halving = Halving(updates, 1)
+    for number, score in ((1, 0.1), (2, 0.9), (3, 0.5), (4, 0.95)):
+        assert report(halving, number, updates, score) == "CONTINUE"
