@@ -98,7 +98,10 @@ def test_what_users_can_mend_is_one_sentence_with_its_status(
         raise error
 
     assert run_command(work, "mmd-ddm", "go on") == status
-    assert capsys.readouterr().err == f"mmd-ddm: {error}\n"
+    said = capsys.readouterr().err
+    assert said.startswith(f"mmd-ddm: {error}")
+    assert said.count("\n") == 1
+    assert ("free some space, and go on" in said) == (error.args[0] == 28)
 
 
 def test_a_bug_keeps_its_trace() -> None:

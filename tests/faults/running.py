@@ -23,6 +23,7 @@ class Running:
         kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
         kept |= {"PYTHONPATH": str(ROOT), "MMD_DDM_HOME": str(folder / "cache"), **variables}
         kept |= dict([self._mark.split("=")])
+        kept |= {"RAY_raylet_start_wait_time_s": "180"}  # however busy the machine is
         self._said, self._errors = folder / "said.txt", folder / "errors.txt"
         with self._said.open("w") as said, self._errors.open("w") as errors:
             self.process = subprocess.Popen(
