@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import remove, replacing, write_json
-from mmd_ddm.records import changes, read_record
+from mmd_ddm.files import remove
+from mmd_ddm.records import changes
+from mmd_ddm.saved_state import load_state, save_state
 
 _SECONDS = 60.0  # between two times that the state is written
 
@@ -121,11 +120,8 @@ class Keeper:
         """Write the state, complete or not at all, if it is time to."""
         if not last and time.monotonic() - self._written < self._seconds:
             return
-        with replacing(self.folder / "state") as half:
-            half.mkdir()
-            save_file(state.tensors(), half / "state.safetensors")
-            record = {"update": state.update, "loss": state.loss, "settings": self._settings}
-            write_json(half / "state.json", record)
+        record = {"update": state.update, "loss": state.loss, "settings": self._settings}
+        save_state(self.folder / "state", state.tensors(), record)
         self._written = time.monotonic()
 
     def restore(self, state: TrainingState) -> None:
@@ -139,10 +135,9 @@ class Keeper:
             return
         advice = f"delete {self.folder} to begin anew"
         try:
-            record = read_record(kept / "state.json")
+            record, tensors = load_state(kept)
             former, update, loss = record.mapping("settings"), record.whole("update"), record.number("loss")
-            tensors = load_file(kept / "state.safetensors")
-        except (OSError, UserError, SafetensorError) as error:
+        except UserError as error:
             raise UserError(f"{kept} can't be read ({error}); {advice}") from None
         if told := changes(former, self._settings):
             raise UserError(f"{self.folder} holds an unfinished training with other settings: {told}; {advice}")

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
+from mmd_ddm.saved_state import RECORD, TENSORS
 from mmd_ddm.training import Inspection, Optimization, milestones, seeded, train
 from mmd_ddm.training_state import Keeper
 
@@ -162,19 +163,22 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -
     settings = {"updates": 7, "channels": [8]}
     with pytest.raises(Killed):
         run(Keeper(tmp_path / "x", settings, seconds=0), dies_at=4)
-    assert json.loads((tmp_path / "x/state/state.json").read_text())["update"] == 4
+    assert json.loads((tmp_path / "x/state" / RECORD).read_text())["update"] == 4
     assert torch.equal(run(Keeper(tmp_path / "x", settings, seconds=0)), run(None))
 
 
-@pytest.mark.parametrize("damage", ["truncate", "json", "other"])
+@pytest.mark.parametrize("damage", ["truncate", "bit", "json", "other"])
 def test_a_state_that_does_not_fit_is_refused(damage: str, tmp_path: Path) -> None:
     network = Layer()
     train(network, network, Optimization(2, 0.1, 0.9), stage="test", keeper=Keeper(tmp_path / "x", {"updates": 2}))
     state = tmp_path / "x/state"
+    written = (state / TENSORS).read_bytes()
     if damage == "truncate":
-        (state / "state.safetensors").write_bytes((state / "state.safetensors").read_bytes()[:-9])
+        (state / TENSORS).write_bytes(written[:-9])
+    if damage == "bit":  # of the last weight: the file stays a readable one
+        (state / TENSORS).write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
     if damage == "json":
-        (state / "state.json").write_text("{}")
+        (state / RECORD).write_text("{}")
     settings = {"updates": 3 if damage == "other" else 2}
     told = "updates was 2 and is 3" if damage == "other" else "can't be read"
     with pytest.raises(UserError, match=told):

@@ -20,6 +20,7 @@ from mmd_ddm.data.readers.open import absolute
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
+from mmd_ddm.experiment.room import check_batch
 from mmd_ddm.features.trained.load import DIGITS, PICTURES, TRAINED, read_trained, weights_file
 from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.trained.recipes import RECIPES
@@ -102,6 +103,7 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"{folder} exists already; name another --output")
     given = {name: value for name in (*_OF_ALL, *own) if (value := getattr(options, name)) is not None}
     common: dict[str, Any] = {"seed": options.seed, "device": str(default_device())}
+    check_batch(options.batch or 0, dataset.image_shape, default_device())
     if of_base:
         asked = {"updates": options.updates} if options.updates else {}
         usual = settings_for(dataset.image_shape[1], default_device(), **asked)

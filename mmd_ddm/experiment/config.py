@@ -7,12 +7,9 @@ The names of the settings are unique, and they are the only names: `--learning-r
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 
 from mmd_ddm.data.catalogue import FINEST, OWN, dataset_names
 from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
@@ -20,27 +17,13 @@ from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.bank_files import DTYPES
 from mmd_ddm.discrepancy.kernels import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.names import images_name, read_name, read_place
 from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.image_range import IMAGE_RANGES
-
-
-def _read_place(value: object) -> str:
-    """A path that is there, absolute, since workers have another working directory; any other name as it is."""
-    path = Path(str(value)).expanduser()
-    # os.path: a name that no file can have is none that is there
-    return str(path.absolute()) if os.path.exists(path) else str(value)
-
-
-def _read_name(value: object) -> str:
-    """A name that folders, MLflow's experiments and its registered models can have."""
-    name = str(value)
-    if not re.fullmatch(r"[^\W_][^/:\x00-\x1f]{0,79}", name):
-        raise ValueError
-    return name
 
 
 # fmt: off
@@ -124,13 +107,13 @@ class Config:
     """A run, complete; a value that is out of range or contradicts another is a UserError that names it."""
 
     dataset: str = setting("digits", one_of(*dataset_names()), "data set; own: the images that `data` names")
-    data: str | None = setting(None, or_none(Rule(_read_place, bool, "a path or hub:owner/name@revision:files")),
+    data: str | None = setting(None, or_none(Rule(read_place, bool, "a path or hub:owner/name@revision:files")),
         "images in place of the data set's source: folder, Parquet, LMDB, CIFAR-10 archive, prepared store, hub")
     resolution: int | None = setting(None, or_none(whole(4, FINEST)),
         "height and width in pixels; none: the data set's; own data need it")
-    name: str | None = setting(None, or_none(Rule(_read_name, bool, "a letter or digit and up to 79 more characters")),
+    name: str | None = setting(None, or_none(Rule(read_name, bool, "a letter or digit and up to 79 more characters")),
         "what one's own images are called in MLflow and its registry; none: as their folder")
-    base_model: str | None = setting(None, or_none(Rule(_read_place, bool, "a folder, hub id or checkpoint file")),
+    base_model: str | None = setting(None, or_none(Rule(read_place, bool, "a folder, hub id or checkpoint file")),
         "diffusers folder, hub id, or checkpoint file; none: the data set's own")
     seed: int = setting(0, whole(0, 2**32 - 1), "seed of all random numbers")
     # fmt: on
@@ -155,17 +138,8 @@ class Config:
 
     @property
     def images_name(self) -> str:
-        """What the data set is called where runs are recorded: of one's own the name that it was given, or its path's.
-
-        Of `hub:owner/name@revision:files` that is owner-name.
-        """
-        if self.dataset != OWN or self.data is None:
-            return self.dataset
-        if self.name is not None:
-            return self.name
-        hub = re.match("hub:([^@:]+)", self.data)
-        known = hub[1].replace("/", "-") if hub else Path(self.data).stem
-        return re.sub(r"[/:\s]+", "-", known)[:80] or OWN
+        """What the data set is called where runs are recorded."""
+        return images_name(self.dataset, self.data, self.name)
 
     @classmethod
     def from_flat(cls, values: Mapping[str, object]) -> Config:

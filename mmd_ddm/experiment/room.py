@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmd_ddm.pretrained.load import unet_config
 
 PROCESS = 300e6  # bytes of a worker with PyTorch and diffusers before it does anything
 _LEAST = 16  # dimensions of the smallest feature space
+_FLOAT = 4  # bytes
 _FILE = 4096  # bytes of the smallest file on most disks
 
 
@@ -45,6 +47,19 @@ def check_run(config: Config, device: torch.device, workers: int) -> None:
                  "make --batch smaller")  # fmt: skip
 
 
+def check_batch(images: int, shape: tuple[int, ...], device: torch.device) -> None:
+    """Refuse a training batch of which not even the images and their noise fit in memory.
+
+    Args:
+        images: Of the batch, each of `shape` (channels, height, width).
+        shape: Of an image.
+        device: Where the training runs.
+    """
+    check_memory(
+        2.0 * _FLOAT * images * math.prod(shape), device, f"a batch of {images} images", "make --batch smaller"
+    )
+
+
 def check_processes(workers: int) -> None:
     """Refuse more worker processes of `evaluate` than this machine's memory holds."""
     if workers > 1:
@@ -56,6 +71,12 @@ def check_generated(images: int, option: str) -> None:
     """Refuse a number of generated images whose features no feature space is small enough to keep in memory."""
     what = f"the features of {images} generated images"
     check_memory(4.0 * images * _LEAST, torch.device("cpu"), what, f"make {option} smaller")
+
+
+def check_images(images: int, shape: tuple[object, ...]) -> None:
+    """Refuse a number of images, each of `shape`, that are returned together and do not fit in memory."""
+    pixels = math.prod(side for side in shape if isinstance(side, int))  # what else there may be is refused at loading
+    check_memory(float(_FLOAT) * images * pixels, torch.device("cpu"), f"{images} images", "ask for fewer")
 
 
 def check_disk(images: int, folder: Path) -> None:

@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.errors import UserError
-from mmd_ddm.files import digest_of, remove, replacing, sha256_of, write_json
+from mmd_ddm.files import remove
 from mmd_ddm.finetuning.ema import EMA, copy_weights
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import Route
-from mmd_ddm.records import Record, changes, read_record
-
-RECORD, TENSORS = "state.json", "state.safetensors"
-_DIGEST = "digest"  # of all else in the record
+from mmd_ddm.records import Record, changes
+from mmd_ddm.saved_state import load_state, save_state
 
 
 @dataclass
@@ -52,12 +48,8 @@ def save_checkpoint(
     """
     for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed; only one writes at a time
         remove(left)
-    with replacing(folder) as half:
-        half.mkdir()
-        save_file(_tensors(state), half / TENSORS)
-        record = {"update": state.update, "route": state.route, "config": config, "made_of": dict(made_of or {}),
-                  "sha256": sha256_of(half / TENSORS)}  # fmt: skip
-        write_json(half / RECORD, {**record, _DIGEST: digest_of(record)})
+    record = {"update": state.update, "route": state.route, "config": config, "made_of": dict(made_of or {})}
+    save_state(folder, _tensors(state), record)
     return folder
 
 
@@ -71,16 +63,10 @@ def load_checkpoint(
             content of what these name; what only one of both has a fingerprint of is not compared.
     """
     try:
-        record = read_record(folder / RECORD)
+        record, tensors = load_state(folder)
         update, route, former = record.whole("update"), _route(record), record.mapping("config")
         then = record.mapping("made_of") if "made_of" in record else {}  # an earlier version has none
-        sealed, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
-        if _DIGEST in record and digest_of(sealed) != record.text(_DIGEST):
-            raise UserError(f"{RECORD} is not what was written: its digest is another")
-        if sha256_of(folder / TENSORS) != written:
-            raise UserError(f"{TENSORS} is not what was written: its checksum is another")
-        tensors = load_file(folder / TENSORS)
-    except (OSError, UserError, SafetensorError) as error:
+    except UserError as error:
         raise UserError(f"checkpoint {folder} cannot be read ({error}); use an earlier one or start again") from None
     if told := changes({key: former.get(key) for key in config}, config):
         raise UserError(f"checkpoint {folder} belongs to a run with other settings: {told}")

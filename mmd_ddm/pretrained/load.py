@@ -162,14 +162,19 @@ def load_network(folder: Path) -> UNet2DModel:
     return network.eval()
 
 
+def shape_of(unet: Mapping[str, object]) -> tuple[object, ...]:
+    """Channels, height and width of a model's images, as the config of its U-Net has them."""
+    size = unet.get("sample_size")
+    return unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size))
+
+
 def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
     """Refuse a base model, of this config of its U-Net, whose channels or resolution differ from the data set's.
 
     Raises:
         UserError: they differ.
     """
-    size = unet.get("sample_size")
-    shape = (unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size)))
+    shape = shape_of(unet)
     wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(

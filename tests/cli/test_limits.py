@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import mmd_ddm
 from mmd_ddm.cli.main import main, run_command
+from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.distributed.cluster import check_address
 from mmd_ddm.experiment.tracking.store import check_reachable
 from mmd_ddm.finetuning import memory
@@ -45,6 +47,8 @@ BILLION = "1000000000"
         (["finetune", "--score-images", BILLION], "generated images would need"),
         (["evaluate", "--images", BILLION], "generated images would need"),
         (["evaluate", "--workers", "100000"], "each is a process, would need"),
+        (["pretrain", "--batch", BILLION], "make --batch smaller"),
+        (["pretrain", "--what", "classifier", "--batch", BILLION], "make --batch smaller"),
         (["sample", "--images", "1" + "0" * 12], "are free in"),
         (["sample", "--steps", BILLION], "a budget is 1 to 1000"),
         (["finetune", "--data", ".", "--resolution", "1000000"], "it must be a whole number from 4 to 8192"),
@@ -169,3 +173,8 @@ def test_the_machines_failures_are_told(error: Exception, words: str, capsys: py
     said = capsys.readouterr().err
     assert words in said
     assert len(said.splitlines()) == 1
+
+
+def test_more_images_than_memory_are_refused() -> None:
+    with pytest.raises(UserError, match=r"images would need .* ask for fewer"):
+        mmd_ddm.sample("digits", 10**12)

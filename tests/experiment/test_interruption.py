@@ -17,8 +17,8 @@ from mmd_ddm.cli.main import main
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.experiment.interruption import Interruption, agreed_stop, ask_to_stop, asked_to_stop, let_go_on
 from mmd_ddm.experiment.run_folder import METRICS, read_rows
-from mmd_ddm.finetuning.checkpoint import RECORD, TENSORS
 from mmd_ddm.records import read_record
+from mmd_ddm.saved_state import RECORD, TENSORS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import CHECKPOINT, Row, latest_checkpoint
-from mmd_ddm.finetuning.checkpoint import RECORD, TENSORS
 from mmd_ddm.records import read_record
+from mmd_ddm.saved_state import RECORD, TENSORS
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 CONFIG = preset("best", "digits").replace(updates=4, scorings=4, batch=8, micro_batch=8, score_images=20)

@@ -15,10 +15,11 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.files import digest_of, former_of, sha256_of, write_json
-from mmd_ddm.finetuning.checkpoint import RECORD, TENSORS, TrainingState, load_checkpoint, save_checkpoint
+from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
 from mmd_ddm.finetuning.memory import Route
+from mmd_ddm.saved_state import RECORD, TENSORS
 
 
 def state_of(denoiser: Denoiser, rate: float = 0.1, decay: float = 0.9) -> TrainingState:
@@ -210,7 +211,8 @@ def test_checkpoint_without_adams_moments_is_incomplete(lost: str, message: str,
 def test_damaged_record_gets_one_sentence(entries: dict[str, object], toy: Denoiser, tmp_path: Path) -> None:
     folder = save_checkpoint(state_of(toy), tmp_path / "checkpoint", {"seed": 1})
     record = json.loads((folder / RECORD).read_text())
-    write_json(folder / RECORD, {**record, **entries})
+    record = {**{key: value for key, value in record.items() if key != "digest"}, **entries}
+    write_json(folder / RECORD, {**record, "digest": digest_of(record)})
     with pytest.raises(UserError, match=rf"cannot be read \(.*state\.json is damaged \({next(iter(entries))} is "):
         load_checkpoint(state_of(toy), folder, {"seed": 1})
 

@@ -15,8 +15,8 @@ import torch
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.run_folder import latest_checkpoint
-from mmd_ddm.finetuning.checkpoint import RECORD
 from mmd_ddm.records import read_record
+from mmd_ddm.saved_state import RECORD
 
 PATIENCE = 150.0  # seconds, above the longest that NFS keeps names by default
 _PAUSE = 1.0

@@ -14,9 +14,10 @@ from mmd_ddm.diffusion.samplers import SAMPLERS
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
+from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
-from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
+from mmd_ddm.pretrained.load import load_denoiser, scheduler_config, shape_of, unet_config
 
 BATCH = 256  # images that pass the network together; a multiple of GRAIN
 GRAIN = 16  # torch.randn computes so many numbers together, so only multiples can be drawn one after the other
@@ -72,10 +73,11 @@ def sample(
         (N, C, H, W) in [-1, 1] but for what the sampler overshoots, float32 on the CPU.
 
     Raises:
-        UserError: the model can't be had, or not be sampled so.
+        UserError: the model can't be had, or not be sampled so, or the images don't fit in memory.
     """
     folder = model_folder(str(model))
     chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
+    check_images(images, shape_of(unet_config(folder)))
     return torch.cat(list(sample_batches(folder, chosen, images, seed)))
 
 

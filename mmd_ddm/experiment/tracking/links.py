@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
@@ -21,7 +22,7 @@ class Links(NamedTuple):
 
 def links(experiment: str, compared: Sequence[str]) -> Links:
     """Return the pages of an experiment, and of some of its runs, by MLflow's ids."""
-    uri = tracking_uri()
+    uri = re.sub("://[^/@]*@", "://", tracking_uri())  # without a name and a password
     start = f"{uri.rstrip('/') if uri.startswith(('http://', 'https://')) else LOCAL}/#"
     ids = [quote(json.dumps(each, separators=(",", ":")), safe="[],") for each in (list(compared), [experiment])]
     comparison = f"{start}/compare-runs?runs={ids[0]}&experiments={ids[1]}" if len(compared) > 1 else None

@@ -16,6 +16,7 @@ from mmd_ddm.experiment.tracking.links import links
         ("", "http://127.0.0.1:5000"),
         ("sqlite:////data/mlflow.db", "http://127.0.0.1:5000"),
         ("http://head:5001/", "http://head:5001"),
+        ("http://me:secret@head:5001", "http://head:5001"),
         ("https://runs.example.org/mlflow", "https://runs.example.org/mlflow"),
     ],
 )
