@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -50,6 +51,10 @@ def replacing(path: Path) -> Iterator[Path]:
             remove(former)
         else:
             half.replace(path)
+    except Exception as error:
+        if not isinstance(error, OSError) and os.strerror(errno.ENOSPC) in str(error):  # of safetensors, of PyTorch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
     finally:
         remove(half)
 

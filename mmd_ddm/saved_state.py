@@ -1,4 +1,4 @@
-"""Tensors and a record of them in a folder, with checksums: safetensors and JSON only, nothing is unpickled."""
+"""Tensors and a record of them in a folder, with a checksum: safetensors and JSON only, nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmd_ddm.files import digest_of, replacing, sha256_of, write_json
 from mmd_ddm.records import Record, read_record
 
 RECORD, TENSORS = "state.json", "state.safetensors"
-_DIGEST = "digest"  # of all else in the record
+_DIGEST = "digest"
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str, object]) -> None:
@@ -23,7 +23,7 @@ def save_state(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str,
     Args:
         folder: Where.
         tensors: By name.
-        record: What JSON can hold; `sha256` is added, of the tensors' file, and `digest`, of the record.
+        record: What JSON can hold; `sha256` is added, of the tensors' file, and a digest of the record.
     """
     with replacing(folder) as half:
         half.mkdir()
@@ -36,12 +36,12 @@ def load_state(folder: Path) -> tuple[Record, dict[str, Tensor]]:
     """Read the record and the tensors that `save_state` wrote, on the CPU.
 
     Raises:
-        UserError: One of the files is missing or damaged, or is not what was written.
+        UserError: One of the files is missing or damaged, or the tensors are not those that were written.
     """
     try:
         record = read_record(folder / RECORD)
-        sealed, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
-        if _DIGEST in record and digest_of(sealed) != record.text(_DIGEST):
+        whole, written = {key: value for key, value in record.entries.items() if key != _DIGEST}, record.text("sha256")
+        if _DIGEST in record and digest_of(whole) != record.text(_DIGEST):
             raise UserError(f"{RECORD} is not what was written: its digest is another")
         if sha256_of(folder / TENSORS) != written:
             raise UserError(f"{TENSORS} is not what was written: its checksum is another")

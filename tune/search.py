@@ -136,7 +136,7 @@ def _search(options: argparse.Namespace, started: float) -> int:
             return 0
         folder = options.output or _default_folder(settings.config)
         check_folder(folder)
-        open_study = partial(begin_search, folder, settings)
+        open_study = partial(begin_search, folder, settings, named=options.output is not None)
     check_generated(settings.final_images, "--final-images")
     check_generated(settings.config.scoring.score_images, "--score-images")
     check_reachable()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from mmd_ddm.experiment.build import check, default_device, obtain
 from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
+from mmd_ddm.experiment.interruption import Interruption
 from mmd_ddm.experiment.origins import ORIGINS, Origins
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 from mmd_ddm.experiment.room import check_run
@@ -83,7 +83,7 @@ def execute(options: argparse.Namespace) -> None:
         options.mlflow, folder, config.images_name, "finetune --resume --mlflow sends them again", name=folder.name,
         description=describe_run(f"Run {folder.name}", config), params=config.flat(), tags=tags(config),
     ) as results:  # fmt: skip
-        with _forgotten_unless_begun(folder):
+        with _telling_how_to_resume(folder), _forgotten_unless_begun(folder):
             if options.workers:
                 each = {"gpus_per_worker": options.gpus_per_worker, "cpus_per_worker": options.cpus_per_worker}
                 run_distributed(config, folder, workers=options.workers, report=_show, **each)
@@ -93,6 +93,14 @@ def execute(options: argparse.Namespace) -> None:
     record = read_record(folder / MODEL / RECORD)
     when = f"update {record.whole('update')} of {config.optimization.updates}"
     print(f"finetuned pipeline: {folder / MODEL} ({record.text('weights')} weights after {when})")
+
+
+@contextmanager
+def _telling_how_to_resume(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"mmd-ddm finetune --resume --output {folder} goes on") from None
 
 
 @contextmanager
@@ -134,33 +142,22 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:
-    with progress("finetuning", config.optimization.updates) as advance, _interruptible() as interrupted:
+    asked = threading.Event()
+    with (
+        progress("finetuning", config.optimization.updates) as advance,
+        Interruption().heard() as interruption,
+        interruption.gently(asked.set),
+    ):
         finetune(
             config,
             folder,
             report=lambda row, checkpoint: _show(row),
             on_update=lambda record: advance(f"update {record.update} MMD^2 {record.mmd2:.4f}"),
-            should_stop=interrupted.is_set,
+            should_stop=asked.is_set,
             checkpoint=latest_checkpoint(folder) if resume else None,
         )
-    if interrupted.is_set():
+    if asked.is_set():
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C end the run after its update, with a checkpoint; the second ends it at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, former)
-
-    former = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 def _show(row: Mapping[str, float]) -> None:

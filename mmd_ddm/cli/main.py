@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mmd_ddm.cli.options import use_weights
-from mmd_ddm.errors import DivergenceError, ResourceError, UserError
+from mmd_ddm.errors import DivergenceError, ResourceError, UserError, disk_full, out_of_memory
 
 _NAMES = ("prepare", "import", "pretrain", "finetune", "evaluate", "sample", "figures", "doctor", "cache")
 _COMMANDS = {name: "import_model" if name == "import" else name for name in _NAMES}  # its file: import is a keyword
@@ -41,7 +41,7 @@ def run_command(work: Callable[[], int], who: str, resume: str) -> int:
     Args:
         work: returns the exit status.
         who: the word before the sentence.
-        resume: what to do after Ctrl-C.
+        resume: what to do after Ctrl-C, if the work doesn't say with its KeyboardInterrupt.
 
     Returns:
         The exit status: of the work, 1 for a diverged run or a machine that has not enough, 2 for wrong input, 130 for
@@ -49,29 +49,25 @@ def run_command(work: Callable[[], int], who: str, resume: str) -> int:
     """
     try:
         return work()
-    except KeyboardInterrupt:
-        print(f"{who}: interrupted; {resume}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{who}: interrupted; {interrupt.args[0] if interrupt.args else resume}", file=sys.stderr)
         return 130
     except (DivergenceError, ResourceError, UserError, OSError) as error:
         # a full disk or a folder that may not be written: the user's to mend, not a bug to trace
-        print(f"{who}: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (DivergenceError, ResourceError)) else 2
+        full = disk_full(error)
+        advice = f"; nothing that was there is damaged: free some space, and {resume}" if full else ""
+        print(f"{who}: {error}{advice}", file=sys.stderr)
+        return 1 if full or isinstance(error, (DivergenceError, ResourceError)) else 2
     except (MemoryError, RuntimeError) as error:
         said = (str(error).strip().splitlines() or [""])[0]
         if said.startswith("Symlink loop"):  # pathlib's, which is no OSError
             print(f"{who}: {said}; name another path", file=sys.stderr)
             return 2
-        if not _is_out_of_memory(error, said):
+        if not out_of_memory(error):
             raise
         advice = "lower the batch, the micro-batch, the images or the workers"
         print(f"{who}: memory ran out ({said[:200]}); {advice}", file=sys.stderr)
         return 1
-
-
-def _is_out_of_memory(error: Exception, said: str) -> bool:
-    # PyTorch's own error on the GPU, and what its allocators say on the CPU
-    own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return own or "can't allocate memory" in said or "not enough memory" in said
 
 
 def build_parser(asked: str | None = None) -> argparse.ArgumentParser:

@@ -84,7 +84,12 @@ def test_ctrl_c_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UserError("wrong"), 2), (DivergenceError("diverged"), 1), (OSError(28, "No space left"), 2)],
+    [
+        (UserError("wrong"), 2),
+        (DivergenceError("diverged"), 1),
+        (OSError(28, "No space left"), 1),
+        (OSError(13, "no"), 2),
+    ],
 )
 def test_what_users_can_mend_is_one_sentence_with_its_status(
     error: Exception, status: int, capsys: pytest.CaptureFixture[str]
@@ -93,7 +98,10 @@ def test_what_users_can_mend_is_one_sentence_with_its_status(
         raise error
 
     assert run_command(work, "mmd-ddm", "go on") == status
-    assert capsys.readouterr().err == f"mmd-ddm: {error}\n"
+    said = capsys.readouterr().err
+    assert said.startswith(f"mmd-ddm: {error}")
+    assert said.count("\n") == 1
+    assert ("free some space, and go on" in said) == (error.args[0] == 28)
 
 
 def test_a_bug_keeps_its_trace() -> None:

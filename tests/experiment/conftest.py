@@ -30,6 +30,7 @@ def store(empty_store, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MMD_DDM_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tracking, "PAUSE", 0.0)
+    monkeypatch.setattr(tracking, "PATIENCE", 0.0)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import DivergenceError, UserError
-from mmd_ddm.files import former_of, sha256_of, write_json
+from mmd_ddm.files import digest_of, former_of, sha256_of, write_json
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord, finetune
@@ -163,6 +163,14 @@ def test_truncated_checkpoint_gets_one_sentence(toy: Denoiser, tmp_path: Path, n
         load_checkpoint(state_of(toy), folder, {"seed": 1})
 
 
+def test_another_number_in_the_record_is_noticed(toy: Denoiser, tmp_path: Path) -> None:
+    folder = save_checkpoint(state_of(toy), tmp_path / "checkpoint", {"seed": 1})
+    text = (folder / RECORD).read_text()
+    (folder / RECORD).write_text(text.replace('"update": 0', '"update": 8'))
+    with pytest.raises(UserError, match=r"cannot be read .*its digest is another"):
+        load_checkpoint(state_of(toy), folder, {"seed": 1})
+
+
 def test_flipped_bit_is_noticed(toy: Denoiser, tmp_path: Path) -> None:
     state = state_of(toy)
     advance(state, 2)
@@ -185,7 +193,9 @@ def test_checkpoint_without_adams_moments_is_incomplete(lost: str, message: str,
     kept = {name: value for name, value in load_file(folder / TENSORS).items() if f"adam/{lost}" not in name}
     save_file(kept, folder / TENSORS)
     record = json.loads((folder / RECORD).read_text())
-    write_json(folder / RECORD, {**record, "sha256": sha256_of(folder / TENSORS)})
+    record["sha256"] = sha256_of(folder / TENSORS)
+    record["digest"] = digest_of({key: value for key, value in record.items() if key != "digest"})
+    write_json(folder / RECORD, record)
     with pytest.raises(UserError, match=f"incomplete: .*{message}"):
         load_checkpoint(state_of(toy), folder, {"seed": 1})
 
@@ -201,7 +211,8 @@ def test_checkpoint_without_adams_moments_is_incomplete(lost: str, message: str,
 def test_damaged_record_gets_one_sentence(entries: dict[str, object], toy: Denoiser, tmp_path: Path) -> None:
     folder = save_checkpoint(state_of(toy), tmp_path / "checkpoint", {"seed": 1})
     record = json.loads((folder / RECORD).read_text())
-    write_json(folder / RECORD, {**record, **entries})
+    record = {**{key: value for key, value in record.items() if key != "digest"}, **entries}
+    write_json(folder / RECORD, {**record, "digest": digest_of(record)})
     with pytest.raises(UserError, match=rf"cannot be read \(.*state\.json is damaged \({next(iter(entries))} is "):
         load_checkpoint(state_of(toy), folder, {"seed": 1})
 

@@ -25,7 +25,13 @@ def status(error: BaseException | None, *arguments: str) -> int:
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(UserError("wrong"), 2), (DivergenceError("diverged"), 1), (OSError(28, "full"), 2), (KeyboardInterrupt(), 130)],
+    [
+        (UserError("wrong"), 2),
+        (DivergenceError("diverged"), 1),
+        (OSError(28, "full"), 1),
+        (OSError(13, "denied"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
 )
 def test_an_error_is_one_sentence_with_its_status(
     error: BaseException, expected: int, capsys: pytest.CaptureFixture[str]

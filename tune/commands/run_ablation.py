@@ -18,7 +18,7 @@ from tune.ablation.cell_scores import read_cell_scores, score_cells, scores_file
 from tune.ablation.comparison import compare
 from tune.ablation.grid import Grid, save_grid
 from tune.ablation.report import caption, headline, write_report
-from tune.commands.session import Session, elapsed, session
+from tune.commands.session import Session, elapsed, interruptible, session
 from tune.commands.shared_study import check_shared
 from tune.report.render import escape
 from tune.study.folder import Outcome, Study
@@ -88,11 +88,16 @@ def run_ablation(
         console.say(f"ablation {study.folder}: {len(left)} cells to run, {done} are there already")
         with console.progress(sum(study.trial(number).planned for number in left)):
             if left:
-                run_given_trials(study, current.recorder, Concurrency(settings.machines, settings.concurrent), left)
-            if not any(study.trial(number).outcome is Outcome.RUNNING for number in _numbers(study, grids)):
+                with current.stopping_gently():
+                    at_once = Concurrency(settings.machines, settings.concurrent)
+                    run_given_trials(study, current.recorder, at_once, left, current.asked)
+            if not current.asked() and not any(
+                study.trial(number).outcome is Outcome.RUNNING for number in _numbers(study, grids)
+            ):
                 for grid in grids:
                     current.attempt_scores(partial(score_cells, study, grid, console.say))
-    return _conclude(current, grids)
+    with interruptible(current.interruption, current.resume):
+        return _conclude(current, grids)
 
 
 def _numbers(study: Study[AblationSettings], grids: Sequence[Grid]) -> list[int]:

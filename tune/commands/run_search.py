@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import optuna
 from optuna.trial import TrialState
 
 from mmd_ddm.evaluation.verdict import Standing
+from mmd_ddm.experiment.interruption import asked_to_stop
 from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_search
 from mmd_ddm.experiment.tracking.registry import Candidate
-from tune.commands.session import Session, elapsed, session
+from tune.commands.session import Session, elapsed, interruptible, session
 from tune.report.headline import KEPT
 from tune.report.leaderboard import write_table
 from tune.report.winner import BEST
@@ -24,8 +26,8 @@ from tune.space.space import outside, settle
 from tune.study.folder import Outcome, Study, Trial
 from tune.study.settings import SearchSettings
 from tune.trials.asha import Halving
-from tune.trials.callback import failure_reason
 from tune.trials.concurrency import Concurrency
+from tune.trials.ending import ending, reason
 from tune.trials.optuna_searcher import OPTUNA_FILE, StudySearcher, open_optuna
 from tune.trials.tuner import run_search_trials
 
@@ -68,7 +70,8 @@ def run_search(
         with current.console.progress(settings.trials * settings.updates):
             _tune(current, at_once)
             _score(current)
-    return _conclude(current)
+    with interruptible(current.interruption, current.resume):
+        return _conclude(current)
 
 
 def _name(trial: Trial) -> str:
@@ -96,9 +99,12 @@ def _tune(current: Session[SearchSettings], concurrency: Concurrency) -> None:
     searcher = StudySearcher(
         optuna_study, settings.space, first=settings.first.flat(), second=settings.config.flat(),
         trials=settings.trials, updates=settings.updates, seed=settings.seed, begin=begin,
+        end=lambda number, gone: ending(study.trial_folder(number), gone=gone),
+        asked=partial(asked_to_stop, study.folder),
     )  # fmt: skip
     stopping = Halving(settings.updates, settings.config.scoring.scorings, former)
-    run_search_trials(study, current.recorder, concurrency, searcher, stopping, settings.trials - len(former))
+    with current.stopping_gently():
+        run_search_trials(study, current.recorder, concurrency, searcher, stopping, settings.trials - len(former))
 
 
 def _reconcile(current: Session[SearchSettings], optuna_study: optuna.Study) -> list[Trial]:
@@ -107,7 +113,7 @@ def _reconcile(current: Session[SearchSettings], optuna_study: optuna.Study) -> 
     ended = {t.number: _ENDED[t.state] for t in optuna_study.get_trials(deepcopy=False) if t.state in _ENDED}
     for number, outcome in ended.items():
         if study.trial(number).outcome is Outcome.RUNNING:
-            study.end_trial(number, outcome, failure_reason(study, number) if outcome is Outcome.FAILED else "")
+            study.end_trial(number, outcome, reason(study.trial_folder(number)) if outcome is Outcome.FAILED else "")
         current.recorder.close(number)
     return [study.trial(number) for number in sorted(ended)]
 
@@ -115,7 +121,11 @@ def _reconcile(current: Session[SearchSettings], optuna_study: optuna.Study) -> 
 def _score(current: Session[SearchSettings]) -> None:
     """Measure the final scores once all trials have ended; without them the study still has its report."""
     study = current.study
-    if find_winner(study) is None or any(trial.outcome is Outcome.RUNNING for trial in study.trials()):
+    if (
+        current.asked()
+        or find_winner(study) is None
+        or any(trial.outcome is Outcome.RUNNING for trial in study.trials())
+    ):
         return
     current.attempt_scores(lambda: score_finalists(study, current.console.say))
 
@@ -139,8 +149,7 @@ def _conclude(current: Session[SearchSettings]) -> int:
             console.say(line)
         if standing in KEPT:
             console.say(f"best model: {study.folder / BEST} (trial {best.number:03d}, score {best.score:.4g})")
-    status = current.farewell(complete, "trial")
-    return status or _STATUS[standing]
+    return current.farewell(complete, "trial") or _STATUS[standing]
 
 
 def _tags(best: Trial | None, standing: Standing | None) -> dict[str, str]:

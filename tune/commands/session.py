@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
+from mmd_ddm.experiment.distributed.watch import watched
+from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, let_go_on
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import NOTE
 from mmd_ddm.experiment.tracking.store import first_line, ui_command
@@ -36,11 +41,25 @@ class Session(Generic[S]):
     recorder: Recorder
     console: StudyConsole
     command: str  # which continues the study with --resume
+    interruption: Interruption
 
     @property
     def resume(self) -> str:
         """The command line that goes on with the study."""
         return f"{self.command} --resume {self.study.folder}"
+
+    def asked(self) -> bool:
+        """Whether it is to come to an end."""
+        return self.interruption.asked
+
+    def stopping_gently(self) -> AbstractContextManager[None]:
+        """Have the first Ctrl-C or SIGTERM end the trials after their updates, with checkpoints."""
+
+        def ask() -> None:
+            ask_to_stop(self.study.folder)
+            self.console.say("interrupted: each trial stops after its update, with a checkpoint; again: at once")
+
+        return self.interruption.gently(ask)
 
     def attempt_scores(self, score: Callable[[], None]) -> None:
         """Measure final scores; whatever goes wrong, the trials stand."""
@@ -79,7 +98,10 @@ class Session(Generic[S]):
         return complete
 
     def farewell(self, complete: bool, what: str) -> int:
-        """Say how to compare the runs, or that none was completed; return the exit status: 0 or 1."""
+        """Say how to go on, to compare the runs, or that none was completed; return the exit status: 0, 1 or 130."""
+        if self.asked():
+            self.console.say(f"interrupted; {self.resume} goes on")
+            return 130
         self.console.say(f"compare the {what}s: {ui_command()}" if complete else f"no {what} was completed")
         if complete and (pages := mlflow_pages(self.study)) is not None:
             self.console.say(f"all runs: {pages.runs}")
@@ -109,21 +131,31 @@ def session(
     import ray
 
     tracker = Tracker(f"mmd-ddm {settings.config.images_name}")  # connects while Ray starts
-    console = StudyConsole(started, name)
+    console, interruption = StudyConsole(started, name), Interruption()
     try:
         start_ray(workers=settings.machines.workers)
         check_room(settings.machines.processes, settings.machines.process)
         tracker.check()
         study = open_study()
-        description, further = describe(study)
-        params = {**settings.config.flat(), **further}
-        tags = {"study": study.name, "dataset": settings.config.images_name}
-        run = tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
-        recorder = Recorder(study, tracker, run, console)
-        with recorded_to_the_end(tracker, run, recorder):
-            yield Session(study, tracker, run, recorder, console, command)
+        resume = f"{command} --resume {study.folder}"
+        with study.claimed(), interruptible(interruption, resume), watched(partial(_give_up, resume)):
+            let_go_on(study.folder)
+            run = _record(study, tracker, *describe(study))
+            recorder = Recorder(study, tracker, run, console)
+            with recorded_to_the_end(tracker, run, recorder):
+                yield Session(study, tracker, run, recorder, console, command, interruption)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def interruptible(interruption: Interruption, resume: str) -> Iterator[None]:
+    """Hear Ctrl-C and SIGTERM, and end with the command line that goes on."""
+    try:
+        with interruption.heard():
+            yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{resume} goes on") from None
 
 
 @contextmanager
@@ -135,8 +167,20 @@ def recorded_to_the_end(tracker: Tracker, run: TrackedRun, recorder: Recorder) -
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
         recorder.leave()
         run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": first_line(error)})
-        tracker.close()
+        tracker.close(patience=0)
         raise
+
+
+def _record(study: Study[S], tracker: Tracker, description: str, further: dict[str, Scalar | str]) -> TrackedRun:
+    config = study.settings.config
+    params, tags = {**config.flat(), **further}, {"study": study.name, "dataset": config.images_name}
+    return tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
+
+
+def _give_up(resume: str, what: str) -> None:
+    """End at once: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
+    print(f"error: {what}; {resume} goes on from the last checkpoints", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def elapsed(since: float) -> str:

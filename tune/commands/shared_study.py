@@ -17,10 +17,12 @@ from tune.study.folder import Study
 from tune.study.settings import SearchSettings, Settings
 
 
-def begin_search(folder: Path, settings: SearchSettings, origins: Origins) -> Study[SearchSettings]:
-    """Begin a search in a folder that all nodes share; UserError if they don't, or there is one already."""
+def begin_search(
+    folder: Path, settings: SearchSettings, origins: Origins, *, named: bool = True
+) -> Study[SearchSettings]:
+    """Begin a search in a folder that all nodes share; UserError if they don't, or `named` and there is one already."""
     check_shared(folder, settings)
-    study = Study.create(folder, settings)
+    study = Study.create(folder, settings, named=named)
     origins.write(study.folder)
     return study
 

@@ -47,6 +47,12 @@ class StudyConsole:
         self._running[trial.number] = trial
         self.say(f"{self._name(trial)} starts: {point_text(trial.point)}")
 
+    def restarted(self, number: int, deaths: int, most: int) -> None:
+        """A trial's process died."""
+        self.say(
+            f"trial {number:03d}: its process died; it goes on from its checkpoint in another ({deaths} of {most})"
+        )
+
     def scored(self, number: int, scoring: Scoring) -> None:
         """A trial was scored."""
         found = (f"{kid.space} {with_error(kid)}" for kid in kids(scoring.metrics).values())

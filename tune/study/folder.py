@@ -12,9 +12,11 @@ leaderboard.csv, report.md, report.html, *.png, best/; of an ablation <grid>.md,
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,11 +28,11 @@ from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.files import absent, digest_of, remove_empty, write_json
+from mmd_ddm.files import digest_of, locked, nearest_existing, write_json
 from mmd_ddm.records import read_record
 from tune.study.settings import FILE, AblationSettings, SearchSettings, read_settings, write_settings
 
-BASES = "bases"
+BASES, LOCK = "bases", ".lock"
 _TRIAL, _OUTCOME = "trial.json", "outcome.json"
 _ADVICE = "put it back as it was, or begin a new study"
 S = TypeVar("S", SearchSettings, AblationSettings)
@@ -101,15 +103,39 @@ class Study(Generic[S]):
     settings: S
 
     @classmethod
-    def create(cls, folder: Path, settings: S) -> Study[S]:
-        """Begin a study; UserError if there is one in the folder, or it can't be written."""
-        check_folder(folder)
-        try:
-            (folder / "trials").mkdir(parents=True, exist_ok=True)
-            write_settings(folder, settings)
-        except OSError as error:
-            raise _unwritable(folder, error) from None
-        return cls(folder.resolve(), settings)
+    def create(cls, folder: Path, settings: S, *, named: bool = True) -> Study[S]:
+        """Begin a study.
+
+        Args:
+            folder: Where.
+            settings: What it is asked for.
+            named: Whether just there; False: with a number after the name if another study was faster.
+
+        Raises:
+            UserError: There is one in the folder, or it can't be written.
+        """
+        for number in itertools.count(1):
+            place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                with locked(place / LOCK):
+                    if not (place / FILE).exists():
+                        (place / "trials").mkdir(exist_ok=True)
+                        write_settings(place, settings)
+                        break
+            except OSError as error:
+                raise _unwritable(folder, error) from None
+            if named:
+                raise _held(folder)
+        return cls(place.resolve(), settings)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Work on the study, as one process does at a time; UserError if another is at it."""
+        with locked(self.folder / LOCK, wait=False) as mine:
+            if not mine:
+                raise UserError(f"another process works on {self.folder}; wait until it has ended, or end it")
+            yield
 
     @classmethod
     def open(cls, folder: Path, kind: type[S]) -> Study[S]:
@@ -193,18 +219,19 @@ def base_key(config: Config) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError if a folder for a new study holds one already, or can't be written; leave nothing in it."""
+    """Raise UserError if a folder for a new study holds one already, or can't be written; nothing is made."""
     if (folder / FILE).exists():
-        raise UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
-    missing = absent(folder)
+        raise _held(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        # what is made for a try and removed could be what another study, which begins now, has just made
+        with tempfile.TemporaryFile(dir=nearest_existing(folder)):
             pass
     except OSError as error:
         raise _unwritable(folder, error) from None
-    finally:
-        remove_empty(missing)
+
+
+def _held(folder: Path) -> UserError:
+    return UserError(f"{folder} already holds a study; continue it with --resume {folder}, or give another --output")
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:

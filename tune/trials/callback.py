@@ -20,17 +20,13 @@ from tune.space.space import meaningful
 from tune.study.console import StudyConsole
 from tune.study.folder import AnyStudy, Outcome
 from tune.study.settings import SearchSettings
+from tune.trials.ending import Ending, ending, reason
 from tune.trials.optuna_searcher import UPDATE
-from tune.trials.trial import FAILURE
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAILED: "FAILED"}
-_DIED = (
-    "its process died: it was killed, most likely because memory ran out; run fewer trials at once with --concurrent, "
-    "or search smaller batches"
-)
 
 
 class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
@@ -88,9 +84,14 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""
         number = trial.config["number"]
-        self._started[number] = time.monotonic()
-        self.run(number)
-        self._console.started(self._study.trial(number))
+        if number not in self._started:  # else its process is another
+            self._started[number] = time.monotonic()
+            self.run(number)
+            self._console.started(self._study.trial(number))
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
+        """Tell that a trial's process died and it goes on in another."""
+        self._console.restarted(trial.config["number"], trial.num_failures, trial.max_failures)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Mapping[str, float], **info: object
@@ -104,17 +105,22 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         """Close a trial that was stopped or came to its end."""
         number = trial.config["number"]
         whole = (trial.last_result or {}).get(UPDATE, 0) >= self._study.trial(number).planned
-        self._end(number, Outcome.COMPLETED if whole else Outcome.STOPPED)
+        self._end(number, Outcome.COMPLETED if whole else Outcome.STOPPED, gone=False)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
-        """Close a trial that failed."""
-        self._end(trial.config["number"], Outcome.FAILED)
+        """Close a trial whose process died too often."""
+        self._end(trial.config["number"], Outcome.FAILED, gone=True)
 
-    def _end(self, number: int, outcome: Outcome) -> None:
+    def _end(self, number: int, outcome: Outcome, *, gone: bool) -> None:
         folder = self._study.trial_folder(number)
+        end = ending(folder, gone=gone)
+        if end is Ending.INTERRUPTED:
+            self._console.say(f"trial {number:03d} stopped after an update, with a checkpoint")
+            self.run(number).close("KILLED", {"outcome": str(Outcome.RUNNING)})
+            return
+        outcome = outcome if end is Ending.ITSELF else Outcome.FAILED
         seconds = time.monotonic() - self._started.get(number, time.monotonic())
-        reason = failure_reason(self._study, number) if outcome is Outcome.FAILED else ""
-        self._study.end_trial(number, outcome, reason, seconds)
+        self._study.end_trial(number, outcome, reason(folder) if outcome is Outcome.FAILED else "", seconds)
         if outcome is not Outcome.FAILED:  # of a model's size, and more
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         if outcome is Outcome.STOPPED:
@@ -122,9 +128,3 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
         self.close(number)
         self._console.ended(self._study.trial(number))
-
-
-def failure_reason(study: AnyStudy, number: int) -> str:
-    """Return why a trial failed, in one sentence."""
-    file = study.trial_folder(number) / FAILURE
-    return file.read_text().splitlines()[0] if file.is_file() else _DIED

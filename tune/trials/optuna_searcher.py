@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 
 from mmd_ddm.experiment.setting import Scalar
 from tune.space.space import Space
+from tune.trials.ending import Ending
 
 METRIC = "kept_score"  # of the state that is kept so far, which is what a trial is worth
 UPDATE = "update"
@@ -51,6 +52,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         updates: Updates of a whole trial; one that ends before was stopped.
         seed: Trial k draws from (seed, k) alone, so that a continued study does not repeat itself.
         begin: Given a trial's number and point before it starts; returns its number of network evaluations.
+        end: Given a trial's number and whether its process is gone, says how it ended.
+        asked: Whether no further trial is to begin.
     """
 
     def __init__(
@@ -64,18 +67,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         updates: int,
         seed: int,
         begin: Callable[[int, Mapping[str, Scalar]], int],
+        end: Callable[[int, bool], Ending],
+        asked: Callable[[], bool],
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._study, self._space = study, space
         self._first = {name: first[name] for name in space.dimensions}
         self._second = {name: second[name] for name in space.dimensions if second[name] in space.dimensions[name]}
-        self._trials, self._updates, self._seed, self._begin = trials, updates, seed, begin
+        self._trials, self._updates, self._seed = trials, updates, seed
+        self._begin, self._end, self._asked = begin, end, asked
         self._running: dict[str, Trial] = {}
         self._steps: dict[str, int] = {}
         self._interrupted = [t for t in study.get_trials(deepcopy=False) if t.state is TrialState.RUNNING]
 
     def suggest(self, trial_id: str) -> dict[str, int] | str:
         """Draw the next trial; those that a former driver left unfinished come first, with the values they had."""
+        if self._asked():
+            return str(Searcher.FINISHED)
         if self._interrupted:
             frozen = self._interrupted.pop(0)
             trial = Trial(self._study, frozen._trial_id)
@@ -112,14 +120,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
             trial.report(value, int(result[UPDATE]))
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, float] | None = None, error: bool = False) -> None:
-        """Tell Optuna how a trial ended: failed, stopped on the way (pruned), or complete with its score."""
+        """Tell Optuna how a trial ended: failed, stopped on the way (pruned), or complete with its score.
+
+        One whose process died or that was interrupted is left as running.
+        """
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
-        value = (result or {}).get(METRIC)
+        value, end = (result or {}).get(METRIC), self._end(trial.number, error)
         if result is not None:
             self._report(trial, result)  # Tune hands the result that stopped a trial here alone
-        if error or result is None or value is None or not math.isfinite(value):
+        if end.goes_on:  # Optuna takes up what it knows as running
+            return
+        if end is Ending.FAILED or result is None or value is None or not math.isfinite(value):
             self._study.tell(trial, state=TrialState.FAIL)
         elif result[UPDATE] < self._updates:
             self._study.tell(trial, state=TrialState.PRUNED)

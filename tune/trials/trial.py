@@ -6,7 +6,6 @@ SystemExit, and the process with everything it has imported takes the next trial
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -14,11 +13,12 @@ from typing import TypedDict
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import Job, fit
+from mmd_ddm.experiment.interruption import asked_to_stop
+from mmd_ddm.experiment.run_folder import read_scorings
 from mmd_ddm.files import locked, write_json
 from mmd_ddm.records import read_record
 from tune.study.folder import AnyStudy, open_any
-
-FAILURE = "failure.txt"
+from tune.trials.ending import begin, leave_interrupted, leave_word
 
 
 class TrialSettings(TypedDict):
@@ -30,16 +30,21 @@ class TrialSettings(TypedDict):
 
 
 def run_trial(settings: TrialSettings) -> None:
-    """Run a trial; Ray Tune's trainable."""
+    """Run a trial; Ray Tune's trainable.
+
+    An error is left in the trial's folder and not raised: what Tune sees fail is a process that died.
+    """
     study, number = open_any(Path(settings["study"])), settings["number"]
-    failure = study.trial_folder(number) / FAILURE
-    failure.unlink(missing_ok=True)
+    folder = study.trial_folder(number)
+    begin(folder)
     try:
         _fit(study, number)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        failure.write_text(f"{reason}\n\n{traceback.format_exc()}")
-        raise
+        leave_word(folder, error)
+        return
+    scorings = read_scorings(folder)
+    if asked_to_stop(study.folder) and (not scorings or scorings[-1].update < study.trial(number).planned):
+        leave_interrupted(folder)
 
 
 def _fit(study: AnyStudy, number: int) -> None:
@@ -47,7 +52,8 @@ def _fit(study: AnyStudy, number: int) -> None:
 
     machines, config = study.settings.machines, study.trial(number).config
     baseline = Baseline(*study.baseline(config))
-    job = Job(config, str(study.trial_folder(number)), threads=machines.cpus, baseline=baseline)
+    folder, asked = str(study.trial_folder(number)), str(study.folder)
+    job = Job(config, folder, threads=machines.cpus, baseline=baseline, asked=asked)
     fit(job, workers=machines.workers, gpus_per_worker=machines.gpus, callbacks=[TuneReportCallback])
 
 

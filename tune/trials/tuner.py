@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ray.tune
+from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from mmd_ddm.experiment.distributed.train import RAY_FOLDER
+from mmd_ddm.experiment.distributed.train import RAY_FOLDER, RETRIES
 from tune.study.folder import AnyStudy
 from tune.trials.asha import Halving
 from tune.trials.callback import Recorder
@@ -34,11 +35,28 @@ def run_search_trials(
     _run(study, [recorder, FollowNodes(proposer, concurrency)], config, {})
 
 
-def run_given_trials(study: AnyStudy, recorder: Recorder, concurrency: Concurrency, numbers: Sequence[int]) -> None:
-    """Run trials that are written down already, in their order, each to its end."""
+def run_given_trials(
+    study: AnyStudy, recorder: Recorder, concurrency: Concurrency, numbers: Sequence[int], asked: Callable[[], bool]
+) -> None:
+    """Run trials that are written down already, in their order, each to its end, until `asked` to begin no more."""
     proposer = BasicVariantGenerator(max_concurrent=concurrency.now())
     given = {"number": ray.tune.grid_search(list(numbers))}
-    _run(study, [recorder, FollowNodes(proposer, concurrency)], ray.tune.TuneConfig(search_alg=proposer), given)
+    callbacks = [recorder, FollowNodes(proposer, concurrency), _BeginNoMore(proposer, asked)]
+    _run(study, callbacks, ray.tune.TuneConfig(search_alg=proposer), given)
+
+
+class _BeginNoMore(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
+    """Has no further trial begun once that is asked for."""
+
+    def __init__(self, proposer: BasicVariantGenerator, asked: Callable[[], bool]) -> None:
+        self._proposer, self._asked = proposer, asked
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (ray.tune.Callback, ())
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: object) -> None:
+        if self._asked():
+            self._proposer.set_finished()
 
 
 def _run(
@@ -56,7 +74,11 @@ def _run(
         param_space={"study": str(study.folder), **given},
         tune_config=config,
         run_config=ray.tune.RunConfig(  # of a new name: Tune's own memory is not used, see optuna_searcher.py
-            name=uuid.uuid4().hex, storage_path=str(study.folder / RAY_FOLDER), callbacks=callbacks, verbose=0
+            name=uuid.uuid4().hex,
+            storage_path=str(study.folder / RAY_FOLDER),
+            callbacks=callbacks,
+            verbose=0,
+            failure_config=ray.tune.FailureConfig(max_failures=RETRIES),
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, its folder has all

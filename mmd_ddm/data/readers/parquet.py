@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -40,8 +41,9 @@ class ParquetImages:
         self.identity: dict[str, object] = {"kind": "parquet", **stamped}
         schemas, groups = [], list[_Group]()
         for i, file in enumerate(files):
-            metadata = _opened(file).metadata
-            schemas.append(metadata.schema.to_arrow_schema())
+            with _reading(file):
+                metadata = _opened(file).metadata
+                schemas.append(metadata.schema.to_arrow_schema())
             sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
             spans = enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False))
             groups += [_Group(i, number, first, rows) for number, (first, rows) in spans if rows]
@@ -66,9 +68,12 @@ class ParquetImages:
 
         if self._labels is None:
             return False
-        files = (_opened(file) for file in self._files)
-        columns = (file.read([self._labels], use_threads=False).column(0) for file in files)
-        return not any(each.null_count or (len(each) and pc.min(each).as_py() < 0) for each in columns)
+        for file in self._files:
+            with _reading(file):
+                column = _opened(file).read([self._labels], use_threads=False).column(0)
+                if column.null_count or (len(column) and pc.min(column).as_py() < 0):
+                    return False
+        return True
 
     classes = None  # only numbers are known
 
@@ -122,10 +127,8 @@ class ParquetImages:
         if self._last is None or self._last[0] != group:
             columns = [self._images[group.file], *([self._labels] if self._labels else [])]
             file = self._files[group.file]
-            try:
+            with _reading(file):
                 table = _opened(file).read_row_group(group.number, columns=columns, use_threads=False)
-            except (OSError, ValueError) as error:
-                raise UserError(f"{printable(file)} is damaged ({error}); get it again") from None
             self._last = group, table
         return self._last[1]
 
@@ -133,10 +136,20 @@ class ParquetImages:
 def _opened(file: Path) -> parquet.ParquetFile:
     from pyarrow import parquet
 
-    try:
+    with _reading(file, "is no Parquet file, or is damaged or incomplete"):
         return parquet.ParquetFile(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{printable(file)} is no Parquet file, or is damaged or incomplete ({error})") from None
+
+
+@contextmanager
+def _reading(file: Path, what: str = "is damaged; get it again") -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:  # a wrong byte may ask for any size
+        raise UserError(f"{printable(file)} {what} ({' '.join(str(error).split())[:300]})") from None
 
 
 def _image_column(schema: pa.Schema, file: Path) -> str:

@@ -28,6 +28,8 @@ def environment() -> dict[str, str]:
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each trial; a death is retried anyway
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the program has its own
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first scoring reports none
         "RAY_AIR_NEW_OUTPUT": "0",
         **{name: value for name, value in os.environ.items() if name.startswith("MMD_DDM_")},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
 from mmd_ddm.experiment.distributed.train import Job, fit
+from mmd_ddm.experiment.distributed.watch import watched
+from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, let_go_on
 from mmd_ddm.experiment.run_folder import METRICS, Row, read_rows
 
 
@@ -35,6 +39,7 @@ def run_distributed(
 
     Raises:
         UserError, DivergenceError: As of `finetune`, or the machines don't suffice, or don't share the folder.
+        KeyboardInterrupt: It was interrupted; after the first signal there is a checkpoint.
     """
     import ray
 
@@ -45,10 +50,24 @@ def run_distributed(
         check_storage(folder, process)
         folder.mkdir(parents=True, exist_ok=True)
         job = Job(config, str(folder.resolve()), threads=cpus_per_worker)
-        with _following(folder / METRICS, report):
+        let_go_on(folder)
+        with (
+            Interruption().heard() as interruption,
+            watched(_give_up),
+            _following(folder / METRICS, report),
+            interruption.gently(lambda: ask_to_stop(folder)),
+        ):
             fit(job, workers=workers, gpus_per_worker=gpus_per_worker)
+        if interruption.asked:
+            raise KeyboardInterrupt
     finally:
         ray.shutdown()
+
+
+def _give_up(what: str) -> None:
+    """End at once: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
+    print(f"mmd-ddm: {what}; --resume goes on from the last checkpoint", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @contextmanager

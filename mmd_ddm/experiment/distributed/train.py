@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
 from mmd_ddm.experiment.distributed.cluster import findable_cluster
+from mmd_ddm.experiment.interruption import agreed_stop
 from mmd_ddm.experiment.run import finetune
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ RETRIES = 2  # of a run whose worker process died: preemption and memory pressur
 _log = logging.getLogger(__name__)
 
 Report = Callable[[Mapping[str, float]], None]
+T = TypeVar("T")
 
 
 class _WorkerSettings(TypedDict):
@@ -49,10 +51,13 @@ class Job:
     folder: str  # absolute, the same for all workers
     threads: int = 1  # of the CPU, of each worker
     baseline: Callable[[], Metrics] | None = None  # on each worker, the base model's scores; None: measured anew
+    asked: str | None = None  # the folder in which it may be asked to stop, see experiment.interruption; None: its own
 
 
 def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
     """Run a job as one of the workers, from its folder's checkpoint where there is one; each reports each scoring.
+
+    Where it is asked to stop it does so after an update, with a checkpoint.
 
     Raises:
         UserError: If the folder is not visible here, or the configuration doesn't fit.
@@ -66,6 +71,7 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     finetune(
         job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
         baseline=None if job.baseline is None else job.baseline(), device=device,
+        should_stop=agreed_stop(Path(job.asked or job.folder), collective, device),
     )  # fmt: skip
 
 
@@ -88,12 +94,17 @@ def fit(
         # no controller and no worker is between: what is raised, SystemExit of a stopped trial too, comes out as it is
         _trainer(job, 0, 0, []).fit()
         return
+    run_retried(lambda: _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]))
+
+
+def run_retried(make: Callable[[], TorchTrainer]) -> None:
+    """Run what a trainer that is made for each attempt runs; raises as `fit` does."""
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     with findable_cluster():
         for attempt in range(RETRIES + 1):
             try:
-                _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]).fit()
+                make().fit()
                 return
             except TrainingFailedError as error:
                 reason, retry = explain(error)
@@ -131,39 +142,65 @@ def check_gpus(workers: int, gpus: float) -> None:
 
 
 def _trainer(job: Job, workers: int, gpus: float, callbacks: list[UserCallback]) -> TorchTrainer:
+    settings: _WorkerSettings = {"job": job, "in_tune": workers == 0}
+    return make_trainer(_worker, settings, Path(job.folder), workers, gpus, job.threads, callbacks)
+
+
+def make_trainer(
+    work: Callable[[T], None], settings: T, folder: Path, workers: int, gpus: float, threads: int,
+    callbacks: Sequence[UserCallback] = (),
+) -> TorchTrainer:  # fmt: skip
+    """Return a trainer of Ray Train that calls a function with its settings on each of some workers.
+
+    Args:
+        work: Importable by its name.
+        settings: A dictionary.
+        folder: Where Ray Train may write for itself.
+        workers: Number of processes; 0: Ray Train's local mode.
+        gpus: Of each.
+        threads: CPUs of each.
+        callbacks: Of Ray Train.
+    """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.callbacks import DatasetsCallback
 
-    resources: dict[str, float] = {"CPU": job.threads, **({"GPU": gpus} if gpus else {})}
+    resources: dict[str, float] = {"CPU": threads, **({"GPU": gpus} if gpus else {})}
     trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"job": job, "in_tune": workers == 0},
+        work,
+        train_loop_config=settings,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # Ray Train's own memory is not used: a name it knew would bring it back
-            storage_path=str(Path(job.folder) / RAY_FOLDER),
-            callbacks=callbacks,
+            storage_path=str(folder / RAY_FOLDER),
+            callbacks=list(callbacks),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
         ),
     )
     default = trainer._create_default_callbacks
     # without the process that would feed Ray data sets, of which there are none: 4 CPU seconds a run
     trainer._create_default_callbacks = lambda: [each for each in default() if not isinstance(each, DatasetsCallback)]
+    trainer._register_sigint_handler = lambda controller: None  # the program has its own
     return trainer
 
 
 def _worker(settings: _WorkerSettings) -> None:
     import ray.train
-    import ray.train.torch
     import ray.tune
 
-    device = ray.train.torch.get_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    collective, device = own_place()
     # ray.train's own context and report refuse to work inside a trial of Ray Tune
     report = ray.tune.report if settings["in_tune"] else ray.train.report
-    alone = not dist.is_initialized() or dist.get_world_size() == 1
-    collective = SingleCollective() if alone else DistributedCollective()
     run_job(settings["job"], collective, report, device)
+
+
+def own_place() -> tuple[Collective, torch.device]:
+    """Return, in a worker of Ray Train, its place among the workers and its device, which becomes the current one."""
+    import ray.train.torch
+
+    device: torch.device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
+    return (SingleCollective() if alone else DistributedCollective()), device

@@ -14,7 +14,7 @@ from mmd_ddm.experiment.machine.finding import Finding, Verdict, fault, note, ok
 from mmd_ddm.experiment.machine.gpus import check_gpus
 from mmd_ddm.experiment.machine.room import check_disks, check_shared_memory
 from mmd_ddm.experiment.machine.shared_folder import Role, check_shared
-from mmd_ddm.experiment.tracking.store import check_reachable, tracking_uri
+from mmd_ddm.experiment.tracking.store import check_reachable, shown, tracking_uri
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def check_mlflow(role: Role) -> Finding:
         check_reachable()
     except UserError as error:
         if role is Role.WORKER:
-            return note(what, f"{uri} doesn't answer here; that is no harm, the search sends all records from the head")
+            return note(
+                what, f"{shown(uri)} doesn't answer here; that is no harm, the search sends all records from the head"
+            )
         return fault(what, str(error))
     return ok(what, uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measure import parse_measures, spaces_of
 from mmd_ddm.experiment.build import Parts, dataset_of, obtain, scored_spaces
 from mmd_ddm.experiment.config import Config, SamplerConfig
-from mmd_ddm.experiment.distributed.processes import in_processes
+from mmd_ddm.experiment.distributed.spread import Tell, spread
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
@@ -31,7 +32,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
     read_scored,
     write_scored,
 )
-from mmd_ddm.pretrained.load import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.load import SHIPPED, check_fits, scheduler_config, unet_config
 
 ALL = "all"
 
@@ -75,7 +76,8 @@ def evaluate(
         images: generated images of each result, at least 4.
         seeds: of the noise.
         measures: names joined by commas.
-        workers: processes that share the work; their number changes no score.
+        workers: processes that share the work, of this machine, or of the cluster that RAY_ADDRESS names; their number
+            changes no score.
         file: where the results go too, as JSON, as they come.
         show: given each result as it comes; importable by name if there are several workers.
 
@@ -88,7 +90,8 @@ def evaluate(
     for name, value, least in (("images", images, 4), ("seeds", len(seeds), 1), ("workers", workers, 1)):
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}")
-    check_processes(workers)
+    if not os.environ.get("RAY_ADDRESS"):  # other machines are Ray's to know
+        check_processes(workers)
     if not all(0 <= seed < 2**32 for seed in seeds):
         raise UserError(f"seeds are {min(seeds)} to {max(seeds)}; they must be whole numbers from 0 to {2**32 - 1}")
     check_noise(eta, variance, "ddim,ddpm" if sampler in (None, ALL) else sampler)
@@ -110,28 +113,38 @@ def evaluate(
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
-        in_processes(partial(_score_all, config, models, images, seeds, asked, results, show), workers)
+        write_scored(results, [])
+        named = [(each, _anywhere(where)) for each, where in models]
+        work = partial(_score_all, config.replace(base_model=_anywhere(folder)), named, images, seeds, asked)
+        elsewhere = [where for _, where in models if not where.is_relative_to(SHIPPED)]
+        spread(work, workers, partial(_keep, results, show), elsewhere)
         return read_scored(results)
 
 
+def _anywhere(folder: Path) -> str:
+    """A model as every machine finds it: a shipped one lies elsewhere on each."""
+    return str(folder.relative_to(SHIPPED)) if folder.is_relative_to(SHIPPED) else str(folder)
+
+
+def _keep(file: Path, show: Callable[[Scored], None] | None, result: Scored) -> None:
+    """Write down and show a result, once: workers that replace others begin anew."""
+    former = read_scored(file)
+    if any((each.model, each.seed, each.nfe) == (result.model, result.seed, result.nfe) for each in former):
+        return
+    write_scored(file, [*former, result])
+    if show is not None:
+        show(result)
+
+
 def _score_all(
-    config: Config, models: Sequence[tuple[ScoredModel, Path]], images: int, seeds: Sequence[int],
-    measures: Sequence[str], file: Path, show: Callable[[Scored], None] | None,
-    collective: Collective, device: torch.device,
+    config: Config, models: Sequence[tuple[ScoredModel, str]], images: int, seeds: Sequence[int],
+    measures: Sequence[str], collective: Collective, device: torch.device, tell: Tell[Scored],
 ) -> None:  # fmt: skip
     """Score models, each in its folder, with each seed, and then the real images, as one of the workers."""
-    parts, results = Parts(config, device, collective), list[Scored]()
-
-    def tell(result: Scored) -> None:
-        results.append(result)
-        if collective.rank == 0:
-            write_scored(file, results)
-            if show is not None:
-                show(result)
-
+    parts = Parts(config, device, collective)
     for model, folder in models:
         for seed in seeds:
-            tell(score(open_model(parts, model, folder, images=images, seed=seed), model, measures))
+            tell(score(open_model(parts, model, model_folder(folder), images=images, seed=seed), model, measures))
     if collective.rank == 0 and {"kid", "fid"} & set(measures):
         tell(score_real(parts, measures))
 

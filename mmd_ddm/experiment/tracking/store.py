@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.files import cache_home, digest_of, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,9 +26,14 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def shown(uri: str) -> str:
+    """Return a store's address as it may be written anywhere: without a password."""
+    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1***@", uri)
+
+
 def ui_command() -> str:
     """Return the line that shows the recorded runs in a browser."""
-    uri = tracking_uri()
+    uri = shown(tracking_uri())
     if uri.startswith(("http://", "https://")):
         return f"open {uri} in a browser"
     return "mlflow ui" if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" else f"mlflow ui --backend-store-uri {uri}"
@@ -39,6 +46,12 @@ def check_reachable() -> None:
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """Return the client of a store, or refuse one that can't be used, and the id of an experiment, new or not."""
+    # MLflow makes its tables, and looks whether there is an experiment and then makes it, without a lock
+    with locked(cache_home() / "locks" / f"{digest_of(uri)}.lock"):
+        return _connect(uri, experiment)
+
+
+def _connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     client = open_client(uri)
     try:
         found = client.get_experiment_by_name(experiment)
@@ -72,7 +85,7 @@ def open_client(uri: str) -> MlflowClient:
 
 def unusable(uri: str, error: Exception) -> UserError:
     """Return what to tell of a store that raised an error."""
-    return UserError(f"MLflow's store {uri} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
+    return UserError(f"MLflow's store {shown(uri)} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
 
 
 def _ask(uri: str) -> None:
@@ -89,12 +102,11 @@ def _ask(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)  # urllib wraps what the system says
         reason = getattr(reason, "strerror", None) or first_line(error)
-        raise UserError(
-            f"No MLflow server answers at {uri} ({reason}); start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
-        ) from None
+        advice = "start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db"
+        raise UserError(f"No MLflow server answers at {shown(uri)} ({reason}); {advice}.") from None
 
 
 def first_line(error: BaseException) -> str:
     """Return what an exception says, without its stack of details."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return shown((lines[0] if lines else type(error).__name__)[:200])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PAUSE = 30.0  # seconds without attempts after a failed one
+PATIENCE = 90.0  # seconds that a store may take to come back at the end
+_RETRY = 3.0  # seconds between two attempts then
 _TAGGED = ("kernel", "features", "schedule", "sampler", "steps")
 _log = logging.getLogger(__name__)
 
@@ -55,22 +58,35 @@ class Tracker:
         self._candidates[folder] = candidate
         self._register(folder)
 
-    def _register(self, folder: Path) -> None:
+    def _register(self, folder: Path) -> Future[bool]:
         def action(client: MlflowClient, experiment: str) -> None:
             if folder in self._candidates:  # not yet taken by an earlier attempt
                 register(client, str(SyncState.read(folder).run_id), self._candidates[folder])
                 del self._candidates[folder]
 
-        self._queue(action)
+        return self._queue(action)
 
-    def close(self) -> list[Path]:
-        """Make a last attempt to send everything; return the folders of runs that could not be sent."""
-        self._not_before = 0.0
-        for run in self._runs:
-            run.send()
-        for folder in list(self._candidates):
-            self._register(folder)
+    def close(self, patience: float | None = None) -> list[Path]:
+        """Send what is left, and wait for a store that is away; return the folders of runs that were not sent.
+
+        Args:
+            patience: Seconds to wait; None: `PATIENCE`.
+        """
+        patience = PATIENCE if patience is None else patience
+        deadline, left = time.monotonic() + patience, self._send(self._runs)
+        if left and patience:
+            _log.warning("Waiting for MLflow, up to %.0f s", patience)
+        while left and time.monotonic() < deadline:
+            time.sleep(_RETRY)
+            left = self._send([run for run in self._runs if run.behind])
         self._thread.shutdown(wait=True)
+        return left
+
+    def _send(self, runs: Sequence[TrackedRun]) -> list[Path]:
+        """Try now to send some runs and all candidates; return the folders of what is left."""
+        self._not_before = 0.0
+        requests = [run.send() for run in runs] + [self._register(folder) for folder in self._candidates]
+        wait(requests)
         return list(dict.fromkeys([*(run.folder for run in self._runs if run.behind), *self._candidates]))
 
     def _queue(self, requests: Requests) -> Future[bool]:

@@ -1,7 +1,8 @@
 """A whole study whose trials do not finetune: everything but the mathematics, in seconds.
 
 Run as a script with the arguments of tune/search.py. A trial's score falls from 1 towards 10^-2, the faster the closer
-its learning rate is to 1e-4; a rate above 0.5 diverges, one above 0.2 dies as if it was killed.
+its learning rate is to 1e-4; a rate above 0.5 diverges, one above 0.2 dies as if it was killed, until there is a
+file `mended` in the study's folder.
 """
 
 import json
@@ -19,14 +20,19 @@ PAUSE = float(os.environ.get("FAKE_PAUSE", "0.01"))  # seconds an update
 
 
 def run_trial(settings):
+    import tune.trials.trial
+
+    tune.trials.trial._fit = fit
+    tune.trials.trial.run_trial(settings)
+
+
+def fit(study, number):
     import ray.tune
 
     from mmd_ddm.errors import DivergenceError
+    from mmd_ddm.experiment.interruption import asked_to_stop
     from mmd_ddm.experiment.run_folder import latest_checkpoint
-    from tune.study.folder import open_any
-    from tune.trials.trial import FAILURE
 
-    study, number = open_any(Path(settings["study"])), settings["number"]
     trial, folder = study.trial(number).config, study.trial_folder(number)
     config = trial.flat()
     checkpoint = latest_checkpoint(folder)
@@ -45,10 +51,12 @@ def run_trial(settings):
     every = config["updates"] // config["scorings"]
     for update in range(start + 1, config["updates"] + 1):
         time.sleep(study_pause)
+        if asked_to_stop(study.folder):
+            keep(folder, update - 1)
+            return
         if config["learning_rate"] > 0.5:
-            (folder / FAILURE).write_text("update 1 has loss nan: the run diverged\n\ntraceback")
             raise DivergenceError("update 1 has loss nan: the run diverged")
-        if config["learning_rate"] > 0.2:
+        if config["learning_rate"] > 0.2 and not (study.folder / "mended").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         log({"update": update, "mmd2": 1 / update})
         if update % every == 0:
@@ -56,8 +64,7 @@ def run_trial(settings):
             metrics = {"update": update, "score": score, "kid_a": score, "kid_a_stderr": 0.01, "fid_a_100": score}
             metrics |= {"kept_update": update, "kept_score": score}
             log(metrics)
-            (folder / "checkpoint").mkdir(exist_ok=True)
-            (folder / "checkpoint" / "update").write_text(str(update))
+            keep(folder, update)
             if update == config["updates"]:
                 (folder / "model").mkdir()
                 (folder / "model" / "model_index.json").write_text(json.dumps({"number": number}))
@@ -65,6 +72,11 @@ def run_trial(settings):
                 (folder / "model" / "mmd_ddm.json").write_text(json.dumps(record))
             ray.tune.report(metrics)
     (folder / "ended").touch()
+
+
+def keep(folder, update):
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    (folder / "checkpoint" / "update").write_text(str(update))
 
 
 study_pause = PAUSE  # a global of __main__, so it travels with the function into Ray's processes

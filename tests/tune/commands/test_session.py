@@ -36,7 +36,7 @@ def test_no_run_is_left_running(
     monkeypatch.setattr(TrackedRun, "close", close)
     monkeypatch.setattr(TrackedRun, "send", lambda run: None)
     monkeypatch.setattr("mmd_ddm.experiment.tracking.tracker.connect", lambda uri, experiment: (None, ""))
-    monkeypatch.setattr(Tracker, "close", lambda tracker: ended.append(tracker))
+    monkeypatch.setattr(Tracker, "close", lambda tracker, patience: ended.append(tracker))
     made = Folder(tmp_path)
     made.trial(0, 0.5)
     made.trial(1, 0.5, outcome=Outcome.RUNNING)

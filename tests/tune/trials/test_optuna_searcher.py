@@ -7,6 +7,7 @@ from mmd_ddm.experiment.presets import preset
 from tune.space.dimension import Choice
 from tune.space.parse import read_space
 from tune.space.space import Space, default_space
+from tune.trials.ending import Ending
 from tune.trials.optuna_searcher import StudySearcher, open_optuna
 
 SPACE = default_space(preset("best", "digits"))
@@ -19,7 +20,7 @@ CONDITIONAL = {"eta", "variance", "bandwidth"}
 
 class Searching:
     def __init__(self, file, trials=20, seed=3, space=SPACE, budgets=False):
-        self.points = {}
+        self.points, self.endings, self.asked = {}, {}, False
         self.optuna = open_optuna(file, budgets)
         self.searcher = StudySearcher(
             self.optuna,
@@ -30,6 +31,8 @@ class Searching:
             updates=UPDATES,
             seed=seed,
             begin=self.begin,
+            end=lambda number, gone: self.endings.get(number, Ending.DIED if gone else Ending.ITSELF),
+            asked=lambda: self.asked,
         )
 
     def begin(self, number, point):
@@ -74,7 +77,8 @@ def test_the_second_trial_stays_in_a_space_that_users_narrowed(tmp_path):
 def test_ends_are_told_as_what_they_are(searching):
     searching.run("whole", 0.5)
     searching.run("stopped", 0.9, update=25)
-    searching.run("error", 0.9, error=True)
+    searching.endings[2] = Ending.FAILED
+    searching.run("error", 0.9)
     searching.run("nan", math.nan)
     states = [trial.state for trial in searching.optuna.get_trials()]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
@@ -117,6 +121,26 @@ def test_an_interrupted_trial_comes_first_with_its_values(tmp_path):
     assert later.run("c", 0.4) == 1
     assert later.points[1] == former.points[1]
     assert later.run("d", 0.4) == 2
+
+
+@pytest.mark.parametrize("end", [Ending.DIED, Ending.INTERRUPTED])
+def test_a_trial_that_died_of_its_process_or_was_interrupted_comes_again_after_a_restart_alone(tmp_path, end):
+    former = Searching(tmp_path / "optuna.db", trials=3)
+    former.endings[1] = end
+    assert [former.run(name, 0.5, error=end is Ending.DIED and name == "b") for name in "abcd"] == [0, 1, 2, "FINISHED"]
+    states = [trial.state for trial in former.optuna.get_trials()]
+    assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.COMPLETE]
+    later = Searching(tmp_path / "optuna.db", trials=3)
+    assert [later.run(name, 0.4) for name in "ef"] == [1, "FINISHED"]
+    assert later.points[1] == former.points[1]
+
+
+def test_nothing_begins_once_the_study_is_to_end(tmp_path):
+    searching = Searching(tmp_path / "optuna.db")
+    searching.run("a", 0.5)
+    searching.asked = True
+    assert searching.run("b", 0.5) == "FINISHED"
+    assert len(searching.optuna.get_trials()) == 1
 
 
 def test_seeds_differ(tmp_path):

@@ -1,0 +1,103 @@
+"""Work that is spread over workers: processes of this machine, or of the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
+
+import torch
+
+from mmd_ddm.discrepancy.collective import Collective
+from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
+from mmd_ddm.experiment.distributed.nodes import living_nodes
+from mmd_ddm.experiment.distributed.processes import in_processes
+from mmd_ddm.experiment.distributed.shared_storage import check_storage
+from mmd_ddm.experiment.distributed.train import make_trainer, own_place, run_retried
+from mmd_ddm.files import cache_home
+
+if TYPE_CHECKING:
+    from ray.util.queue import Queue
+
+T = TypeVar("T")
+Tell = Callable[[T], None]
+Work = Callable[[Collective, torch.device, Tell[T]], None]
+_CPUS_BESIDE_A_GPU = 4
+
+
+def spread(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Path] = ()) -> None:
+    """Call a function on each of several workers, and wait for all of them.
+
+    With RAY_ADDRESS and more than one worker they are processes of that cluster, wherever it has room, with a GPU each
+    if it has GPUs; a process that dies is replaced, and the work begins again.
+
+    Args:
+        work: Importable by its name; told its place among the workers, its device, and where to tell results.
+        workers: 1: this process.
+        tell: Given what the first worker tells, as it comes; in a process of this machine, importable by its name.
+        needed: What must be there on each node of a cluster.
+
+    Raises:
+        UserError, ResourceError: As of `in_processes`; or the cluster has no room, or lacks what is needed.
+    """
+    if workers == 1 or not os.environ.get("RAY_ADDRESS"):
+        in_processes(partial(_here, work, tell), workers)
+    else:
+        _on_cluster(work, workers, tell, needed)
+
+
+def _here(work: Work[T], tell: Tell[T], collective: Collective, device: torch.device) -> None:
+    work(collective, device, tell if collective.rank == 0 else _nobody)
+
+
+def _nobody(result: object) -> None:
+    """The others have the same results."""
+
+
+class _Settings(TypedDict, Generic[T]):
+    work: Work[T]
+    queue: Queue
+    threads: int
+
+
+def _on_cluster(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Path]) -> None:
+    import ray
+    from ray.util.queue import Queue
+
+    start_ray(workers=workers)
+    try:
+        gpus = float(any(node.resources.get("GPU") for node in living_nodes()))
+        threads = _CPUS_BESIDE_A_GPU if gpus else 1
+        process = {"CPU": threads, "GPU": gpus}
+        check_room(workers, process)
+        check_storage(cache_home(), process, needed)
+        queue, failures = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
+        settings: _Settings[T] = {"work": work, "queue": queue, "threads": threads}
+
+        def run() -> None:
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    run_retried(lambda: make_trainer(_worker, settings, Path(folder), workers, gpus, threads))
+            except BaseException as error:
+                failures.append(error)
+
+        running = threading.Thread(target=run, daemon=True)  # beside it, results are told as they come
+        running.start()
+        while running.is_alive() or not queue.empty():
+            for result in queue.get_nowait_batch(queue.qsize()):
+                tell(result)
+            running.join(0.5)
+        for error in failures:
+            raise error
+    finally:
+        ray.shutdown()
+
+
+def _worker(settings: _Settings[T]) -> None:
+    torch.set_num_threads(settings["threads"])
+    collective, device = own_place()
+    settings["work"](collective, device, settings["queue"].put if collective.rank == 0 else _nobody)

@@ -1,0 +1,64 @@
+"""Whether Ray itself is alive: without its control process it would wait for a minute, and then abort with a stack."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PAUSE = 1.0  # seconds between two looks
+REFUSALS = 3  # in a row, of a machine that answers: nothing listens there any more
+
+
+@contextmanager
+def watched(lost: Callable[[str], None]) -> Iterator[None]:
+    """Look after the processes of Ray that this one needs, in a thread.
+
+    Args:
+        lost: Called there, once, with a sentence's beginning that says which of them ended.
+    """
+    import ray
+
+    address, done = str(ray.get_runtime_context().gcs_address), threading.Event()
+
+    def look() -> None:
+        refusals = 0
+        while not done.wait(PAUSE):
+            refusals = refusals + 1 if _refuses(address) else 0
+            if refusals == REFUSALS:
+                what = f"Ray's control process (gcs_server) at {address} has ended"
+            elif _raylet_ended():
+                what = "Ray's process of this machine (raylet) has ended"
+            else:
+                continue
+            lost(what)
+            return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _refuses(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PAUSE).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # a slow network, which Ray waits for
+        return False
+    return False
+
+
+def _raylet_ended() -> bool:
+    """Whether the raylet that this process started has; that of a cluster is its node's."""
+    from ray._private import ray_constants, worker
+
+    node = worker._global_node
+    dead = [] if node is None else node.dead_processes()
+    return any(kind == ray_constants.PROCESS_TYPE_RAYLET for kind, _ in dead)
