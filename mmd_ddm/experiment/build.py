@@ -96,12 +96,13 @@ def obtain(config: Config) -> None:
     Feature spaces that can't be trusted, or were trained on other images, are named in a warning, one line each.
     """
     base_folder(config)
-    images = load_dataset(dataset_of(config))
+    known = dataset_of(config)
+    fingerprint = load_dataset(known).fingerprint
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
-        weak, other = weakness_of(name, config.dataset), other_images_of(name, config.dataset, images.fingerprint)
-        for told in filter(None, (weak, other)):
+        other = other_images_of(name, config.dataset, fingerprint, known.given)
+        for told in filter(None, (weakness_of(name, config.dataset), other)):
             _log.warning("%s", told)
 
 

@@ -107,10 +107,17 @@ def weakness_of(name: str, dataset: str) -> str | None:
     return weakness(read_trained(_trained_file(name, dataset))) if name in NAMES else None
 
 
-def other_images_of(name: str, dataset: str, fingerprint: str) -> str | None:
+def other_images_of(name: str, dataset: str, fingerprint: str, given: bool) -> str | None:
     """Say in one sentence that a feature space was trained on other images than those of a fingerprint.
 
-    None if it was trained on them, was not trained here, or its file doesn't say on what.
+    None if it was trained on them, was not trained here, or its file doesn't say on what, and of a space that ships
+    with a data set if the images are that set's: they may be a part of those that it was trained on.
+
+    Args:
+        name: As for `load_feature_space`.
+        dataset: Name of the data set.
+        fingerprint: Of the images.
+        given: Whether the images are a user's in place of the data set's.
 
     Raises:
         UserError: As `check_feature_space`, or the file is damaged.
@@ -120,7 +127,7 @@ def other_images_of(name: str, dataset: str, fingerprint: str) -> str | None:
         return None
     file = _trained_file(name, dataset)
     record = read_trained(file).record
-    if record.get("fingerprint") in (None, fingerprint):
+    if record.get("fingerprint") in (None, fingerprint) or (file.parent == SHIPPED and not given):
         return None
     source = record.get("data") or record.get("dataset")
     return (

@@ -122,6 +122,7 @@ def test_fingerprints_are_of_content_not_of_place(own: OwnData) -> None:
     assert model_fingerprint(Path("elsewhere")).startswith(former.fingerprints["base model"])
 
 
-def test_the_networks_of_digits_are_trained_on_digits(caplog: pytest.LogCaptureFixture) -> None:
-    obtain(preset("best", "digits"))
+@pytest.mark.parametrize("name", ["digits", "cifar10_small"])
+def test_the_networks_that_ship_with_a_data_set_are_for_its_images(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    obtain(preset("best", name))
     assert caplog.records == []
