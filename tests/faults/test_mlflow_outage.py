@@ -20,7 +20,7 @@ from mmd_ddm.experiment.tracking import tracker as tracking
 from mmd_ddm.experiment.tracking.tracker import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
-AWAY = 20.0  # seconds, at the end: less than `tracker.PATIENCE`
+AWAY = 20.0  # seconds, at the end
 
 
 class Server:
@@ -75,6 +75,7 @@ def test_every_metric_is_there_afterwards(server: Server, tmp_path: Path, monkey
     from mlflow import MlflowClient
 
     monkeypatch.setattr(tracking, "PAUSE", 1.0)
+    monkeypatch.setattr(tracking, "PATIENCE", 600.0)  # the server's own start takes long on a busy machine
     server.start()
     tracker, folder = Tracker("experiment"), tmp_path / "run"
     folder.mkdir()

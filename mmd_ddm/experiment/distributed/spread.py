@@ -90,7 +90,7 @@ def _on_cluster(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Pat
         while running.is_alive() or not queue.empty():
             for result in queue.get_nowait_batch(queue.qsize()):
                 tell(result)
-            running.join(0.5)
+            running.join(2.0)  # seconds; each look costs the queue some work
         for error in failures:
             raise error
     finally:

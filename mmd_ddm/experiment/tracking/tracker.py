@@ -34,7 +34,7 @@ class Tracker:
 
     def __init__(self, experiment: str, uri: str | None = None) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
-        self._not_before = 0.0
+        self._not_before, self._quiet = 0.0, False
         self._connection = self._thread.submit(connect, uri or tracking_uri(), experiment)
         self._runs: list[TrackedRun] = []
         self._candidates: dict[Path, Candidate] = {}
@@ -76,6 +76,7 @@ class Tracker:
         deadline, left = time.monotonic() + patience, self._send(self._runs)
         if left and patience:
             _log.warning("Waiting for MLflow, up to %.0f s", patience)
+            self._quiet = True
         while left and time.monotonic() < deadline:
             time.sleep(_RETRY)
             left = self._send([run for run in self._runs if run.behind])
@@ -100,7 +101,8 @@ class Tracker:
             requests(*self._connection.result())
         except Exception as error:  # an outage takes many forms; none of them may stop the run
             self._not_before = time.monotonic() + PAUSE
-            _log.warning("MLflow did not take a record, it will be sent later: %s", first_line(error))
+            if not self._quiet:
+                _log.warning("MLflow did not take a record, it will be sent later: %s", first_line(error))
             return False
         return True
 
