@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMPipeline
+from safetensors.torch import load_file
 
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import read_metrics
@@ -21,7 +22,6 @@ from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import Scoring, read_rows
 from mmd_ddm.experiment.scoring.score import open_model
 from mmd_ddm.experiment.scoring.scored_model import FINETUNED, ScoredModel, relative_score
-from mmd_ddm.finetuning.checkpoint import load_file
 from mmd_ddm.pretrained.export import RECORD
 
 TINY = {
