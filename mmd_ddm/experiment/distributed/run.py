@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.background import beside
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
 from mmd_ddm.experiment.distributed.train import Job, fit
@@ -70,13 +71,12 @@ def _give_up(what: str) -> None:
     os._exit(1)
 
 
-@contextmanager
-def _following(file: Path, report: Callable[[Row], None]) -> Iterator[None]:
+def _following(file: Path, report: Callable[[Row], None]) -> AbstractContextManager[None]:
     """Report each scoring that rank 0 appends to a file while the workers run elsewhere."""
-    position, done = file.stat().st_size if file.exists() else 0, threading.Event()
+    begin = file.stat().st_size if file.exists() else 0
 
-    def follow(position: int) -> None:
-        reported, last = -1.0, False
+    def follow(done: threading.Event) -> None:
+        position, reported, last = begin, -1.0, False
         while not last:
             last = done.wait(0.5)
             rows, position = read_rows(file, position)
@@ -85,10 +85,4 @@ def _following(file: Path, report: Callable[[Row], None]) -> Iterator[None]:
                     reported = row["update"]
                     report(row)
 
-    thread = threading.Thread(target=follow, args=(position,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beside(follow)

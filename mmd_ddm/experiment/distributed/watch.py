@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from mmd_ddm.experiment.distributed.background import beside
 
 PAUSE = 1.0  # seconds between two looks
 REFUSALS = 3  # in a row, of a machine that answers: nothing listens there any more
 
 
-@contextmanager
-def watched(lost: Callable[[str], None]) -> Iterator[None]:
+def watched(lost: Callable[[str], None]) -> AbstractContextManager[None]:
     """Look after the processes of Ray that this one needs, in a thread.
 
     Args:
@@ -20,9 +21,9 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
     """
     import ray
 
-    address, done = str(ray.get_runtime_context().gcs_address), threading.Event()
+    address = str(ray.get_runtime_context().gcs_address)
 
-    def look() -> None:
+    def look(done: threading.Event) -> None:
         refusals = 0
         while not done.wait(PAUSE):
             refusals = refusals + 1 if _refuses(address) else 0
@@ -35,13 +36,7 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
             lost(what)
             return
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beside(look)
 
 
 def _refuses(address: str) -> bool:
