@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mmd_ddm.files import sha256_of
-from mmd_ddm.pretrained.load import scheduler_config, unet_config
+from mmd_ddm.pretrained.load import part_of, scheduler_config, unet_config
 
 _OF_ITS_FILE = ("_diffusers_version", "_name_or_path")  # say nothing of the model
 
@@ -22,6 +22,6 @@ def model_fingerprint(folder: Path) -> str:
         {name: value for name, value in config.items() if name not in _OF_ITS_FILE}
         for config in (unet_config(folder), scheduler_config(folder))
     ]
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    weights = [[file.name, sha256_of(file)] for file in sorted(unet.glob("diffusion_pytorch_model*")) if file.is_file()]
+    files = sorted(part_of(folder, "unet").glob("diffusion_pytorch_model*"))
+    weights = [[file.name, sha256_of(file)] for file in files if file.is_file()]
     return hashlib.sha256(json.dumps([configs, weights], sort_keys=True).encode()).hexdigest()

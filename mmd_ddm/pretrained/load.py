@@ -93,13 +93,13 @@ def scheduler_config(folder: Path) -> dict[str, object]:
     Raises:
         UserError: there is none, or it is not JSON.
     """
-    written = _read_json(_part(folder, "scheduler") / "scheduler_config.json")
+    written = _read_json(part_of(folder, "scheduler") / "scheduler_config.json")
     return {**left_out(folder), **{key: value for key, value in written.items() if value is not None}}
 
 
 def unet_config(folder: Path) -> dict[str, object]:
     """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`, and for one of absurd size."""
-    file = _part(folder, "unet") / "config.json"
+    file = part_of(folder, "unet") / "config.json"
     config = _read_json(file)
     check_size(config, file)
     return config
@@ -116,7 +116,7 @@ def load_denoiser(folder: Path) -> Denoiser:
     network = load_network(folder)
     size, channels = network.config.sample_size, network.config.in_channels
     sides = [size, size] if isinstance(size, int) else size
-    config = _part(folder, "unet") / "config.json"
+    config = part_of(folder, "unet") / "config.json"
     if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
     expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
@@ -134,7 +134,7 @@ def load_network(folder: Path) -> UNet2DModel:
     Raises:
         UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
     """
-    unet = _part(folder, "unet")
+    unet = part_of(folder, "unet")
     config = unet_config(folder)
     kind = config.get("_class_name")
     if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
@@ -182,7 +182,8 @@ def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
         )
 
 
-def _part(folder: Path, name: str) -> Path:
+def part_of(folder: Path, name: str) -> Path:
+    """Return where a pipeline folder has its network (`unet`) or its `scheduler`."""
     # the oldest pipelines on the hub keep both parts in the folder itself
     return folder / name if (folder / name).is_dir() else folder
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.discrepancy.collective import SingleCollective
@@ -19,6 +18,7 @@ from mmd_ddm.experiment.interruption import Interruption, agreed_stop, ask_to_st
 from mmd_ddm.experiment.run_folder import METRICS, read_rows
 from mmd_ddm.records import read_record
 from mmd_ddm.saved_state import RECORD, TENSORS
+from tests.experiment.second_worker import Second
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,21 +39,6 @@ def test_where_nothing_can_be_asked_the_first_signal_ends() -> None:
     with pytest.raises(KeyboardInterrupt), interruption.heard():
         os.kill(os.getpid(), signal.SIGTERM)
     assert interruption.asked
-
-
-class Second:
-    """The second of two workers, whose first one was asked to stop, or not."""
-
-    rank, world = 1, 2
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        return tensor + self.first
 
 
 def test_all_workers_get_the_first_ones_answer(tmp_path: Path) -> None:

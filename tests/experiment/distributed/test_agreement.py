@@ -7,27 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.distributed import agreement
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
-
-
-class Second:
-    """The second of two workers, whose first sees the checkpoint of an update."""
-
-    rank, world = 1, 2
-
-    def __init__(self, update: int) -> None:
-        self.update = update
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        return tensor + self.update
+from tests.experiment.second_worker import Second
 
 
 def checkpoint(folder: Path, update: int) -> None:
