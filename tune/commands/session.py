@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
-from mmd_ddm.experiment.distributed.watch import watched
+from mmd_ddm.experiment.distributed.watch import end_at_once, watched
 from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, let_go_on
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import NOTE
@@ -138,7 +136,8 @@ def session(
         tracker.check()
         study = open_study()
         resume = f"{command} --resume {study.folder}"
-        with study.claimed(), interruptible(interruption, resume), watched(partial(_give_up, resume)):
+        lost = partial(end_at_once, "error", f"{resume} goes on from the last checkpoints")
+        with study.claimed(), interruptible(interruption, resume), watched(lost):
             let_go_on(study.folder)
             run = _record(study, tracker, *describe(study))
             recorder = Recorder(study, tracker, run, console)
@@ -175,12 +174,6 @@ def _record(study: Study[S], tracker: Tracker, description: str, further: dict[s
     config = study.settings.config
     params, tags = {**config.flat(), **further}, {"study": study.name, "dataset": config.images_name}
     return tracker.follow(study.folder, name=study.name, description=description, params=params, tags=tags)
-
-
-def _give_up(resume: str, what: str) -> None:
-    """End at once: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
-    print(f"error: {what}; {resume} goes on from the last checkpoints", file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 def elapsed(since: float) -> str:

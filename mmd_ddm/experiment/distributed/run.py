@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from mmd_ddm.experiment.config import Config
@@ -14,7 +13,7 @@ from mmd_ddm.experiment.distributed.background import beside
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
 from mmd_ddm.experiment.distributed.train import Job, fit
-from mmd_ddm.experiment.distributed.watch import watched
+from mmd_ddm.experiment.distributed.watch import end_at_once, watched
 from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, let_go_on
 from mmd_ddm.experiment.run_folder import METRICS, Row, read_rows
 
@@ -54,7 +53,7 @@ def run_distributed(
         let_go_on(folder)
         with (
             Interruption().heard() as interruption,
-            watched(_give_up),
+            watched(partial(end_at_once, "mmd-ddm", "--resume goes on from the last checkpoint")),
             _following(folder / METRICS, report),
             interruption.gently(lambda: ask_to_stop(folder)),
         ):
@@ -63,12 +62,6 @@ def run_distributed(
             raise KeyboardInterrupt
     finally:
         ray.shutdown()
-
-
-def _give_up(what: str) -> None:
-    """End at once: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
-    print(f"mmd-ddm: {what}; --resume goes on from the last checkpoint", file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 def _following(file: Path, report: Callable[[Row], None]) -> AbstractContextManager[None]:

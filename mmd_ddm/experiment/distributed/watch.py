@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -37,6 +39,12 @@ def watched(lost: Callable[[str], None]) -> AbstractContextManager[None]:
             return
 
     return beside(look)
+
+
+def end_at_once(who: str, advice: str, what: str) -> None:
+    """Say what is lost and end: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
+    print(f"{who}: {what}; {advice}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _refuses(address: str) -> bool:
