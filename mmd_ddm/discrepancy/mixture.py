@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmd_ddm.discrepancy.kernels import Kernel, KernelTerm, make_kernel
+from mmd_ddm.discrepancy.kernels import Kernel
+from mmd_ddm.discrepancy.specification import KernelTerm, make_kernel
 from mmd_ddm.discrepancy.vectors import Vectors
 
 

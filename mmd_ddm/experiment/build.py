@@ -22,8 +22,8 @@ from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
-from mmd_ddm.discrepancy.kernels import parse_kernel
 from mmd_ddm.discrepancy.mixture import mixture_kernel
+from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler

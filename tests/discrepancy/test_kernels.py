@@ -14,7 +14,11 @@ from mmd_ddm.discrepancy.kernels import (
     Kernel,
     Linear,
     RationalQuadratic,
+    Scaled,
     Sum,
+)
+from mmd_ddm.discrepancy.specification import (
+    leaves_bandwidth_open,
     make_kernel,
     parse_kernel,
     resolve_bandwidth,
@@ -22,7 +26,7 @@ from mmd_ddm.discrepancy.kernels import (
 from mmd_ddm.errors import UserError
 
 KERNELS = [Linear(), Cubic(), Gaussian(1.7), RationalQuadratic(0.8), RationalQuadratic(2.0, 0.5)]
-KERNELS.append(Sum((Cubic(), Gaussian(0.5), Linear())))
+KERNELS.append(Sum((Scaled(0.1, Cubic()), Gaussian(0.5), Linear())))
 X = torch.tensor([[1.0, 2.0, -1.0]], dtype=torch.float64)
 Y = torch.tensor([[0.5, -1.0, 3.0]], dtype=torch.float64)  # x.y = -4.5, |x-y|^2 = 0.25 + 9 + 16 = 25.25
 
@@ -33,6 +37,7 @@ def test_values_at_a_point() -> None:
     assert float(Gaussian(2.0)(X, Y)) == pytest.approx(math.exp(-25.25 / 8))
     assert float(RationalQuadratic(2.0)(X, Y)) == pytest.approx(1 / (1 + 25.25 / 8))
     assert float(RationalQuadratic(2.0, 0.5)(X, Y)) == pytest.approx((1 + 25.25 / 4) ** -0.5)
+    assert float(Scaled(0.1, Linear())(X, Y)) == pytest.approx(-0.45)
     assert float(Sum((Linear(), Cubic()))(X, Y)) == pytest.approx(-4.5 - 0.125)
 
 
@@ -80,6 +85,10 @@ def test_specifications() -> None:
     assert make_kernel(parse_kernel("cubic + rational_quadratic:2+rbf", "dim"), real) == Sum(
         (Cubic(), RationalQuadratic(2.0), Gaussian(2.0))
     )
+    weighted = make_kernel(parse_kernel("0.1*cubic+2e-1*rbf:2+1*rational_quadratic:0.5*dim"), real)
+    assert weighted == Sum((Scaled(0.1, Cubic()), Scaled(0.2, Gaussian(2.0)), RationalQuadratic(1.0)))
+    assert leaves_bandwidth_open("cubic+0.1*rbf")
+    assert not leaves_bandwidth_open("0.1*cubic+rbf:0.5*dim")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +101,11 @@ def test_specifications() -> None:
         ("rbf:-1", None, "-1.*positive"),
         ("rbf:wide", None, "wide.*dim, median"),
         ("rbf:nan", None, "nan"),
+        ("0*cubic", None, "weight '0'.*positive"),
+        ("-1*cubic+rbf", None, "weight '-1'.*positive"),
+        ("inf*rbf:2", None, "weight 'inf'.*positive"),
+        ("*cubic", None, "weight ''.*positive"),
+        ("0.5*", None, "is not known"),
         ("cubic", "dim", "bandwidth is dim.*no term"),
         ("rbf:1", 2.0, "no term"),
         ("rbf", 0, "positive"),

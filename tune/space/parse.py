@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mmd_ddm.discrepancy.kernels import parse_kernel
+from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.setting import Scalar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mmd_ddm.discrepancy.kernels import BANDWIDTH_KERNELS
+from mmd_ddm.discrepancy.specification import leaves_bandwidth_open
 from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.setting import Scalar
@@ -76,7 +76,7 @@ class Space:
 
 def takes_bandwidth(kernel: Scalar) -> bool:
     """Whether a kernel has a term whose bandwidth is open; an unnamed kernel may have one."""
-    return kernel is None or any(term in BANDWIDTH_KERNELS for term in str(kernel).split("+"))
+    return kernel is None or leaves_bandwidth_open(str(kernel))
 
 
 def takes_preprocessing(features: Scalar) -> bool:
