@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmd_ddm import progress as progress_module
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.progress import progress
 from mmd_ddm.saved_state import RECORD, TENSORS
@@ -82,13 +83,41 @@ def test_seeded_draws_repeat_and_leave_no_trace() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("total", "lines"), [(3, 3), (20, 20), (1000, 20)])
-def test_progress_logs_where_there_is_no_terminal(total: int, lines: int, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("total", "seconds", "at"),
+    [(3, 20, [1, 2, 3]), (3, 5, [2, 3]), (20, 1, [10, 20]), (1000, 1, list(range(50, 1001, 50))), (5, 1, [])],
+)
+def test_progress_logs_where_there_is_no_terminal(
+    total: int, seconds: float, at: list[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("mmd_ddm.progress.time", clock)
     with caplog.at_level(logging.INFO, "mmd_ddm.progress"), progress("Counting", total) as advance:
         for part in range(total):
+            clock.now += seconds
             advance(f"part {part}")
-    assert len(caplog.messages) == lines
-    assert caplog.messages[-1].startswith(f"Counting {total}/{total} part {total - 1}, 0 s left")
+    assert caplog.messages == [
+        f"Counting {done}/{total} part {done - 1}, {seconds * (total - done)} s left" for done in at
+    ]
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_stage_within_another_has_its_bar_below_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress("outer", 2) as outer:
+        block = progress_module._shown[0]
+        with progress("inner", 3, done=1) as inner:
+            inner("now")
+            assert [(task.description, task.completed) for task in block.tasks] == [("outer", 0), ("inner now", 2)]
+        outer("then")
+        assert [(task.description, task.completed) for task in block.tasks] == [("outer then", 1)]
+    assert not progress_module._shown
 
 
 def test_learning_rate_rises_linearly_and_falls_along_half_a_cosine() -> None:

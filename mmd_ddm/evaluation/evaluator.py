@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.progress import Advance, progress
 
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
 Sampler = Chain | Baseline  # with its budget
@@ -66,11 +68,19 @@ class Evaluator:
         batches = range(0, self.images, SAMPLING_BATCH)
         mine = share(len(batches), self.collective)
         parts = [torch.empty(0, sum(together.dims), device=self.device)]
-        for start in batches[mine.start : mine.stop]:
-            images = self.sample(range(start, min(start + SAMPLING_BATCH, self.images)))
-            parts.append(together(from_uint8(to_uint8(images))))
+        with self._progress(len(mine)) as advance:
+            for start in batches[mine.start : mine.stop]:
+                images = self.sample(range(start, min(start + SAMPLING_BATCH, self.images)))
+                parts.append(together(from_uint8(to_uint8(images))))
+                advance("")
         everyone = self.collective.gather_rows(torch.cat(parts))
         return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}
+
+    def _progress(self, batches: int) -> AbstractContextManager[Advance]:
+        """Shown by one worker: the others are about as far."""
+        if self.collective.rank > 0:
+            return nullcontext(lambda figures: None)
+        return progress(f"scoring, {self.nfe} network evaluations", batches)
 
     @torch.no_grad()
     def sample(self, indices: range) -> Tensor:

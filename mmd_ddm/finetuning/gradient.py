@@ -23,7 +23,7 @@ from torch import Tensor
 from mmd_ddm.diffusion.chain import Chain, State
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.finetuning.objective import Objective
+from mmd_ddm.finetuning.objective import Loss
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Rollout:
 
 
 def stored_gradient(
-    pipeline: Rollout, objective: Objective, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
+    pipeline: Rollout, objective: Loss, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
 ) -> Float[Tensor, ""]:
     """Add the objective's gradient to the denoiser's parameters through a stored graph of all micro-batches' noises.
 
@@ -65,7 +65,7 @@ def stored_gradient(
 
 
 def replayed_gradient(
-    pipeline: Rollout, objective: Objective, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
+    pipeline: Rollout, objective: Loss, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
 ) -> Float[Tensor, ""]:
     """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
     with torch.no_grad():
@@ -79,7 +79,7 @@ def replayed_gradient(
     return value
 
 
-GRADIENTS: dict[str, Callable[[Rollout, Objective, Sequence[Tensor], int], Tensor]] = {
+GRADIENTS: dict[str, Callable[[Rollout, Loss, Sequence[Tensor], int], Tensor]] = {
     "stored": stored_gradient,
     "replay": replayed_gradient,
 }

@@ -23,6 +23,13 @@ class ValueAndGradient(NamedTuple):
     gradient: Tensor
 
 
+class Loss(Protocol):
+    """The loss as a function of this worker's features (n, D) in an update."""
+
+    def __call__(self, features: Float[Tensor, "n D"], update: int) -> ValueAndGradient:
+        """The value over all workers' features, and the gradient on this worker's."""
+
+
 class Real(NamedTuple):
     """The real side of an update: this worker's features (M_r, D), how many all workers have, the mean among all."""
 

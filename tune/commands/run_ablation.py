@@ -18,6 +18,7 @@ from tune.ablation.cell_scores import read_cell_scores, score_cells, scores_file
 from tune.ablation.comparison import compare
 from tune.ablation.grid import Grid, save_grid
 from tune.ablation.report import caption, headline, write_report
+from tune.commands.forecast import forecast_cells
 from tune.commands.session import Session, elapsed, interruptible, session
 from tune.commands.shared_study import check_shared
 from tune.report.render import escape
@@ -86,10 +87,13 @@ def run_ablation(
         left = begin_cells(study, grids)
         done = sum(study.is_complete(number) for number in _numbers(study, grids))
         console.say(f"ablation {study.folder}: {len(left)} cells to run, {done} are there already")
+        at_once = Concurrency(settings.machines, settings.concurrent)
+        configs = [study.trial(number).config for number in left]
+        if (told := forecast_cells(configs, settings.machines, at_once.now())) is not None:
+            console.say(told)
         with console.progress(sum(study.trial(number).planned for number in left)):
             if left:
                 with current.stopping_gently():
-                    at_once = Concurrency(settings.machines, settings.concurrent)
                     run_given_trials(study, current.recorder, at_once, left, current.asked)
             if not current.asked() and not any(
                 study.trial(number).outcome is Outcome.RUNNING for number in _numbers(study, grids)

@@ -15,6 +15,7 @@ from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_search
 from mmd_ddm.experiment.tracking.registry import Candidate
+from tune.commands.forecast import forecast_search
 from tune.commands.session import Session, elapsed, interruptible, session
 from tune.report.headline import KEPT
 from tune.report.leaderboard import write_table
@@ -62,16 +63,25 @@ def run_search(
     with session(settings, open_study, command=COMMAND, started=started, describe=_describe, name=_name) as current:
         # a trial learns only from those that ended before it began
         at_once = Concurrency(settings.machines, settings.concurrent, most=max(2, settings.trials // 3))
-        current.console.say(
-            f"study {current.study.folder}: {settings.trials} trials, {at_once.now()} at once; Ray and MLflow are ready"
-        )
-        if left := ", ".join(f"{name} {value}" for name, value in outside(settings.space, settings.config).items()):
-            current.console.say(f"trial 001 is another than the preset best: the space has no place for its {left}")
-        with current.console.progress(settings.trials * settings.updates):
+        left = _announce(current, at_once)
+        with current.console.progress(left * settings.updates):
             _tune(current, at_once)
             _score(current)
     with interruptible(current.interruption, current.resume):
         return _conclude(current)
+
+
+def _announce(current: Session[SearchSettings], at_once: Concurrency) -> int:
+    """Say what the study will do and how long it may take; return how many trials are left."""
+    study, say = current.study, current.console.say
+    settings, now = study.settings, at_once.now()
+    say(f"study {study.folder}: {settings.trials} trials, {now} at once; Ray and MLflow are ready")
+    if apart := ", ".join(f"{name} {value}" for name, value in outside(settings.space, settings.config).items()):
+        say(f"trial 001 is another than the preset best: the space has no place for its {apart}")
+    left = settings.trials - sum(trial.outcome is not Outcome.RUNNING for trial in study.trials())
+    if left > 0 and (told := forecast_search(settings, left, min(left, now))) is not None:
+        say(told)
+    return max(0, left)
 
 
 def _name(trial: Trial) -> str:

@@ -19,6 +19,7 @@ from tune.report.trials import endings, final_table, standings
 from tune.report.winner import BEST, front_rows, winner_values
 from tune.scoring.final_scores import SCORES
 from tune.study.folder import Outcome, Study, Trial
+from tune.study.format import duration
 from tune.study.mlflow_pages import mlflow_pages
 from tune.study.settings import SearchSettings
 
@@ -60,7 +61,7 @@ def _values(found: StudySummary) -> dict[str, object]:
         "found": found,
         "budget": study.settings.space.dimensions["steps"] if found.budgets else study.settings.config.sampler.steps,
         "counts": ", ".join(f"{outcomes.count(o)} {o}" for o in Outcome if o in outcomes),
-        "time": _duration(sum(trial.seconds for trial in found.trials)),
+        "time": duration(sum(trial.seconds for trial in found.trials)),
         "best": found.best,
         **({} if found.best is None else winner_values(found, found.best)),
         "front": front_rows(found) if found.budgets else [],
@@ -76,11 +77,6 @@ def _values(found: StudySummary) -> dict[str, object]:
         "endings": endings(found),
         "unfinished": [trial.number for trial in found.trials if trial.outcome is Outcome.RUNNING],
     }
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = seconds / 3600, seconds / 60
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
 def _shown(found: StudySummary) -> list[Scored]:

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeE
 from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.experiment.run_folder import Scoring
 from tune.study.folder import Outcome, Trial
-from tune.study.format import kept_text, point_text, with_error
+from tune.study.format import duration, kept_text, point_text, with_error
+
+QUIET = 30.0  # seconds without a word, after which it is said how far the study is
 
 
 class StudyConsole:
@@ -28,18 +30,22 @@ class StudyConsole:
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self.console, disable=not sys.stdout.isatty())
         self._task: TaskID | None = None
+        self._total, self._said = 0, time.monotonic()
+        self._first: dict[int, tuple[int, float]] = {}  # a trial's update when it was first heard of, and when that was
         self._done: dict[int, int] = {}
         self._running: dict[int, Trial] = {}
 
     @contextmanager
     def progress(self, updates: int) -> Iterator[None]:
-        """Show a bar, on a terminal, over the updates of all trials together."""
+        """Show a bar, on a terminal, over the updates of all trials together that are to be done."""
+        self._total = updates
         self._task = self._bar.add_task("updates", total=updates)
         with self._bar:
             yield
 
     def say(self, text: str) -> None:
         """Print a line with the time since the start."""
+        self._said = time.monotonic()
         self.console.print(f"[{time.monotonic() - self._started:4.0f} s] {text}", markup=False)
 
     def started(self, trial: Trial) -> None:
@@ -52,6 +58,16 @@ class StudyConsole:
         self.say(
             f"trial {number:03d}: its process died; it goes on from its checkpoint in another ({deaths} of {most})"
         )
+
+    def reached(self, number: int, update: int) -> None:
+        """A trial has done so many updates; on a terminal the bar tells it, elsewhere a line now and then."""
+        self._advance(number, update)
+        if not self._bar.disable or time.monotonic() - self._said < QUIET:
+            return
+        rest, done = self._total - sum(self._done.values()), sum(self._done[n] - self._first[n][0] for n in self._done)
+        seconds = time.monotonic() - min(when for _, when in self._first.values())
+        left = f", about {duration(seconds / done * rest)} left for them" if done else ""
+        self.say(f"trial {number:03d}  {update:>4}/{self._running[number].planned}  {rest} updates of all to do{left}")
 
     def scored(self, number: int, scoring: Scoring) -> None:
         """A trial was scored."""
@@ -71,6 +87,7 @@ class StudyConsole:
         self._advance(trial.number, trial.planned)
 
     def _advance(self, number: int, update: int) -> None:
+        self._first.setdefault(number, (update, time.monotonic()))
         self._done[number] = update
         if self._task is not None:
             self._bar.update(self._task, completed=sum(self._done.values()))

@@ -36,3 +36,9 @@ def point_text(point: Mapping[str, Scalar]) -> str:
 def kept_text(trial: Trial) -> str:
     """Return which of a trial's states is kept; nothing for one that was never scored."""
     return "" if trial.kept is None else f"(update {trial.kept.update} of {trial.planned})"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its largest unit."""
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"

@@ -11,7 +11,7 @@ import ray.tune
 
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
-from mmd_ddm.experiment.run_folder import CHECKPOINT, MODEL, Scoring
+from mmd_ddm.experiment.run_folder import CHECKPOINT, METRICS, MODEL, Scoring, read_rows
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
@@ -26,6 +26,7 @@ from tune.trials.optuna_searcher import UPDATE
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
+PAUSE = 2.0  # seconds between two looks at how far trials are
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.STOPPED: "KILLED", Outcome.FAILED: "FAILED"}
 
 
@@ -36,6 +37,8 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         self._study, self._tracker, self._parent, self._console = study, tracker, parent, console
         self._runs: dict[int, TrackedRun] = {}
         self._started: dict[int, float] = {}
+        self._read: dict[int, int] = {}  # up to which byte the metrics of trials that run were read
+        self._next = 0.0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Tune pickles its callbacks for a restart of its own, which is not used."""
@@ -81,11 +84,22 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
             if self._study.trial(number).outcome is Outcome.RUNNING:
                 run.close("KILLED")
 
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: object) -> None:
+        """Look, now and then, how far the trials are, which report their scorings alone."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + PAUSE
+        for number, position in self._read.items():
+            rows, self._read[number] = read_rows(self._study.trial_folder(number) / METRICS, position)
+            if rows and "update" in rows[-1]:
+                self._console.reached(number, int(rows[-1]["update"]))
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""
         number = trial.config["number"]
         if number not in self._started:  # else its process is another
             self._started[number] = time.monotonic()
+            self._read[number] = 0
             self.run(number)
             self._console.started(self._study.trial(number))
 
@@ -113,6 +127,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
 
     def _end(self, number: int, outcome: Outcome, *, gone: bool) -> None:
         folder = self._study.trial_folder(number)
+        self._read.pop(number, None)
         end = ending(folder, gone=gone)
         if end is Ending.INTERRUPTED:
             self._console.say(f"trial {number:03d} stopped after an update, with a checkpoint")
