@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of every command that is started: else as many as there are idle cores
 SHAPE = (2, 3, 2)  # channels, height and width differ, so that swapped axes fail
 
 

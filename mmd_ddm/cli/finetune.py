@@ -27,6 +27,7 @@ from mmd_ddm.experiment.config import Config, setting_groups, settings
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
 from mmd_ddm.experiment.interruption import Interruption
+from mmd_ddm.experiment.machine.threads import use_threads
 from mmd_ddm.experiment.origins import ORIGINS, Origins
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
 from mmd_ddm.experiment.room import check_run
@@ -133,8 +134,11 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
         return config
     if not held.exists():
         raise UserError(f"{folder} holds no run to resume; leave --resume out")
+    origins = Origins.read(folder)
     if options.weights is None:
-        Origins.read(folder).use_weights()
+        origins.use_weights()
+    if options.threads is None and origins.threads is not None:
+        use_threads(origins.threads)
     record = read_record(held, "start again with another --output")
     with record.reading():
         former = Config.from_flat(record.entries)

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mmd_ddm.cli.options import use_weights
+from mmd_ddm.cli.options import add_threads_option, use_weights
 from mmd_ddm.errors import DivergenceError, ResourceError, UserError, disk_full, out_of_memory
+from mmd_ddm.experiment.machine.threads import use_threads
 
 _NAMES = ("prepare", "import", "pretrain", "finetune", "evaluate", "sample", "figures", "doctor", "cache")
+_CALCULATE = ("pretrain", "finetune", "evaluate", "sample", "figures")
 _COMMANDS = {name: "import_model" if name == "import" else name for name in _NAMES}  # its file: import is a keyword
 
 
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = next((word for word in given if not word.startswith("-")), "")
         options = build_parser(asked).parse_args(given)
         use_weights(getattr(options, "weights", None))
+        if hasattr(options, "threads"):
+            use_threads(options.threads)
         return options.execute(options) or 0
 
     return run_command(work, "mmd-ddm", "a finetuning run goes on with --resume")
@@ -84,5 +88,7 @@ def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
         if asked in (None, name):
             module = import_module(f"{__package__}.{file}")
             module.add_options(command)
+            if name in _CALCULATE:
+                add_threads_option(command)
             command.set_defaults(execute=module.execute)
     return parser

@@ -49,6 +49,12 @@ def add_weights_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--weights", type=Path, metavar="DIR", help=weights)
 
 
+def add_threads_option(parser: argparse._ActionsContainer) -> None:
+    """--threads, which every command that calculates takes."""
+    threads = "threads of the CPU [$OMP_NUM_THREADS, or one for each idle core; of a resumed run: as it began]"
+    parser.add_argument("--threads", type=int, metavar="N", help=threads)
+
+
 def use_weights(folder: Path | None) -> None:
     """Let this process and all that it starts look for weights in a folder; None changes nothing.
 

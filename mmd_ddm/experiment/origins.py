@@ -1,7 +1,8 @@
 """What a run or a study is made of beside its settings, which name it by paths alone.
 
 Its folder holds them in `origins.json`: fingerprints of the images, the base model and the weights of feature spaces,
-and the folder that the latter were found in. A fingerprint is the beginning of a SHA-256 of the content.
+the folder that the latter were found in, and the number of threads. A fingerprint is the beginning of a SHA-256 of the
+content.
 """
 
 from __future__ import annotations
@@ -31,14 +32,18 @@ class Origins:
     Args:
         fingerprints: By what they are of, as in "images", "base model" and "weights of classifier".
         weights: The folder of weights of feature spaces; None: none was named.
+        threads: On which the order of sums depends, and so the last digits.
     """
 
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     weights: str | None = None
+    threads: int | None = None
 
     @classmethod
     def of(cls, parts: Parts) -> Origins:
         """Look at what the parts of a run are made of."""
+        import torch
+
         from mmd_ddm.experiment.build import scored_spaces
         from mmd_ddm.features.registry import weights_of
         from mmd_ddm.pretrained.fingerprint import model_fingerprint
@@ -49,7 +54,7 @@ class Origins:
             if (file := weights_of(name, config.dataset).file) is not None:
                 found[f"weights of {name}"] = sha256_of(file)
         shortened = {what: digest[:_DIGITS] for what, digest in found.items()}
-        return cls(shortened, str(named.absolute()) if named else None)
+        return cls(shortened, str(named.absolute()) if named else None, torch.get_num_threads())
 
     @classmethod
     def from_record(cls, record: Record) -> Origins:
@@ -59,7 +64,8 @@ class Origins:
         own = record.record("origins")
         found = own.record("fingerprints")
         weights = own.text("weights") if "weights" in own else None
-        return cls({what: found.text(what) for what in found}, weights)
+        threads = own.whole("threads", 1) if "threads" in own else None
+        return cls({what: found.text(what) for what in found}, weights, threads)
 
     @classmethod
     def read(cls, folder: Path) -> Origins:
@@ -95,7 +101,7 @@ class Origins:
 
     def beside(self, others: Origins) -> Origins:
         """Return these and what else was found for another part of the same study."""
-        return Origins({**others.fingerprints, **self.fingerprints}, self.weights)
+        return Origins({**others.fingerprints, **self.fingerprints}, self.weights, self.threads)
 
     def use_weights(self) -> None:
         """Let this process and all that it starts look for weights where they were, if that is there."""

@@ -97,6 +97,15 @@ def test_a_resumed_run_finds_the_weights_that_it_began_with(own: OwnData) -> Non
     assert json.loads((Path("again") / "config.json").read_text())["updates"] == 3
 
 
+def test_a_resumed_run_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that it is taken back
+    shutil.copytree("run", "threaded")
+    asked: list[str]
+    for asked, used in ((["--threads", "3"], 3), ([], 3), (["--threads", "1"], 1)):
+        assert main(["finetune", "--resume", "--output", "threaded", *asked]) == 0
+        assert Origins.read(Path("threaded")).threads == torch.get_num_threads() == used
+
+
 def test_a_model_is_scored_and_drawn_with_nothing_else_said(
     own: OwnData, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,7 +124,8 @@ def test_fingerprints_are_of_content_not_of_place(own: OwnData) -> None:
     assert former.weights == str(own.weights)
     assert former.fingerprints.keys() == {"images", "base model", "weights of classifier"}
     record = json.loads((Path("run") / "model" / "mmd_ddm.json").read_text())
-    assert record["origins"] == {"fingerprints": former.fingerprints, "weights": former.weights}
+    beside = {"weights": former.weights, "threads": former.threads}
+    assert record["origins"] == {"fingerprints": former.fingerprints, **beside}
     shutil.copytree(own.base, "elsewhere")
     from mmd_ddm.pretrained.fingerprint import model_fingerprint
 
