@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.published import weights
 from mmd_ddm.features.published.weights import SUFFIXES, PublishedWeights
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 INCEPTION_LAYERS = {"inception": "pool", "inception_spatial": "spatial", "inception_logits": "logits"}
 _BY_NAME = {**dict.fromkeys(INCEPTION_LAYERS, weights.INCEPTION), "clip": weights.CLIP, "dinov2": weights.DINOV2}
@@ -41,7 +45,8 @@ def check_published(name: str) -> None:
         import timm
 
         model = name.removeprefix(TIMM)
-        if not (timm.is_model(model) and "." not in model):
+        # weights of one's own have a tag of one's own, or none
+        if not (timm.is_model(model) and ("." not in model or weights.find(_timm_weights(model)) is not None)):
             _choose(name, model, timm.list_models(pretrained=True))
 
 
@@ -76,10 +81,18 @@ def _open_clip_weights(model: str, tag: str) -> PublishedWeights:
     return _named(f"{model}.{tag}", known.get("url"), repo, files)
 
 
-def _timm_weights(model: str) -> PublishedWeights:
+def timm_config(model: str) -> PretrainedCfg | None:
+    """Return what timm knows of a model's published weights; None if it knows none of that tag."""
     from timm.models import get_pretrained_cfg
 
-    known = get_pretrained_cfg(model)
+    try:
+        return get_pretrained_cfg(model)
+    except RuntimeError:
+        return None
+
+
+def _timm_weights(model: str) -> PublishedWeights:
+    known = timm_config(model)
     if known is None:
         return _named(model)
     files = _safe_first(known.hf_hub_filename or "pytorch_model.bin", "model.safetensors")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mmd_ddm.features.published.listing import timm_config
+
 if TYPE_CHECKING:
     from timm.models import VisionTransformer
 
@@ -24,14 +26,26 @@ def pooled_network(model: str, file: Path) -> nn.Module:
     """
     import timm
 
-    if file.suffix != ".safetensors":  # older versions of timm run what a pickle says; this reading refuses to
-        torch.load(file, map_location="meta", weights_only=True)
+    named = model if timm_config(model) else model.partition(".")[0]  # a tag of one's own is that of the file alone
+    classes = _classes(named, file)
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
-    overlay = {"file": str(file), "custom_load": False}
-    whole = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
+    overlay = {"file": str(file), "custom_load": False, "num_classes": classes}
+    whole = timm.create_model(named, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
     whole.reset_classifier(0)
     network: nn.Module = whole
     return network
+
+
+def _classes(model: str, file: Path) -> int:
+    """Count the classes that a file's network tells apart: none if it has no classifier."""
+    import timm
+
+    # older versions of timm run what a pickle says; this reading refuses to
+    state = timm.models.load_state_dict(str(file), weights_only=True)
+    with torch.device("meta"):
+        last = timm.create_model(model, pretrained=False).pretrained_cfg["classifier"]
+    weight = state.get(f"{last if isinstance(last, str) else last[0]}.weight")
+    return 0 if weight is None else len(weight)
 
 
 def dinov2_network(file: Path) -> nn.Module:

@@ -183,3 +183,28 @@ def test_open_clip_weights_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monke
         True,
         "your own training",
     )
+
+
+@pytest.mark.parametrize("classes", [7, 0])
+def test_a_network_of_ones_own_has_a_tag_of_ones_own(
+    classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    with pytest.raises(UserError, match=r"no 'test_vit.mine' for the feature space"):
+        check_feature_space("timm:test_vit.mine", "digits")
+    monkeypatch.setenv("MMD_DDM_WEIGHTS", str(tmp_path))
+    model = timm.create_model("test_vit", pretrained=False, num_classes=classes).eval()
+    state = model.state_dict()
+    torch.save(state, tmp_path / "test_vit.mine.pth")
+    space = load_feature_space("timm:test_vit.mine", "digits")
+    model.reset_classifier(0)
+    seen: list[torch.Tensor] = []
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    space.network.body.register_forward_pre_hook(lambda network, given: seen.append(given[0]))
+    found = space(images)
+    torch.testing.assert_close(found, model(seen[0]), rtol=0, atol=0)
+    del state["blocks.0.norm1.weight"]
+    torch.save(state, tmp_path / "test_vit.mine.pth")
+    with pytest.raises(UserError, match=r"test_vit.mine.pth doesn't hold"):
+        load_feature_space("timm:test_vit.mine", "digits")
