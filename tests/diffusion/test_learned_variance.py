@@ -130,14 +130,16 @@ def test_what_chains_cannot_do_is_refused_by_name(entry: dict[str, object], mess
 
 def test_a_long_cosine_process_equals_the_original_code() -> None:
     """Nichol & Dhariwal's respaced process of 5 of 4 000 steps, restated with tables in float64."""
-    config = {"num_train_timesteps": 4000, "beta_schedule": "squaredcos_cap_v2", "variance_type": "learned_range"}
+    settings = {"num_train_timesteps": 4000, "beta_schedule": "squaredcos_cap_v2", "variance_type": "learned_range"}
+    config = DDPMScheduler(**settings).config
     schedule, network = NoiseSchedule.from_scheduler_config(config), LearnedNetwork().eval()
     chain = make_chain(schedule, sampler="ddpm", steps=5)
     noise = torch.randn(chain.draws, 16, *SHAPE)
     found = chain.sample(Denoiser(network, schedule, SHAPE), noise)
 
     level = [math.cos((t / 4000 + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(4001)]
-    kept = torch.tensor([1 - min(1 - after / before, 0.999) for before, after in pairwise(level)]).double().cumprod(0)
+    ratios = [1 - min(1 - after / before, 0.999) for before, after in pairwise(level)]
+    kept = torch.tensor(ratios, dtype=torch.float64).cumprod(0)
     times = sorted(int(t) for t in chain.timesteps)
     bar = kept[times]
     before = torch.cat([torch.ones(1).double(), bar[:-1]])
