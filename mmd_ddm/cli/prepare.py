@@ -36,7 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Prepare and tell where the store is."""
-    from mmd_ddm.data.catalogue import OWN, dataset_spec  # seconds
+    from mmd_ddm.data.catalogue import dataset_spec  # seconds
+    from mmd_ddm.data.names import OWN
     from mmd_ddm.data.prepare import prepare, store_folder
 
     found = dataset_spec(*image_options(options))

@@ -39,7 +39,7 @@ class Origins:
     @classmethod
     def of(cls, parts: Parts) -> Origins:
         """Look at what the parts of a run are made of."""
-        from mmd_ddm.experiment.build import scored_spaces
+        from mmd_ddm.experiment.inputs import scored_spaces
         from mmd_ddm.features.registry import weights_of
         from mmd_ddm.pretrained.fingerprint import model_fingerprint
 

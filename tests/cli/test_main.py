@@ -16,7 +16,7 @@ from mmd_ddm.cli.main import main, run_command
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 Damage = Callable[[Path], object]

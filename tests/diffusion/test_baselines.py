@@ -9,8 +9,9 @@ import diffusers
 import pytest
 import torch
 
-from mmd_ddm.diffusion.baselines import BASELINES, Baseline, make_baseline
+from mmd_ddm.diffusion.baselines import Baseline, make_baseline
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.published_samplers import log_snr
 from mmd_ddm.diffusion.samplers import make_chain

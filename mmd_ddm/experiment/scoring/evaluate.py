@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
-from mmd_ddm.diffusion.baselines import BASELINES
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measure import parse_measures, spaces_of
-from mmd_ddm.experiment.build import Parts, dataset_of, obtain, scored_spaces
+from mmd_ddm.evaluation.names import parse_measures, spaces_of
+from mmd_ddm.experiment.build import Parts, obtain
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.distributed.spread import Tell, spread
+from mmd_ddm.experiment.inputs import dataset_of, scored_spaces
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
@@ -32,7 +33,8 @@ from mmd_ddm.experiment.scoring.scored_model import (
     read_scored,
     write_scored,
 )
-from mmd_ddm.pretrained.load import SHIPPED, check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.locate import SHIPPED
 
 ALL = "all"
 
