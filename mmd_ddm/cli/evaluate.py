@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 
 from mmd_ddm.cli.options import add_image_options, add_model_options, add_weights_option
-from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import flat
 from mmd_ddm.evaluation.names import parse_measures
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
+from mmd_ddm.experiment.scoring.scored_config import scored_config
 from mmd_ddm.experiment.scoring.scored_model import Scored
 
 
@@ -61,13 +61,14 @@ def execute(options: argparse.Namespace) -> None:
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)
     steps = _budgets(options.steps)
-    parse_measures(options.measures)
-    record = read_record(model_folder(options.model))
-    dataset_spec(*record.images(options.dataset, options.data, options.resolution))
+    folder = model_folder(options.model)
+    record = read_record(folder)
     if options.weights is None:
         record.origins.use_weights()
+    images, measures = (options.dataset, options.data, options.resolution), parse_measures(options.measures)
+    scored_config(record, folder, images, options.features, measures)  # refuses what there is not
     from mmd_ddm.experiment.scoring.evaluate import evaluate  # PyTorch, for which what is refused above need not wait
-    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy
+    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy takes a second
 
     results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
     print(table(results))

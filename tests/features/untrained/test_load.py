@@ -30,6 +30,7 @@ def synthetic() -> Tensor:
 
 
 def test_they_are_there_for_every_data_set_and_need_nothing() -> None:
+    assert tuple(STATISTICS) == UNTRAINED
     assert set(UNTRAINED) <= set(available_feature_spaces("nothing"))
     for name, dim in DIMS.items():
         check_feature_space(name, "nothing")
