@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmd_ddm.features.trained.load import SHIPPED as NETWORKS
-from mmd_ddm.features.trained.load import weights_file
+from mmd_ddm.features.trained.weights import SHIPPED as NETWORKS
+from mmd_ddm.features.trained.weights import weights_file
 from mmd_ddm.files import HOME
-from mmd_ddm.pretrained.load import SHIPPED as MODELS
+from mmd_ddm.pretrained.locate import SHIPPED as MODELS
 
 SIDE, COUNT = 8, 12
 TINY = {"steps": 1, "updates": 2, "batch": 2, "scorings": 1, "score_images": 4}

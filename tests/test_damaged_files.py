@@ -15,7 +15,8 @@ from mmd_ddm.cli.finetune import _config
 from mmd_ddm.cli.main import build_parser
 from mmd_ddm.cli.sample import RECORD as DRAWN
 from mmd_ddm.cli.sample import _own
-from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.names import MANIFEST
+from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import read_metrics
@@ -25,8 +26,10 @@ from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.scored_model import BASE, Scored, ScoredModel, read_scored, write_scored
 from mmd_ddm.experiment.tracking.tracked_run import STATE, SyncState
 from mmd_ddm.files import write_json
-from mmd_ddm.pretrained.export import RECORD
-from mmd_ddm.pretrained.load import SHIPPED, load_network, scheduler_config
+from mmd_ddm.pretrained.configs import scheduler_config
+from mmd_ddm.pretrained.load import load_network
+from mmd_ddm.pretrained.locate import SHIPPED
+from mmd_ddm.pretrained.record import RECORD
 from tests.tune.made_study import Folder
 from tune.ablation.grid import Grid, read_grids, save_grid
 from tune.ablation.grid import Row as GridRow

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mmd_ddm.cli.main import main
-from mmd_ddm.features.trained.load import read_trained
+from mmd_ddm.features.trained.weights import read_trained
 
 COUNT, SIDE = 60, 32
 

@@ -87,10 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ablate(options: argparse.Namespace, started: float) -> int:
-    from mmd_ddm.experiment.build import Parts, obtain
-    from mmd_ddm.experiment.distributed.cluster import check_address
     from mmd_ddm.experiment.origins import Origins
-    from mmd_ddm.experiment.tracking.store import check_reachable
     from tune.ablation.grid import read_grids
     from tune.study.folder import Study, check_folder
     from tune.study.settings import AblationSettings
@@ -113,14 +110,10 @@ def _ablate(options: argparse.Namespace, started: float) -> int:
             Study.open(folder, AblationSettings)
         else:
             check_folder(folder)
-    check_reachable()
-    check_address()
-    origins = Origins()
-    for grid in grids:
-        wanted = grid.config.replace(score_features=grid.networks)
-        obtain(wanted)
-        origins = Origins.of(Parts(wanted)).beside(origins)
-    origins.check(Origins.read(folder), f"the ablation in {folder}")
+    from tune.commands.obtain import obtain_all  # PyTorch, for which what is refused above need not wait
+
+    configs = [grid.config.replace(score_features=grid.networks) for grid in grids]
+    origins = obtain_all(configs, Origins.read(folder), f"the ablation in {folder}")
     from tune.commands.run_ablation import run_ablation  # seconds of imports
 
     return run_ablation(settings, folder, grids, origins, started=started)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -107,46 +106,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(options: argparse.Namespace, started: float) -> int:
-    from mmd_ddm.experiment.build import Parts, obtain
-    from mmd_ddm.experiment.distributed.cluster import check_address
     from mmd_ddm.experiment.origins import Origins
-    from mmd_ddm.experiment.room import check_generated
-    from mmd_ddm.experiment.tracking.store import check_reachable
-    from tune.commands.shared_study import begin_search, continue_search
     from tune.study.folder import Study, check_folder
     from tune.study.settings import SearchSettings
 
-    open_study: Callable[[Origins], Study[SearchSettings]]
-    former = Origins()
+    former, study, folder = Origins(), None, options.output
     if options.resume is not None:
         former = Origins.read(options.resume)
         if options.weights is None:
             former.use_weights()
         study = Study.open(options.resume, SearchSettings)
         settings = replace(study.settings, **_asked(options, "trials", "concurrent"))
-        open_study = partial(continue_search, study, settings)
     else:
         from tune.commands.search_settings import plan
 
+        if folder is not None and not options.offline_check:
+            check_folder(folder)
         settings = plan(options)
         if options.offline_check:
             from tune.commands.offline_check import offline_check
 
             print(offline_check(settings))
             return 0
-        folder = options.output or _default_folder(settings.config)
-        check_folder(folder)
-        open_study = partial(begin_search, folder, settings, named=options.output is not None)
+        if folder is None:
+            folder = _default_folder(settings.config)
+            check_folder(folder)
+    from mmd_ddm.experiment.room import check_generated  # PyTorch, for which what is refused above need not wait
+    from tune.commands.obtain import obtain_all
+    from tune.commands.shared_study import begin_search, continue_search
+
     check_generated(settings.final_images, "--final-images")
     check_generated(settings.config.scoring.score_images, "--score-images")
-    check_reachable()
-    check_address()
-    obtain(settings.widest)
-    origins = Origins.of(Parts(settings.widest))
-    origins.check(former, f"the study in {options.resume}")
+    origins = obtain_all([settings.widest], former, f"the study in {options.resume}")
     from tune.commands.run_search import run_search  # seconds of imports
 
-    return run_search(settings, lambda: open_study(origins), started=started)
+    if study is not None:
+        open_study = partial(continue_search, study, settings, origins)
+    else:
+        open_study = partial(begin_search, folder, settings, origins, named=options.output is not None)
+    return run_search(settings, open_study, started=started)
 
 
 def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:

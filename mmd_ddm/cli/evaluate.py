@@ -20,8 +20,9 @@ from pathlib import Path
 from mmd_ddm.cli.options import add_image_options, add_model_options, add_weights_option
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import flat
-from mmd_ddm.experiment.scoring.evaluate import evaluate
+from mmd_ddm.evaluation.names import parse_measures
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
+from mmd_ddm.experiment.scoring.scored_config import scored_config
 from mmd_ddm.experiment.scoring.scored_model import Scored
 
 
@@ -45,8 +46,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Evaluate and print a table."""
-    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy takes a second
-
     for file in filter(None, (options.json, options.curve)):
         if file.is_dir():
             raise UserError(f"{file} is a folder; name a file")
@@ -62,9 +61,15 @@ def execute(options: argparse.Namespace) -> None:
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)
     steps = _budgets(options.steps)
-    record = read_record(model_folder(options.model))
+    folder = model_folder(options.model)
+    record = read_record(folder)
     if options.weights is None:
         record.origins.use_weights()
+    images, measures = (options.dataset, options.data, options.resolution), parse_measures(options.measures)
+    scored_config(record, folder, images, options.features, measures)  # refuses what there is not
+    from mmd_ddm.experiment.scoring.evaluate import evaluate  # PyTorch, for which what is refused above need not wait
+    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy takes a second
+
     results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
     print(table(results))
     trained = record.trained_spaces

@@ -14,20 +14,15 @@ The images are those that `evaluate` scores with the same seed.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from mmd_ddm.cli.options import add_image_options, add_weights_option
-from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.default_spaces import with_spaces
-from mmd_ddm.experiment.inference import drawing
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.experiment.run_folder import MODEL
-from mmd_ddm.experiment.scoring.model_record import ModelRecord, find_base, model_folder, read_record
+from mmd_ddm.experiment.scoring.model_record import ModelRecord, model_folder, read_record
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +44,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Sample, draw, measure and tell."""
-    if options.images < drawing.SHOWN:
-        raise UserError(f"--images is {options.images}; it must be at least {drawing.SHOWN}, since as many are drawn")
     if options.large < 0:
         raise UserError(f"--large is {options.large}; it must be 0, for none, or more")
     folder = model_folder(options.model)
@@ -58,29 +51,9 @@ def execute(options: argparse.Namespace) -> None:
     if options.weights is None:
         record.origins.use_weights()
     config = _config(options, folder, record)
-    base, parts = find_base(record, options.base), Parts(config)
-    budgets = {"steps": options.steps, "large": options.large}
-    models = drawing.models_to_compare(parts, record, base=base, images=options.images, **budgets)
-    options.output.mkdir(parents=True, exist_ok=True)
-    named = Path(options.model)
-    short = named.resolve().parent.name if named.name == MODEL and named.is_dir() else options.model  # a run's folder
-    space, trained = config.scoring.score_features, record.trained_spaces
-    known = "" if not trained else " (trained on)" if space in trained else " (held out)"
-    about: dict[str, object] = {
-        "model": str(folder), "base": base and str(base), "dataset": config.dataset, "steps": models[0].evaluator.nfe,
-        "features": space, "images": options.images, "seed": options.seed,
-    }  # fmt: skip
-    with (
-        tempfile.TemporaryDirectory() as spool,  # the output folder may hold another run's
-        recorded(
-            options.mlflow, Path(spool), config.images_name, "the files are complete, so try again later",
-            name=f"figures of {short}", description="", params=about, tags={"kind": "figures"},
-        ) as results,
-    ):  # fmt: skip
-        drawn = drawing.draw(parts, models, options.output, f"{space} features{known}", about)
-        results.artifacts.extend((file, "figures") for file in drawn.files)
-        results.metrics.extend(drawn.metrics)
-    print("\n".join(["", *map(str, drawn.files)]))
+    from mmd_ddm.cli.work.figures import run  # PyTorch
+
+    run(config, folder, record, options)
 
 
 def _config(options: argparse.Namespace, folder: Path, record: ModelRecord) -> Config:

@@ -36,8 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Import and say what it is."""
+    from mmd_ddm.pretrained.configs import scheduler_config
     from mmd_ddm.pretrained.importing import import_model  # seconds
-    from mmd_ddm.pretrained.load import load_denoiser, scheduler_config
+    from mmd_ddm.pretrained.load import load_denoiser
 
     told = {name: value for name in _UNTOLD if (value := getattr(options, name)) is not None}
     if not 0 <= told.get("dropout", 0) < 1:

@@ -11,8 +11,7 @@ from mmd_ddm.errors import UserError
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model, its sampler, and the seed of the noise."""
-    from mmd_ddm.diffusion.baselines import BASELINES
-    from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
+    from mmd_ddm.diffusion.names import BASELINES, SAMPLERS, VARIANCES
 
     others = ", ".join(name for name in BASELINES if name not in SAMPLERS)
     address = "MLflow address (runs:/ID, models:/NAME/VERSION or models:/NAME@ALIAS)"
@@ -38,7 +37,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 def image_options(options: argparse.Namespace) -> tuple[str, str | None, int | None]:
     """Name, path and resolution of the data set that the options ask for."""
-    from mmd_ddm.data.catalogue import OWN
+    from mmd_ddm.data.names import OWN
 
     return options.dataset or (OWN if options.data else "digits"), options.data, options.resolution
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mmd_ddm.cli.options import add_image_options, image_options
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,9 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Prepare and tell where the store is."""
-    from mmd_ddm.data.catalogue import OWN, dataset_spec  # seconds
-    from mmd_ddm.data.prepare import prepare, store_folder
-
     found = dataset_spec(*image_options(options))
     elsewhere = options.output is not None
     if options.channels not in (None, found.channels):
@@ -50,6 +49,8 @@ def execute(options: argparse.Namespace) -> None:
             raise UserError(f"{found.name} comes with the package, as it is; leave out --labels")
         none = options.labels == "none"
         found, elsewhere = replace(found, labelled=not none, labels=None if none else options.labels), True
+    from mmd_ddm.data.prepare import prepare, store_folder  # PyTorch
+
     folder = options.output.absolute() if options.output else store_folder(found)
     skip = {"skip_corrupt": options.skip_corrupt, "skip_small": options.skip_small}
     rows = prepare(found, folder, processes=options.processes, **skip)

@@ -6,31 +6,21 @@ The base model and the two feature spaces that ship with digits were made by thi
 from __future__ import annotations
 
 import argparse
-import inspect
-import sys
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mmd_ddm.cli.options import add_image_options, image_options
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
-from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.readers.open import absolute
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import default_device
-from mmd_ddm.experiment.pretraining import IMAGES, SCORINGS, open_scores
-from mmd_ddm.experiment.room import check_batch
-from mmd_ddm.features.trained.load import DIGITS, PICTURES, TRAINED, read_trained, weights_file
-from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.trained.recipes import RECIPES
-from mmd_ddm.features.trained.training import train_feature_space
-from mmd_ddm.pretrained.pretrain import PREDICTIONS, pretrain
-from mmd_ddm.pretrained.recipes import settings_for
-from mmd_ddm.training import PRECISIONS
+from mmd_ddm.features.trained.weights import DIGITS, PICTURES, TRAINED, weights_file
+from mmd_ddm.pretrained.recipes import PRECISIONS, PREDICTIONS, SCORE_IMAGES, SCORINGS, TINY, settings_for
 
 BASE = "base"
 _PICTURE = 16  # pixels, of which the defaults are told
+_FASTER = "bf16 where the device multiplies it, else fp32"
 _OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim", "mirror", "test")
 _OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction")
 _OF_SCORES = ("scorings", "score_features", "score_images")
@@ -57,12 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     setting("ema", "of base: decay of the average of the weights, which is what is kept", type=float, metavar="R")
     setting("warmup", "of base: updates over which the learning rate rises", type=int, metavar="N")
     setting("clip", "of base: largest norm of an update's gradient", type=float, metavar="R")
-    setting("precision", "of base: fp32, or bf16 inside the network", choices=tuple(PRECISIONS))
+    setting("precision", "of base: fp32, or bf16 inside the network", choices=PRECISIONS)
     setting("dropout", "of base: probability that a unit is dropped in training", type=float, metavar="P")
     setting("prediction", "of base: what the network predicts", choices=PREDICTIONS)
     add("--scorings", type=int, metavar="N", help=f"of base: how many times it is scored on the way [{SCORINGS}]")
     add("--score-features", metavar="A+B", help="of base: feature spaces of the scores [those on this machine]")
-    add("--score-images", type=int, metavar="N", help=f"of base: images generated for a scoring [{IMAGES}]")
+    add("--score-images", type=int, metavar="N", help=f"of base: images generated for a scoring [{SCORE_IMAGES}]")
     setting("width", "of a feature space's network, in eights", type=int, metavar="W")
     setting("dim", "of a feature space: its number of features", type=int, metavar="D")
     mirror = "of a feature space: show mirror images too [where the data set has them]"
@@ -74,8 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _defaults(name: str) -> str:
     """Values of a setting where it is not given, in words: of images of 16 x 16, then of those of digits."""
-    usual = {key: each.default for key, each in inspect.signature(pretrain).parameters.items()}
-    pictures = {**usual, **settings_for(_PICTURE, default_device())}
+    usual: dict[str, object] = {**TINY}
+    pictures = {**usual, **settings_for(_PICTURE, bfloat16=False), "precision": _FASTER}
     of_base = [str(_value(values[name])) for values in (pictures, usual)] if name in usual else []
     of_spaces = [
         ", ".join(f"{_value(getattr(RECIPES[kind, what], name))} ({what})" for what in TRAINED)
@@ -92,44 +82,19 @@ def _value(value: object) -> object:
 
 def execute(options: argparse.Namespace) -> None:
     """Train and save."""
-    dataset = load_dataset(dataset_spec(*image_options(options)))
-    folder = options.output or Path("runs") / f"pretrained-{dataset.name}-{options.what}"
+    spec = dataset_spec(*image_options(options))
+    folder = options.output or Path("runs") / f"pretrained-{spec.name}-{options.what}"
     of_base = options.what == BASE
     own, others = (_OF_BASE, _OF_SPACES) if of_base else (_OF_SPACES, (*_OF_BASE, *_OF_SCORES))
     for name in others:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} has no meaning for --what {options.what}; leave it out")
-    if (folder if of_base else weights_file(folder, dataset.name, options.what)).exists():
+    if (folder if of_base else weights_file(folder, spec.name, options.what)).exists():
         raise UserError(f"{folder} exists already; name another --output")
     given = {name: value for name in (*_OF_ALL, *own) if (value := getattr(options, name)) is not None}
-    common: dict[str, Any] = {"seed": options.seed, "device": str(default_device())}
-    check_batch(options.batch or 0, dataset.image_shape, default_device())
-    if of_base:
-        asked = {"updates": options.updates} if options.updates else {}
-        usual = settings_for(dataset.image_shape[1], default_device(), **asked)
-        _base(options, dataset, folder, {**common, **usual, **given})
-    else:
-        if options.test:
-            given["test"] = load_dataset(dataset_spec(dataset.name, options.test, options.resolution))
-        source = options.data and absolute(options.data)
-        figures = train_feature_space(dataset, options.what, folder, source=source, **common, **given)
-        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        print(f"feature space {options.what}: {folder} ({told})")
-        if weak := weakness(read_trained(weights_file(folder, dataset.name, options.what))):
-            print(weak, file=sys.stderr)
+    from mmd_ddm.cli.work.pretrain import train_base, train_space  # PyTorch
 
-
-def _base(options: argparse.Namespace, dataset: ImageSet, folder: Path, given: dict[str, Any]) -> None:
-    scorings = SCORINGS if options.scorings is None else options.scorings
-    if not scorings:
-        loss = pretrain(dataset, folder, **given)
-    else:
-        wanted = {"features": options.score_features, "images": options.score_images}
-        asked = {name: value for name, value in wanted.items() if value is not None}
-        scores = open_scores(*image_options(options), folder, seed=options.seed, **asked)
-        loss = pretrain(dataset, folder, scorings=scorings, score=scores.look, **given)
-        scores.conclude(folder)
-    print(f"base model: {folder} (loss {loss:.4f})")
+    (train_base if of_base else train_space)(spec, folder, options, given)
 
 
 def _widths(text: str) -> tuple[int, ...]:

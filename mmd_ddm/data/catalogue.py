@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
-from mmd_ddm.data.cifar10_small import read_cifar10_small
 from mmd_ddm.data.crop import CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR
-from mmd_ddm.data.decode import MOST_PIXELS, CorruptImageError, is_grey
-from mmd_ddm.data.digits import read_digits
-from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.prepare import prepare, store_folder
-from mmd_ddm.data.readers.hub import PREFIX
-from mmd_ddm.data.readers.open import absolute, known_source
-from mmd_ddm.data.readers.source import Source
+from mmd_ddm.data.names import MOST_PIXELS, OWN
 from mmd_ddm.data.spec import DatasetSpec
-from mmd_ddm.data.store import MANIFEST, Rows
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import HOME
 
-OWN = "own"
 FINEST = math.isqrt(MOST_PIXELS)  # side of the largest square image that is read
-_HEADERS = 64  # images that decide whether a data set of the user is grey
 _MODELS = f"${{{HOME}:-$HOME/.cache/mmd-ddm}}/models"  # cache_home()/models, as a shell has it
 
 # Sizes, files and columns of the hub's data sets: their pages there (read 2026). Mirror images: Ho et al. 2020,
@@ -32,7 +21,7 @@ _SPECS = (
     DatasetSpec(
         "digits", "scikit-learn's load_digits: test part of the UCI Optical Recognition of Handwritten Digits",
         "CC BY 4.0", size=1797, channels=1, resolution=8, mirrored=False,  # a mirrored 2 is no digit
-        base_model="digits", feature_spaces=("classifier", "contrastive"), read=read_digits,
+        base_model="digits", feature_spaces=("classifier", "contrastive"), embedded=True,
     ),
     DatasetSpec(
         "cifar10_small", "8 000 training images of CIFAR-10 (Krizhevsky 2009), made smaller",
@@ -40,7 +29,7 @@ _SPECS = (
         feature_spaces=(
             "classifier", "scattering", "patches", "pixels", "contrastive_layers", "random_conv", "spectrum",
         ),
-        loss_features="scattering+patches+pixels+contrastive_layers", read=read_cifar10_small,
+        loss_features="scattering+patches+pixels+contrastive_layers", embedded=True,
     ),
     DatasetSpec(
         "cifar10", "CIFAR-10, training images (Krizhevsky 2009)", "none stated by its authors",
@@ -106,80 +95,30 @@ def dataset_spec(name: str, data: str | None = None, resolution: int | None = No
             break
     else:
         raise UserError(f"There is no data set {name!r}; choose one of: {', '.join(dataset_names())}.")
-    if found.read is not None and resolution not in (None, found.resolution):
+    if found.embedded and resolution not in (None, found.resolution):
         raise UserError(f"the networks of {name} take {found.resolution} pixels; leave out --resolution")
-    if found.read is not None and data is not None:
-        found = replace(found, read=None, crop=CENTRE_BICUBIC)
+    if found.embedded and data is not None:
+        found = replace(found, embedded=False, crop=CENTRE_BICUBIC)
     if resolution is not None:
         found = replace(found, resolution=resolution)
     if data is not None:
-        size = found.size if data.startswith(PREFIX) else len(_at(data))
+        from mmd_ddm.data.given import count, is_remote
+        from mmd_ddm.data.readers.open import absolute
+
+        size = found.size if is_remote(data) else count(data)
         found = replace(found, origin=absolute(data), given=True, size=size)
     return found
-
-
-def load_dataset(spec: DatasetSpec) -> ImageSet:
-    """Read a data set, prepared before or, if it is not, now; prepared images stay on disk until they are asked for.
-
-    Raises:
-        UserError: If the images cannot be had, or are not what the specification says.
-    """
-    if spec.read is not None:
-        images, labels = spec.read()
-        expected = (spec.size, spec.channels, spec.resolution, spec.resolution)
-        if tuple(images.shape) != expected:
-            raise ValueError(f"The images of {spec.name!r} have shape {tuple(images.shape)}, not {expected}.")
-        return ImageSet(spec.name, images, labels, spec.mirrored)
-    folder = is_prepared(spec)
-    rows = Rows(folder) if folder else prepare(spec, store_folder(spec))
-    _check(spec, rows)
-    return ImageSet(spec.name, rows, rows.labels, spec.mirrored)
-
-
-def is_prepared(spec: DatasetSpec) -> Path | None:
-    """Return the store of a data set's prepared images if there is one; prepares and downloads nothing."""
-    return None if spec.origin is None else _store_at(spec.origin) or _store_at(str(store_folder(spec)))
 
 
 def _own(data: str | None, resolution: int | None) -> DatasetSpec:
     if data is None or resolution is None:
         missing = "--data PATH" if data is None else "--resolution R"
         raise UserError(f"the data set {OWN!r} is made of images of yours: name {missing} too")
-    found = _at(data)
-    grey = found.shape[0] == 1 if isinstance(found, Rows) else _all_grey(found)
+    from mmd_ddm.data.given import are_grey, count
+    from mmd_ddm.data.readers.open import absolute
+
     return DatasetSpec(
-        OWN, data, "the user's", size=len(found), channels=1 if grey else 3, resolution=resolution,
+        OWN, data, "the user's", size=count(data), channels=1 if are_grey(data) else 3, resolution=resolution,
         mirrored=False,  # letters, maps and hearts show that mirroring is not always harmless, so it is not assumed
         base_model=None, origin=absolute(data), given=True, crop=CENTRE_BICUBIC,
     )  # fmt: skip
-
-
-def _all_grey(source: Source) -> bool:
-    grey = []
-    for content, _ in source.read(0, min(_HEADERS, len(source))):
-        try:
-            grey.append(is_grey(content))
-        except CorruptImageError:
-            continue  # `prepare` names it
-    return bool(grey) and all(grey)
-
-
-def _at(data: str) -> Rows | Source:
-    store = _store_at(data)
-    return known_source(data) if store is None else Rows(store)
-
-
-def _store_at(data: str) -> Path | None:
-    folder = Path(absolute(data))
-    return folder if (folder / MANIFEST).is_file() else None
-
-
-def _check(spec: DatasetSpec, rows: Rows) -> None:
-    wanted = (spec.channels, spec.resolution, spec.resolution)
-    if tuple(rows.shape) != wanted:
-        has, asked = (f"{shape[0]} channels of {shape[1]} x {shape[2]}" for shape in (rows.shape, wanted))
-        raise UserError(f"{rows.folder} holds images with {has}, not {asked}; prepare the data set as you want it")
-    skipped = rows.record.get("skipped")
-    size = len(rows) + (skipped if isinstance(skipped, int) else 0)
-    if not spec.given and size != spec.size:
-        raise UserError(f"{rows.folder} holds {size} images, but {spec.name} has {spec.size}; delete it")

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmd_ddm.data.crop import Crop, UnfitImageError, fit
+from mmd_ddm.data.names import MOST_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PIXELS = 2**26  # of one image before cropping
 _BOMB = f"more than {MOST_PIXELS} pixels, which is taken for a decompression bomb"
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # tried first
 _STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # recognised by Pillow, not decoded

@@ -17,11 +17,12 @@ import torch
 
 from mmd_ddm.data.crop import TooSmallError, UnfitImageError
 from mmd_ddm.data.decode import CorruptImageError, decode
+from mmd_ddm.data.names import MANIFEST
 from mmd_ddm.data.readers.labels import with_labels
 from mmd_ddm.data.readers.open import known_source
 from mmd_ddm.data.readers.source import Source
 from mmd_ddm.data.spec import DatasetSpec
-from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.data.worker_pool import run_parts
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, digest_of

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from mmd_ddm.data.crop import AS_IS, Crop
 
@@ -16,8 +13,7 @@ class DatasetSpec:
 
     `base_model` is the pretrained diffusion model that is finetuned on it: the name of a folder shipped in
     `mmd_ddm/pretrained/weights` or kept in `cache_home()/models`, another folder or a hub id; None: the user has to
-    name one. An embedded data set has no `origin`, but `read`, which returns its images (uint8, M x C x H x W) and
-    their labels (int64) or None.
+    name one. An embedded data set has no `origin`.
     """
 
     name: str
@@ -31,7 +27,7 @@ class DatasetSpec:
     feature_spaces: tuple[str, ...] = ("inception", "clip")  # a supervised one first, a self-supervised one last
     loss_features: str | None = None  # what the preset best trains in; None: the last of the feature spaces
     base_model_origin: str | None = None  # of one that has to be imported, with the command that imports it
-    read: Callable[[], tuple[Tensor, Tensor | None]] | None = None
+    embedded: bool = False  # whether its images come with the package
     origin: str | None = None  # what `open_source` reads the images from, or the folder of a prepared store
     given: bool = False  # whether the user named the origin, so that it need not be the published data set
     crop: Crop = AS_IS  # how an image is brought to the resolution

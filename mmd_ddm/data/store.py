@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from mmd_ddm.data.names import MANIFEST
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import digest_of, locked, remove, replacing, write_json
 from mmd_ddm.records import Record, read_record
@@ -28,7 +29,6 @@ from mmd_ddm.records import Record, read_record
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST = "rows.json"
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32}
 
 

@@ -9,11 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.published_samplers import PUBLISHED, PublishedSampler, quiet
 from mmd_ddm.errors import UserError
-
-BASELINES = tuple(PUBLISHED)
 
 
 @dataclass(frozen=True)

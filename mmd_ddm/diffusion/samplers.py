@@ -5,12 +5,10 @@ from __future__ import annotations
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.ddpm import DDPM
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.errors import UserError
-
-SAMPLERS = ("ddim", "ddpm")
-VARIANCES = ("model", "fixed_small", "fixed_large", "learned_range")
 
 
 def make_chain(

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.names import MANIFEST
+from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective
+from mmd_ddm.discrepancy.names import DTYPES
 from mmd_ddm.discrepancy.vectors import Stacked
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, digest_of
@@ -19,7 +21,7 @@ from mmd_ddm.progress import progress
 
 PART = 4096  # images of a part: what a kill loses at most, a process
 EMBED_BATCH = 128  # images at a time: activations of Inception or a ViT for them fit beside a small GPU's other work
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
+TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 _VERSION = 1
 
 
@@ -77,7 +79,7 @@ def _side(
         return Rows(folder, key)
     parts = -(-len(images) // PART)
     try:
-        writer = RowWriter(folder, dtype=DTYPES[dtype], shape=(space.dim,), parts=parts, key=key)
+        writer = RowWriter(folder, dtype=TORCH_DTYPES[dtype], shape=(space.dim,), parts=parts, key=key)
         return _compute(writer, images, space, mirrored, device, collective)
     except OSError as error:
         raise UserError(f"the bank of {images.name} in {space.name} can't be written to {folder}: {error}") from None

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel
-from mmd_ddm.discrepancy.specification import KernelTerm, make_kernel
+from mmd_ddm.discrepancy.make_kernel import make_kernel
+from mmd_ddm.discrepancy.specification import KernelTerm
 from mmd_ddm.discrepancy.vectors import Vectors
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
-from mmd_ddm.discrepancy.kernels import Cubic, Gaussian, Kernel, Linear, RationalQuadratic, Scaled, Sum
-from mmd_ddm.discrepancy.vectors import Vectors
 from mmd_ddm.errors import UserError
 
 Bandwidth = float | str
-MEDIAN_ROWS = 2048  # pairs among this many evenly spaced real features fix the median to about 1 %
 
 
 @dataclass(frozen=True)
@@ -23,27 +18,15 @@ class KernelTerm:
     bandwidth: Bandwidth | None = None
     weight: float = 1.0
 
-    def build(self, real: Vectors) -> Kernel:
-        """Fix the bandwidth on real features (M, D)."""
-        kernel = self._unweighted(real)
-        return kernel if self.weight == 1 else Scaled(self.weight, kernel)
-
     @property
     def is_open(self) -> bool:
         """Whether it takes a bandwidth and names none."""
         return self.name in BANDWIDTH_KERNELS and self.bandwidth is None
 
-    def _unweighted(self, real: Vectors) -> Kernel:
-        if self.name == "linear":
-            return Linear()
-        if self.name == "cubic":
-            return Cubic()
-        sigma = resolve_bandwidth(self.bandwidth or "median", real)
-        return Gaussian(sigma) if self.name == "rbf" else RationalQuadratic(sigma)
-
 
 PLAIN_KERNELS = ("linear", "cubic")
 BANDWIDTH_KERNELS = ("rbf", "rational_quadratic")
+BANDWIDTH_UNITS = DIM, MEDIAN = ("dim", "median")
 
 
 def parse_kernel(specification: str, bandwidth: Bandwidth | None = None) -> tuple[KernelTerm, ...]:
@@ -106,36 +89,3 @@ def parse_bandwidth(value: Bandwidth) -> Bandwidth:
             f"bandwidth is {value!r}; it must be dim, median, a multiple such as 0.5*median, or a positive number"
         )
     return str(value) if relative else number
-
-
-def resolve_bandwidth(bandwidth: Bandwidth, real: Vectors) -> float:
-    """Turn a bandwidth, as `parse_bandwidth` gives it, into a length, given features (M, D) of real images.
-
-    * `dim`: sigma^2 = d / 2, the published code's gamma = 1 / d.
-    * `median`: sigma is the median distance between two different real features (Gretton et al. 2012, Section 8).
-    * `c*dim` and `c*median`: c times that length.
-    """
-    if not isinstance(bandwidth, str):
-        return float(bandwidth)
-    factor, _, unit = bandwidth.rpartition("*")
-    return float(factor or 1) * BANDWIDTH_UNITS[unit](real)
-
-
-def _dimension_length(real: Vectors) -> float:
-    return math.sqrt(real[0:1].shape[1] / 2)
-
-
-def _median_distance(real: Vectors) -> float:
-    rows = real[torch.linspace(0, len(real) - 1, min(len(real), MEDIAN_ROWS)).long()].double()
-    # numpy's median: torch.quantile refuses more than 2^24 values and torch.median takes the lower of two
-    ordered = torch.nn.functional.pdist(rows).sort().values
-    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
-
-
-BANDWIDTH_UNITS = {"dim": _dimension_length, "median": _median_distance}
-
-
-def make_kernel(terms: tuple[KernelTerm, ...], real: Vectors) -> Kernel:
-    """Build the kernel of a parsed specification on real features (M, D)."""
-    built = tuple(term.build(real) for term in terms)
-    return built[0] if len(built) == 1 else Sum(built)

@@ -1,4 +1,4 @@
-"""Which measures there are, and all of them from the features of generated images."""
+"""All measures from the features of generated images."""
 
 from __future__ import annotations
 
@@ -6,33 +6,14 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
 from mmd_ddm.evaluation.measures.inception_score import inception_score
 from mmd_ddm.evaluation.measures.kid import kid
 from mmd_ddm.evaluation.measures.neighbours import nearest, neighbour_auc
 from mmd_ddm.evaluation.measures.precision_recall import precision_recall
 from mmd_ddm.evaluation.metrics import Metric, Metrics
+from mmd_ddm.evaluation.names import LOGITS, SPATIAL, spaces_of
 from mmd_ddm.evaluation.reference import RealSide
-
-MEASURES = ("kid", "fid", "precision_recall", "nn_auc", "is", "sfid")
-LOGITS, SPATIAL = "inception_logits", "inception_spatial"
-OWN_SPACE = {"is": LOGITS, "sfid": SPATIAL}  # measures that belong to one layer of one network
-KINDS = {"precision_recall": ("precision", "recall")}  # of a measure's metrics, where they are not called as it is
-
-
-def parse_measures(text: str) -> tuple[str, ...]:
-    """Read names joined by commas; an unknown one raises a UserError."""
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in MEASURES:
-            raise UserError(f"measure {name!r} is not known; choose from {', '.join(MEASURES)}")
-    return names
-
-
-def spaces_of(measures: Collection[str]) -> tuple[str, ...]:
-    """Feature spaces that measures need for themselves."""
-    return tuple(space for measure, space in OWN_SPACE.items() if measure in measures)
 
 
 def measure(features: Mapping[str, Tensor], real: Mapping[str, RealSide], measures: Collection[str]) -> Metrics:

@@ -4,90 +4,42 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
 from mmd_ddm.data.images import ImageSet
-from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.bank_files import DTYPES, stored_bank
+from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
 from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
-from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
-from mmd_ddm.features.published.preprocessing import preprocessing_of
-from mmd_ddm.features.registry import check_feature_space, load_feature_space, other_images_of, weakness_of, weights_of
+from mmd_ddm.features.registry import other_images_of, weakness_of, weights_of
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
-from mmd_ddm.pretrained.load import check_fits, find_local, load_denoiser, locate, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, unet_config
+from mmd_ddm.pretrained.load import load_denoiser
 
 _log = logging.getLogger(__name__)
 TRIAL_NOISE = "evaluation"  # stream of the noise that a run is scored on while it goes on
-
-
-def dataset_of(config: Config) -> DatasetSpec:
-    """What the catalogue knows of the run's images."""
-    return _spec(config.dataset, config.data, config.resolution)
-
-
-_spec = lru_cache(maxsize=8)(dataset_spec)  # a folder of a million files is walked once
-
-
-def base_model(config: Config) -> str:
-    """The base model's folder, hub id or file; a UserError if the data set has none of its own and none is named."""
-    source = config.base_model or dataset_of(config).base_model
-    if source is None:
-        raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
-    return source
-
-
-def base_folder(config: Config) -> Path:
-    """The folder of the base model, downloaded if need be; a UserError as of `base_model` and `locate`."""
-    return locate(*_source(config))
-
-
-def _source(config: Config) -> tuple[str, str | None]:
-    return base_model(config), None if config.base_model else dataset_of(config).base_model_origin
-
-
-def scored_spaces(config: Config) -> tuple[str, ...]:
-    """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
-    trained = tuple(config.objective.spaces)
-    known = dataset_of(config)
-    names = config.scoring.spaces or (*trained, *known.feature_spaces)
-    for name in (*trained, *names):
-        check_feature_space(name, config.dataset, known.image_shape)
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
-
-
-def check(config: Config) -> None:
-    """Refuse, before anything heavy is loaded, feature spaces, images or steps that do not fit data set or model."""
-    scored_spaces(config)
-    for name in config.objective.spaces:
-        preprocessing_of(name, config.objective.preprocessing)
-    if (local := find_local(*_source(config))) is not None:
-        check_fits(unet_config(local), dataset_of(config))
-        length = scheduler_config(local).get("num_train_timesteps")
-        if isinstance(length, int):
-            timesteps(config.sampler.schedule, config.sampler.steps, length)
 
 
 def obtain(config: Config) -> None:
@@ -171,7 +123,7 @@ class Parts:
         elif key not in self._banks:
             images = self.images.floats().to(device)
             images = torch.cat([images, images.flip(-1)]) if mirrored else images
-            self._banks[key] = Bank(Bank.embed(images, space, collective).features[:].to(DTYPES[dtype]))
+            self._banks[key] = Bank(Bank.embed(images, space, collective).features[:].to(TORCH_DTYPES[dtype]))
         return self._banks[key]
 
     @cached_property

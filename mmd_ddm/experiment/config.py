@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
-from mmd_ddm.data.catalogue import FINEST, OWN, dataset_names
-from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES
+from mmd_ddm.data.catalogue import FINEST, dataset_names
+from mmd_ddm.data.names import OWN
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import SCHEDULES
-from mmd_ddm.discrepancy.bank_files import DTYPES
+from mmd_ddm.discrepancy.names import DTYPES
 from mmd_ddm.discrepancy.specification import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.names import images_name, read_name, read_place
 from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
-from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
-from mmd_ddm.finetuning.gradient import GRADIENTS
-from mmd_ddm.finetuning.image_range import IMAGE_RANGES
+from mmd_ddm.features.specification import parse_features
+from mmd_ddm.finetuning.names import IMAGE_RANGES, ROUTES
 
 
 # fmt: off
@@ -81,7 +81,7 @@ class OptimizationConfig:
         "largest norm of an update's gradient, applied once")
     ema: float = setting(0.0, number(0, 0.99999, "a number from 0 to below 1"),
         "decay of the moving average of the weights; 0: none")
-    gradient: str = setting("auto", one_of("auto", *GRADIENTS),
+    gradient: str = setting("auto", one_of("auto", *ROUTES),
         "stored graph, replayed chain (constant memory), or what fits")
     dropout: str = setting("eval", one_of("eval", "train"), "the network's dropout while finetuning: off or on")
 

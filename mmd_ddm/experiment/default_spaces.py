@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mmd_ddm.data.catalogue import OWN
+from mmd_ddm.data.names import OWN
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.features.registry import available_feature_spaces, weights_of
-from mmd_ddm.features.trained.load import LAYERS, TRAINED
+from mmd_ddm.features.trained.weights import LAYERS, TRAINED
 
 # README, "Feature spaces for pictures": what gaining in each of them does to all others
 _LOSS = ("scattering", "patches", "pixels")

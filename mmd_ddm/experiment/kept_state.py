@@ -12,8 +12,9 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
 from mmd_ddm.files import former_of
-from mmd_ddm.pretrained.export import RECORD, save_pipeline
-from mmd_ddm.pretrained.load import scheduler_config
+from mmd_ddm.pretrained.configs import scheduler_config
+from mmd_ddm.pretrained.export import save_pipeline
+from mmd_ddm.pretrained.record import RECORD
 from mmd_ddm.records import read_record
 
 _COMPARED = ("score_features", "score_images", "keep")  # states that were scored otherwise can't be compared

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from mmd_ddm.data.catalogue import OWN
+from mmd_ddm.data.names import OWN
 
 _LONGEST = 80
 

@@ -44,7 +44,7 @@ class Origins:
         """Look at what the parts of a run are made of."""
         import torch
 
-        from mmd_ddm.experiment.build import scored_spaces
+        from mmd_ddm.experiment.inputs import scored_spaces
         from mmd_ddm.features.registry import weights_of
         from mmd_ddm.pretrained.fingerprint import model_fingerprint
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from mmd_ddm.data.catalogue import OWN, dataset_spec
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.names import OWN
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config

@@ -18,11 +18,11 @@ from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.score import make_sampler
 from mmd_ddm.files import write_json
 from mmd_ddm.pretrained.pretrain import unfinished_folder
+from mmd_ddm.pretrained.recipes import SCORE_IMAGES
 from mmd_ddm.records import read_record
 
 BUDGETS = (5, 50)  # what finetuning starts from, and what it aims at
 SCORES = "scores.json"
-SCORINGS, IMAGES = 4, 1000  # a twentieth or so of the time that training takes
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def open_scores(
     folder: Path,
     *,
     features: str | None = None,
-    images: int = IMAGES,
+    images: int = SCORE_IMAGES,
     seed: int = 0,
     show: Callable[[str], None] = print,
 ) -> PretrainingScores:

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import memory_estimate
+from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.files import nearest_existing
 from mmd_ddm.finetuning.memory import check_memory, readable
-from mmd_ddm.pretrained.load import unet_config
+from mmd_ddm.pretrained.configs import unet_config
 
 PROCESS = 300e6  # bytes of a worker with PyTorch and diffusers before it does anything
 _LEAST = 16  # dimensions of the smallest feature space

@@ -1,4 +1,7 @@
-"""Feature spaces by name: those trained by the project, those without training, and the published ones."""
+"""Feature spaces by name: those trained by the project, those without training, and the published ones.
+
+Nothing here loads one; `load` does.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,10 @@ from pathlib import Path
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.published.listing import FORMS, PUBLISHED_NAMES, check_published, is_published, published_weights
-from mmd_ddm.features.published.load import load_published
-from mmd_ddm.features.published.preprocessing import EVALUATION, PUBLISHED, preprocessing_of
 from mmd_ddm.features.published.weights import FOLDER, WeightsReport, find
-from mmd_ddm.features.space import FeatureSpace
-from mmd_ddm.features.trained.load import LAYERS, NAMES, SHIPPED, find_trained, load_trained, read_trained
 from mmd_ddm.features.trained.quality import weakness
-from mmd_ddm.features.untrained.load import UNTRAINED, check_untrained, load_untrained
+from mmd_ddm.features.trained.weights import LAYERS, NAMES, SHIPPED, find_trained, read_trained
+from mmd_ddm.features.untrained.listing import UNTRAINED, check_untrained
 
 
 def available_feature_spaces(dataset: str) -> tuple[str, ...]:
@@ -42,41 +42,7 @@ def check_feature_space(name: str, dataset: str, image_shape: tuple[int, int, in
         if image_shape is not None:
             check_untrained(name, image_shape)
     else:
-        _trained_file(name, dataset)
-
-
-def load_feature_space(
-    name: str, dataset: str, preprocessing: str = "evaluation", image_shape: tuple[int, int, int] | None = None
-) -> FeatureSpace:
-    """Load a feature space.
-
-    Args:
-        name: One of `available_feature_spaces(dataset)`, `open_clip:MODEL/TAG` or `timm:MODEL`.
-        dataset: Name of the data set whose images it will be given.
-        preprocessing: What is done to images before a published network (see `preprocessing.TABLE`): "evaluation",
-            or "published" as in the paper's code. The project's own networks need none.
-        image_shape: Channels, height and width of the images, which spaces without training are built for.
-
-    Returns:
-        The feature space, on the processor. Spaces of one published network share its weights in memory, so that what
-        is done to one (a move to a device) is done to all; copy before changing.
-
-    Raises:
-        UserError: If no feature space of that name fits the data set, its weights are missing or damaged, or it has
-            no such preprocessing.
-        ValueError: If the space is built for a shape, and none is given.
-    """
-    if is_published(name):
-        return load_published(name, preprocessing)
-    check_feature_space(name, dataset, image_shape)
-    if preprocessing == PUBLISHED:
-        raise UserError(f"{name!r} takes images as they are; use preprocessing {EVALUATION!r}.")
-    preprocessing_of(name, preprocessing)  # refuses what is neither
-    if name not in UNTRAINED:
-        return load_trained(_trained_file(name, dataset), name)
-    if image_shape is None:
-        raise ValueError(f"{name!r} is built for images of one shape; give image_shape.")
-    return load_untrained(name, image_shape)
+        trained_file(name, dataset)
 
 
 def weights_of(name: str, dataset: str) -> WeightsReport:
@@ -92,7 +58,7 @@ def weights_of(name: str, dataset: str) -> WeightsReport:
         return WeightsReport(found, bool(found), published.source, found.stat().st_size if found else published.bytes)
     if name in UNTRAINED:
         return WeightsReport(None, True, "needs no weights", None)
-    file = _trained_file(name, dataset)
+    file = trained_file(name, dataset)
     source = "shipped with mmd-ddm" if file.parent == SHIPPED else "mmd-ddm pretrain"
     return WeightsReport(file, True, source, file.stat().st_size)
 
@@ -104,7 +70,7 @@ def weakness_of(name: str, dataset: str) -> str | None:
         UserError: As `check_feature_space`, or the file is damaged.
     """
     check_feature_space(name, dataset)
-    return weakness(read_trained(_trained_file(name, dataset))) if name in NAMES else None
+    return weakness(read_trained(trained_file(name, dataset))) if name in NAMES else None
 
 
 def other_images_of(name: str, dataset: str, fingerprint: str, given: bool) -> str | None:
@@ -125,7 +91,7 @@ def other_images_of(name: str, dataset: str, fingerprint: str, given: bool) -> s
     check_feature_space(name, dataset)
     if name not in NAMES:
         return None
-    file = _trained_file(name, dataset)
+    file = trained_file(name, dataset)
     record = read_trained(file).record
     if record.get("fingerprint") in (None, fingerprint) or (file.parent == SHIPPED and not given):
         return None
@@ -136,7 +102,8 @@ def other_images_of(name: str, dataset: str, fingerprint: str, given: bool) -> s
     )
 
 
-def _trained_file(name: str, dataset: str) -> Path:
+def trained_file(name: str, dataset: str) -> Path:
+    """Return the file of a feature space that was trained for a data set; a UserError that says how to train it."""
     if file := find_trained(dataset, name):
         return file
     choices = ", ".join((*available_feature_spaces(dataset), *FORMS))

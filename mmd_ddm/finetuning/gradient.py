@@ -23,6 +23,7 @@ from torch import Tensor
 from mmd_ddm.diffusion.chain import Chain, State
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.finetuning.names import REPLAY, STORED
 from mmd_ddm.finetuning.objective import Loss
 
 
@@ -80,8 +81,8 @@ def replayed_gradient(
 
 
 GRADIENTS: dict[str, Callable[[Rollout, Loss, Sequence[Tensor], int], Tensor]] = {
-    "stored": stored_gradient,
-    "replay": replayed_gradient,
+    STORED: stored_gradient,
+    REPLAY: replayed_gradient,
 }
 
 

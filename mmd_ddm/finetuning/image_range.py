@@ -5,8 +5,6 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-IMAGE_RANGES = ("none", "clamp", "straight_through")
-
 
 def into_range(images: Float[Tensor, "N C H W"], how: str) -> Float[Tensor, "N C H W"]:
     """What the feature network sees of images, nominally in [-1, 1].

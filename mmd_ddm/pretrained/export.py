@@ -13,20 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES, ddpm_variance
+from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
-from mmd_ddm.records import read_record
+from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
-
-RECORD = "mmd_ddm.json"
 
 
 def save_pipeline(
@@ -77,28 +75,6 @@ def save_pipeline(
         pipeline = DDPMPipeline(unet, DDPMScheduler(**common, variance_type=variance))
     how = {"sampler": sampler, "steps": len(ordered), "eta": eta, "variance": variance, "timesteps": ordered}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
-
-
-def sampling_settings(folder: Path) -> dict[str, Any]:
-    """Return the sampler, steps, eta and variance of a pipeline folder, for `make_chain` with the linear schedule.
-
-    The exported process is either the original one, its timesteps evenly spread, or one that is respaced to just the
-    timesteps of the budget: the linear schedule gives the finetuned timesteps of both. A model that was not finetuned
-    has no `steps` and is sampled with deterministic DDIM, the paper's sampler.
-
-    Raises:
-        UserError: the record is damaged.
-    """
-    path = folder / RECORD
-    if not path.exists():
-        return {"sampler": "ddim", "eta": 0.0, "variance": "model"}
-    record = read_record(path, "export the model again")
-    return {
-        "sampler": record.one_of("sampler", *SAMPLERS),
-        "steps": record.whole("steps", 1),
-        "eta": record.number("eta", 0, 1),
-        "variance": record.one_of("variance", *VARIANCES),
-    }
 
 
 def is_leading(timesteps: tuple[int, ...], length: int) -> bool:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mmd_ddm.files import sha256_of
-from mmd_ddm.pretrained.load import part_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
 
 _OF_ITS_FILE = ("_diffusers_version", "_name_or_path")  # say nothing of the model
 

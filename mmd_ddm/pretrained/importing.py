@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.convert import convert_file
 from mmd_ddm.pretrained.folder import write_pipeline
-from mmd_ddm.pretrained.load import load_network, locate, scheduler_config
+from mmd_ddm.pretrained.load import load_network
+from mmd_ddm.pretrained.locate import locate
 
 DIFFUSERS = "diffusers"
 _OF_SCHEDULERS = {"prediction_type", "variance_type"}  # what a diffusers model may leave open

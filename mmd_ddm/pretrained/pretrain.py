@@ -18,6 +18,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, write_pipeline
+from mmd_ddm.pretrained.recipes import PREDICTIONS, TINY
 from mmd_ddm.training import Inspection, Optimization, seeded, train
 from mmd_ddm.training_state import Keeper
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
 
 LENGTH = 1000  # T, the length of the diffusion
-PREDICTIONS = ("epsilon", "v_prediction")
 _GROUPS = 8  # of the group normalisation
 
 
@@ -33,17 +33,17 @@ def pretrain(
     dataset: ImageSet,
     folder: Path | str,
     *,
-    updates: int = 12000,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
-    ema: float = 0.999,
-    warmup: int = 0,
-    clip: float | None = None,
-    precision: str = "fp32",
-    dropout: float = 0.1,
-    channels: Sequence[int] = (32, 48),
-    layers: int = 1,
-    prediction: str = "epsilon",
+    updates: int = TINY["updates"],
+    batch: int = TINY["batch"],
+    learning_rate: float = TINY["learning_rate"],
+    ema: float = TINY["ema"],
+    warmup: int = TINY["warmup"],
+    clip: float | None = TINY["clip"],
+    precision: str = TINY["precision"],
+    dropout: float = TINY["dropout"],
+    channels: Sequence[int] = TINY["channels"],
+    layers: int = TINY["layers"],
+    prediction: str = TINY["prediction"],
     seed: int = 0,
     device: str = "cpu",
     scorings: int = 0,

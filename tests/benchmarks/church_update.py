@@ -18,13 +18,13 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.kernels import Cubic
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.objective import BankReference, Objective
-from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.known_unets import known_unet_config
 from tests.benchmarks.one_update import peak
 
 WEIGHTS, REAL = 113_673_219, 1000

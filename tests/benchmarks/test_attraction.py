@@ -18,12 +18,12 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.kernels import Cubic, Gaussian
 from mmd_ddm.discrepancy.mmd import sum_and_gradient
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout, replayed_gradient
 from mmd_ddm.finetuning.objective import ValueAndGradient
-from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.known_unets import known_unet_config
 from tests.benchmarks.table import interleaved, ratio, show
 from tests.inception import random_inception
 

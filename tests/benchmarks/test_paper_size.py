@@ -22,8 +22,8 @@ from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import BankReference, Objective
-from mmd_ddm.pretrained.catalogue import known_unet_config
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.known_unets import known_unet_config
 from tests.benchmarks.table import show
 
 WEIGHTS, REAL, DIM, UPDATES = 35_746_307, 50_000, 2048, 5

@@ -14,7 +14,8 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from mmd_ddm.cli import figures
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
@@ -24,9 +25,11 @@ from mmd_ddm.experiment.inference import drawing
 from mmd_ddm.experiment.inference.drawing import NEAREST, PAIRS, SHOWN
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.tracking import tracker as tracking
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
+from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.export import save_pipeline
-from mmd_ddm.pretrained.load import SHIPPED, load_denoiser, scheduler_config
+from mmd_ddm.pretrained.load import load_denoiser
+from mmd_ddm.pretrained.locate import SHIPPED
 
 SEED, IMAGES, STEPS, LARGE = 5, 20, 3, 6
 COLUMNS = 15

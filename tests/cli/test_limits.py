@@ -17,7 +17,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.distributed.cluster import check_address
 from mmd_ddm.experiment.tracking.store import check_reachable
 from mmd_ddm.finetuning import memory
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 
 
 def refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from mmd_ddm.cli.main import main
 from mmd_ddm.experiment.inference import sample as inference
 from mmd_ddm.experiment.inference.sample import seeded_batches
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 5), (1, 1, 1)])  # of 64, of an odd number, of one number

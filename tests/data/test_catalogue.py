@@ -12,14 +12,16 @@ import torch
 from PIL import Image
 
 from mmd_ddm.data import catalogue, prepare
-from mmd_ddm.data.catalogue import OWN, dataset_names, dataset_spec, is_prepared, load_dataset
+from mmd_ddm.data.catalogue import dataset_names, dataset_spec
 from mmd_ddm.data.crop import CENTRE_BICUBIC
+from mmd_ddm.data.load import is_prepared, load_dataset
+from mmd_ddm.data.names import OWN
 from mmd_ddm.data.readers.hub import HubImages
 from mmd_ddm.data.readers.open import open_source
 from mmd_ddm.data.store import RowWriter
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 from tests.data.sources import classes, pictures, png, write_folder, write_parquet
 
 NUMBER = 9
@@ -49,7 +51,7 @@ def test_entries_say_where_everything_comes_from(name: str) -> None:
     assert found.source
     assert found.licence
     assert found.base_model
-    assert (found.origin is None) == (found.read is not None)
+    assert (found.origin is None) == found.embedded
     shipped = (SHIPPED / found.base_model).is_dir()
     if not shipped and "/" not in found.base_model:
         line = (found.base_model_origin or "").partition("mmd-ddm import ")[2]
@@ -92,7 +94,7 @@ def test_unknown_names_and_what_does_not_go_together(file: Path) -> None:
 
 def test_other_images_go_through_the_networks_of_an_embedded_data_set(file: Path) -> None:
     embedded, given = dataset_spec("cifar10_small"), dataset_spec("cifar10_small", str(file))
-    assert given == replace(embedded, read=None, origin=str(file), given=True, size=NUMBER, crop=CENTRE_BICUBIC)
+    assert given == replace(embedded, embedded=False, origin=str(file), given=True, size=NUMBER, crop=CENTRE_BICUBIC)
     images = load_dataset(given)
     assert (images.name, len(images), images.image_shape) == ("cifar10_small", NUMBER, (3, 16, 16))
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mmd_ddm.data import cifar10_small
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.cifar10_small import CLASSES, OF_EACH, SIDE, read_cifar10_small, write_cifar10_small
+from mmd_ddm.data.load import load_dataset
 
 
 def test_the_data_set_is_as_the_catalogue_says() -> None:

@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from mmd_ddm.data import decode as module
 from mmd_ddm.data.crop import AS_IS, CELEBA, CENTRE_BICUBIC, CENTRE_BILINEAR, Crop, UnfitImageError
-from mmd_ddm.data.decode import MOST_PIXELS, CorruptImageError, decode, is_grey
+from mmd_ddm.data.decode import CorruptImageError, decode, is_grey
+from mmd_ddm.data.names import MOST_PIXELS
 
 SIDE = 12
 Pixels = NDArray[np.uint8]

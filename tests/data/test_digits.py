@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.load import load_dataset
 
 # the bank on a user's disk is found by this number, so it must not change from one release to the next
 DIGITS_FINGERPRINT = "9bb7385f13dedc7f932b229eca08c8aeb7cde2ee33cbf636d6eda50ff1e62e8d"

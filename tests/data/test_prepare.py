@@ -17,8 +17,9 @@ from PIL import Image
 
 from mmd_ddm.cli import prepare as command
 from mmd_ddm.data import prepare as module
-from mmd_ddm.data.catalogue import dataset_spec, is_prepared, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.crop import CENTRE_BILINEAR
+from mmd_ddm.data.load import is_prepared, load_dataset
 from mmd_ddm.data.prepare import prepare, store_folder
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.data.store import Rows, RowWriter

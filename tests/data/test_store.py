@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.store import MANIFEST, Rows, RowWriter
+from mmd_ddm.data.names import MANIFEST
+from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.errors import UserError
 
 SHAPE = (2, 3)

@@ -13,9 +13,10 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.diffusion.baselines import BASELINES, Baseline, make_baseline
+from mmd_ddm.diffusion.baselines import Baseline, make_baseline
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from tests.conftest import Output, ToyNetwork

@@ -9,10 +9,11 @@ import diffusers
 import pytest
 import torch
 
-from mmd_ddm.diffusion.baselines import BASELINES, Baseline, make_baseline
+from mmd_ddm.diffusion.baselines import Baseline, make_baseline
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.published_samplers import log_snr
+from mmd_ddm.diffusion.published_samplers import PUBLISHED, log_snr
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from tests.conftest import SHAPE, ToyNetwork
@@ -26,6 +27,10 @@ def feasible(name: str, schedule: NoiseSchedule, evaluations: int) -> Baseline |
         return make_baseline(name, schedule, evaluations)
     except UserError:
         return None
+
+
+def test_all_published_samplers_have_their_names() -> None:
+    assert tuple(PUBLISHED) == BASELINES
 
 
 def test_which_budgets_each_sampler_has(noise_schedule: NoiseSchedule) -> None:

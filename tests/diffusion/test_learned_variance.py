@@ -14,8 +14,9 @@ from torch import Tensor
 from mmd_ddm.diffusion.chain import State
 from mmd_ddm.diffusion.ddpm import DDPM
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
+from mmd_ddm.diffusion.names import VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.samplers import VARIANCES, make_chain
+from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.errors import UserError
 from tests.conftest import SHAPE
@@ -104,7 +105,8 @@ def test_the_models_own_variance_is_the_default(noise_schedule: NoiseSchedule) -
 
 
 def test_the_shipped_model_samples_as_before() -> None:
-    from mmd_ddm.pretrained.load import SHIPPED, load_denoiser
+    from mmd_ddm.pretrained.load import load_denoiser
+    from mmd_ddm.pretrained.locate import SHIPPED
 
     schedule = load_denoiser(Path(SHIPPED) / "digits").schedule
     assert (

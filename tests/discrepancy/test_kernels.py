@@ -17,12 +17,8 @@ from mmd_ddm.discrepancy.kernels import (
     Scaled,
     Sum,
 )
-from mmd_ddm.discrepancy.specification import (
-    leaves_bandwidth_open,
-    make_kernel,
-    parse_kernel,
-    resolve_bandwidth,
-)
+from mmd_ddm.discrepancy.make_kernel import make_kernel, resolve_bandwidth
+from mmd_ddm.discrepancy.specification import leaves_bandwidth_open, parse_kernel
 from mmd_ddm.errors import UserError
 
 KERNELS = [Linear(), Cubic(), Gaussian(1.7), RationalQuadratic(0.8), RationalQuadratic(2.0, 0.5)]

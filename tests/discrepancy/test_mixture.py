@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mmd_ddm.discrepancy.kernels import Cubic, Gaussian
+from mmd_ddm.discrepancy.make_kernel import make_kernel
 from mmd_ddm.discrepancy.mixture import KernelMixture, mixture_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
-from mmd_ddm.discrepancy.specification import make_kernel, parse_kernel
+from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside, Stacked
 
 DIMS, WEIGHTS = (3, 5), (1.0, 0.25)

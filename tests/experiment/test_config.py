@@ -8,8 +8,8 @@ import math
 import pytest
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import check, scored_spaces
 from mmd_ddm.experiment.config import Config, settings
+from mmd_ddm.experiment.inputs import check, scored_spaces
 from mmd_ddm.experiment.presets import PRESETS, preset
 
 

@@ -7,7 +7,7 @@ from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.experiment import default_spaces
 from mmd_ddm.experiment.default_spaces import with_spaces
 from mmd_ddm.experiment.presets import preset
-from mmd_ddm.features.untrained.load import UNTRAINED
+from mmd_ddm.features.untrained.listing import UNTRAINED
 from tests.data.sources import pictures, write_folder
 
 

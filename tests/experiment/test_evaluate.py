@@ -14,7 +14,7 @@ from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel, read_scored
 from mmd_ddm.experiment.scoring.table import table, verdicts
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 
 
 def result(role: str | None, steps: int, seed: int = 0, **scores: float) -> Scored:

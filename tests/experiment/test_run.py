@@ -22,7 +22,7 @@ from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import Scoring, read_rows
 from mmd_ddm.experiment.scoring.score import open_model
 from mmd_ddm.experiment.scoring.scored_model import FINETUNED, ScoredModel, relative_score
-from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.record import RECORD
 
 TINY = {
     "updates": 6,

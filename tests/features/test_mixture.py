@@ -3,9 +3,10 @@ import torch
 from torch import nn
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.features.mixture import FeatureMixture, parse_features
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
+from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.features.specification import parse_features
 
 
 def test_sums_are_read() -> None:

@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.evaluation.evaluator import from_uint8
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.space import FeatureSpace, features_of
-from mmd_ddm.features.untrained.load import UNTRAINED
+from mmd_ddm.features.untrained.listing import UNTRAINED
 
 INCEPTIONS = ("inception", "inception_spatial", "inception_logits")
 TIMM = "timm:test_vit.r160_in1k"
@@ -111,7 +112,7 @@ def test_identity_is_that_of_the_function(case: Case) -> None:
 
 
 def test_identity_is_the_same_in_every_process() -> None:
-    asked = "from mmd_ddm.features.registry import load_feature_space as f; print(f('classifier', 'digits').identity)"
+    asked = "from mmd_ddm.features.load import load_feature_space as f; print(f('classifier', 'digits').identity)"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     again = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
     assert again.stdout.strip() == load_feature_space("classifier", "digits").identity

@@ -23,8 +23,9 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective, share
+from mmd_ddm.discrepancy.make_kernel import make_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
-from mmd_ddm.discrepancy.specification import make_kernel, parse_kernel
+from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.loop import sum_gradients
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective

@@ -18,7 +18,8 @@ from mmd_ddm.cli import import_model
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import HOME
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
-from mmd_ddm.pretrained.load import find_local, load_denoiser, locate
+from mmd_ddm.pretrained.load import load_denoiser
+from mmd_ddm.pretrained.locate import find_local, locate
 from tests.pretrained.originals import ddim_network, ddim_shapes, draw, improved_network, improved_shapes
 from tests.pretrained.test_formats import SMALL_DDIM, SMALL_IMPROVED
 

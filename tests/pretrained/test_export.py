@@ -12,10 +12,13 @@ from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.export import is_leading, sampling_settings, save_pipeline
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.export import is_leading, save_pipeline
 from mmd_ddm.pretrained.folder import write_pipeline
-from mmd_ddm.pretrained.load import check_fits, load_denoiser, locate, scheduler_config, unet_config
+from mmd_ddm.pretrained.load import load_denoiser
+from mmd_ddm.pretrained.locate import locate
 from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+from mmd_ddm.pretrained.record import sampling_settings
 
 
 @pytest.fixture(scope="module")

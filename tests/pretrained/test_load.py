@@ -18,7 +18,9 @@ from mmd_ddm.cli import import_model
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import HOME
 from mmd_ddm.pretrained.catalogue import LEFT_OUT, hub_id
-from mmd_ddm.pretrained.load import SHIPPED, find_local, load_denoiser, locate, scheduler_config
+from mmd_ddm.pretrained.configs import scheduler_config
+from mmd_ddm.pretrained.load import load_denoiser
+from mmd_ddm.pretrained.locate import SHIPPED, find_local, locate
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}

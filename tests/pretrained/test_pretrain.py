@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.discrepancy.mmd import MMD
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measures.kid import kid
-from mmd_ddm.features.registry import load_feature_space
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.pretrained.pretrain import LENGTH, build_scheduler, noise_loss, pretrain, unfinished_folder
 
 SHIPPED = Path(__file__).parents[2] / "mmd_ddm" / "pretrained" / "weights" / "digits"

@@ -1,27 +1,32 @@
 import pytest
 import torch
 
-from mmd_ddm.pretrained.recipes import settings_for
+from mmd_ddm import training
+from mmd_ddm.pretrained.recipes import PRECISIONS, settings_for
 from mmd_ddm.training import Optimization, has_bfloat16
 
 CPU = torch.device("cpu")
 
 
 def test_digits_keep_the_defaults() -> None:
-    assert settings_for(8, CPU) == {}
+    assert settings_for(8, bfloat16=True) == {}
 
 
 @pytest.mark.parametrize(("resolution", "levels"), [(12, 2), (16, 3), (24, 3), (32, 4), (64, 5), (256, 7)])
 def test_pictures_are_halved_down_to_4_pixels(resolution: int, levels: int) -> None:
-    channels = settings_for(resolution, CPU)["channels"]
+    channels = settings_for(resolution, bfloat16=False)["channels"]
     assert len(channels) == levels
     assert 4 <= resolution / 2 ** (levels - 1) < 8
     assert channels[:2] == (32, 64)
 
 
 def test_they_are_a_recipe() -> None:
-    found = settings_for(32, CPU, updates=3)  # fewer than the warm-up of a whole training
+    found = settings_for(32, bfloat16=True, updates=3)  # fewer than the warm-up of a whole training
     Optimization(*(found[name] for name in ("updates", "learning_rate", "ema", "warmup", "clip", "precision")))
+
+
+def test_precisions_are_those_of_the_training() -> None:
+    assert tuple(training.PRECISIONS) == PRECISIONS
 
 
 @pytest.mark.parametrize(("capabilities", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": False}, False)])

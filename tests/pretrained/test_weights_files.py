@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.load import SHIPPED, load_denoiser, load_network
+from mmd_ddm.pretrained.load import load_denoiser, load_network
+from mmd_ddm.pretrained.locate import SHIPPED
 
 SAFE, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 NAME = "mid_block.resnets.0.conv1.weight"

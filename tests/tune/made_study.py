@@ -8,7 +8,7 @@ from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import METRICS, MODEL
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, relative_score, write_scored
 from mmd_ddm.files import write_json
-from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.record import RECORD
 from tune.report.write import write_report
 from tune.scoring.final_scores import SCORES
 from tune.space.parse import read_space

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmd_ddm.evaluation.measure import KINDS, OWN_SPACE
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
+from mmd_ddm.evaluation.names import KINDS, OWN_SPACE
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import ADVICE, BASE, FINETUNED, ScoredModel

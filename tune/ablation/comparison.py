@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mmd_ddm.evaluation.measure import KINDS, OWN_SPACE
 from mmd_ddm.evaluation.metrics import MORE_IS_BETTER, WORDS, Metrics, find
+from mmd_ddm.evaluation.names import KINDS, OWN_SPACE
 from mmd_ddm.experiment.config import Config
 from tune.ablation.cell_scores import read_cell_scores, scores_file, trial_numbers
 from tune.ablation.grid import Cell, Grid, sampler_of

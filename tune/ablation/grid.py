@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from mmd_ddm.evaluation.measure import spaces_of
-from mmd_ddm.experiment.build import check, dataset_of
+from mmd_ddm.evaluation.names import spaces_of
 from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.inputs import check, dataset_of
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import write_json
 from mmd_ddm.records import Record, read_record

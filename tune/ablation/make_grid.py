@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measure import OWN_SPACE
+from mmd_ddm.evaluation.names import OWN_SPACE
 from mmd_ddm.experiment.config import Config, SamplerConfig, settings
 from mmd_ddm.experiment.run_folder import LAST
 from mmd_ddm.experiment.setting import Scalar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmd_ddm.data.catalogue import OWN
+from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset

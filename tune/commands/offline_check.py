@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmd_ddm.data.catalogue import is_prepared
+from mmd_ddm.data.load import is_prepared
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import base_model, dataset_of, scored_spaces
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inputs import base_model, dataset_of, scored_spaces
 from mmd_ddm.files import cache_home
 from mmd_ddm.finetuning.memory import readable
 from tune.study.settings import SearchSettings
@@ -58,7 +58,7 @@ def _lines(settings: SearchSettings) -> Iterator[Line]:
 def _images(known: DatasetSpec) -> Iterator[Line]:
     shape = f"{known.channels} x {known.resolution} x {known.resolution}"
     yield Line("images", f"{known.source}: {known.size:,} of {shape}; licence: {known.licence}")
-    if known.read is not None:
+    if known.embedded:
         yield Line("", "come with the package")
         return
     store = is_prepared(known)
@@ -73,7 +73,7 @@ def _images(known: DatasetSpec) -> Iterator[Line]:
 def _model_folder(name: str, known: DatasetSpec) -> tuple[Path | None, str]:
     from huggingface_hub import snapshot_download
 
-    from mmd_ddm.pretrained.load import find_local, how_to_get
+    from mmd_ddm.pretrained.locate import find_local, how_to_get
 
     try:
         local = find_local(name, known.base_model_origin)
@@ -135,7 +135,8 @@ def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
 
 
 def _bank(config: Config, workers: int) -> Iterator[Line]:
-    from mmd_ddm.features.untrained.load import UNTRAINED, untrained_dim
+    from mmd_ddm.features.untrained.listing import UNTRAINED
+    from mmd_ddm.features.untrained.load import untrained_dim
 
     known = dataset_of(config)
     rows = known.size * (1 + known.mirrored)
@@ -150,8 +151,8 @@ def _bank(config: Config, workers: int) -> Iterator[Line]:
 
 
 def _unet(config: Config) -> dict[str, Any] | None:
-    from mmd_ddm.pretrained.catalogue import known_unet_config as published
-    from mmd_ddm.pretrained.load import unet_config as written
+    from mmd_ddm.pretrained.configs import unet_config as written
+    from mmd_ddm.pretrained.known_unets import known_unet_config as published
 
     name = base_model(config)
     folder, _ = _model_folder(name, dataset_of(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from itertools import product
 
-from mmd_ddm.data.catalogue import OWN
+from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import preset
@@ -56,7 +56,7 @@ def _changed(config: Config, options: argparse.Namespace) -> Config:
 
 
 def _check(config: Config, *, offline: bool) -> None:
-    from mmd_ddm.experiment.build import check, scored_spaces
+    from mmd_ddm.experiment.inputs import check, scored_spaces
 
     if config.scoring.scorings > config.optimization.updates:
         raise UserError(

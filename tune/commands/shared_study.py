@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmd_ddm.data.catalogue import is_prepared
-from mmd_ddm.experiment.build import base_folder, dataset_of
+from mmd_ddm.data.load import is_prepared
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
+from mmd_ddm.experiment.inputs import base_folder, dataset_of
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.features.published.weights import FOLDER
 from mmd_ddm.files import cache_home

@@ -10,7 +10,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.pretrained.export import RECORD
+from mmd_ddm.pretrained.record import RECORD
 
 FOLDED = " \\\n    "
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from mmd_ddm.evaluation.metrics import flat
 from mmd_ddm.evaluation.verdict import Standing, standing
-from mmd_ddm.experiment.build import base_folder
+from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart, write_scored
-from mmd_ddm.pretrained.load import scheduler_config
+from mmd_ddm.pretrained.configs import scheduler_config
 from tune.scoring.estimate import Estimate
 from tune.scoring.final_scores import (
     SCORES,

@@ -15,8 +15,8 @@ from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.features.mixture import parse_features
 from mmd_ddm.features.registry import check_feature_space
+from mmd_ddm.features.specification import parse_features
 from tune.space.dimension import Choice, Dimension, Range
 from tune.space.space import CONDITIONS, Space, conditioning, takes_bandwidth
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mmd_ddm.discrepancy.specification import leaves_bandwidth_open
-from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inputs import scored_spaces
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.features.mixture import parse_features
+from mmd_ddm.features.specification import parse_features
 from tune.space.dimension import Choice, Dimension, Range, Suggester
 
 

@@ -24,8 +24,8 @@ from typing import Generic, TypeVar
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import kids
-from mmd_ddm.experiment.build import scored_spaces
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inputs import scored_spaces
 from mmd_ddm.experiment.run_folder import Scoring, kept_scoring, read_scorings
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import digest_of, locked, nearest_existing, write_json

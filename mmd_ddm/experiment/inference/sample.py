@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.names import SAMPLERS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.samplers import SAMPLERS
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
-from mmd_ddm.pretrained.load import load_denoiser, scheduler_config, shape_of, unet_config
+from mmd_ddm.pretrained.configs import scheduler_config, shape_of, unet_config
+from mmd_ddm.pretrained.load import load_denoiser
 
 BATCH = 256  # images that pass the network together; a multiple of GRAIN
 GRAIN = 16  # torch.randn computes so many numbers together, so only multiples can be drawn one after the other

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import torch
 
-from mmd_ddm.diffusion.baselines import BASELINES
+from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.measure import parse_measures, spaces_of
-from mmd_ddm.experiment.build import Parts, dataset_of, obtain, scored_spaces
+from mmd_ddm.evaluation.names import parse_measures
+from mmd_ddm.experiment.build import Parts, obtain
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.distributed.spread import Tell, spread
-from mmd_ddm.experiment.presets import preset
+from mmd_ddm.experiment.inputs import dataset_of
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler, open_model, possible, score, score_real
+from mmd_ddm.experiment.scoring.scored_config import scored_config
 from mmd_ddm.experiment.scoring.scored_model import (
     BASE,
     FINETUNED,
@@ -32,7 +33,8 @@ from mmd_ddm.experiment.scoring.scored_model import (
     read_scored,
     write_scored,
 )
-from mmd_ddm.pretrained.load import SHIPPED, check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.locate import SHIPPED
 
 ALL = "all"
 
@@ -97,9 +99,7 @@ def evaluate(
     check_noise(eta, variance, "ddim,ddpm" if sampler in (None, ALL) else sampler)
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
-    which = record.images(dataset, data, resolution)
-    config = preset("paper", *which, features or record.scored_spaces(which)).replace(base_model=str(folder))
-    config = config.replace(score_features="+".join((*scored_spaces(config), *spaces_of(asked))))
+    config = scored_config(record, folder, (dataset, data, resolution), features, asked)
     budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
     role = FINETUNED if record.finetuned else BASE
     models = _variants(role, folder, own, budgets, sampler, eta, variance)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmd_ddm import records
-from mmd_ddm.data.catalogue import OWN
+from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import base_folder
 from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.tracking.model_uri import resolve
-from mmd_ddm.pretrained.export import RECORD, sampling_settings
-from mmd_ddm.pretrained.load import locate
+from mmd_ddm.pretrained.locate import locate
+from mmd_ddm.pretrained.record import RECORD, sampling_settings
 
 DEFAULT_STEPS = 50  # of a model that was not finetuned for a budget
 

@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmd_ddm.diffusion.baselines import make_baseline
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.samplers import SAMPLERS, VARIANCES, make_chain
+from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.floor import real_floor
-from mmd_ddm.evaluation.measure import spaces_of
 from mmd_ddm.evaluation.metrics import Metric
+from mmd_ddm.evaluation.names import spaces_of
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
 from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel

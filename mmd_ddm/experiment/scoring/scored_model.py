@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmd_ddm.diffusion.baselines import BASELINES
-from mmd_ddm.diffusion.samplers import SAMPLERS
+from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig, setting_groups
 from mmd_ddm.experiment.setting import check

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.features.published.preprocessing import Prepared
+from mmd_ddm.features.published.prepared import Prepared
 
 DIMS = {"pool": 2048, "spatial": 17 * 17 * 7, "logits": 1008}
 _TO_SPATIAL = (

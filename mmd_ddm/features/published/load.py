@@ -12,7 +12,8 @@ from torch import nn
 from mmd_ddm.errors import UserError
 from mmd_ddm.features.published import clip, inception, listing, vision, weights
 from mmd_ddm.features.published.listing import INCEPTION_LAYERS, TIMM
-from mmd_ddm.features.published.preprocessing import EVALUATION, Prepared, Preprocessing, prepare, preprocessing_of
+from mmd_ddm.features.published.prepared import Prepared, prepare
+from mmd_ddm.features.published.preprocessing import EVALUATION, Preprocessing, preprocessing_of
 from mmd_ddm.features.published.transforms import of_open_clip, of_timm
 from mmd_ddm.features.space import FeatureSpace
 

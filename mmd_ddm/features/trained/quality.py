@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmd_ddm.features.trained.load import DIGITS, Trained
 from mmd_ddm.features.trained.recipes import architecture_for
+from mmd_ddm.features.trained.weights import DIGITS, Trained
 
 _CLASSES = 5  # fewer are told apart by one or two traits, and whatever else is in a picture is not seen
 # part of the way from chance to no error; networks for CIFAR-10 at 16 x 16 pass it after a few minutes of training

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from torch import nn
-
-from mmd_ddm.features.trained.load import DIGITS, PICTURES
-from mmd_ddm.features.trained.tasks import (
-    Images,
-    Task,
-    classify_digits,
-    classify_pictures,
-    contrast_digits,
-    contrast_pictures,
-)
+from mmd_ddm.features.trained.weights import DIGITS, PICTURES
 
 _SMALLEST_PICTURE = 16  # pixels
 
@@ -37,7 +26,6 @@ class Recipe:
     """A way of training.
 
     Args:
-        task: What is trained for.
         updates: Optimizer updates, at least 1.
         batch: Images in each update, at least 2.
         learning_rate: At the start, above 0; of Adam for digits, of Muon for pictures.
@@ -46,7 +34,6 @@ class Recipe:
         dim: Number of features D, at least 2.
     """
 
-    task: Callable[[nn.Module, Images, int, int, str], Task]
     updates: int
     batch: int
     learning_rate: float
@@ -57,10 +44,10 @@ class Recipe:
 
 # of digits: what the shipped spaces were made with; of pictures: about 20 minutes of one thread at 16 x 16
 RECIPES = {
-    (DIGITS, "classifier"): Recipe(classify_digits, 1000, 256, 2e-3, 0.99, 16, 96),
-    (DIGITS, "contrastive"): Recipe(contrast_digits, 1000, 256, 2e-3, 0.99, 64, 96),
-    (PICTURES, "classifier"): Recipe(classify_pictures, 5000, 256, 0.06, 0.98, 48, 192),
-    (PICTURES, "contrastive"): Recipe(contrast_pictures, 5000, 128, 0.05, 0.98, 48, 192),
+    (DIGITS, "classifier"): Recipe(1000, 256, 2e-3, 0.99, 16, 96),
+    (DIGITS, "contrastive"): Recipe(1000, 256, 2e-3, 0.99, 64, 96),
+    (PICTURES, "classifier"): Recipe(5000, 256, 0.06, 0.98, 48, 192),
+    (PICTURES, "contrastive"): Recipe(5000, 128, 0.05, 0.98, 48, 192),
 }
 
 

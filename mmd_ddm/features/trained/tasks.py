@@ -14,6 +14,7 @@ from mmd_ddm.features.trained.classifier import accuracy
 from mmd_ddm.features.trained.contrastive import contrastive_loss, projection_head
 from mmd_ddm.features.trained.neighbours import neighbour_accuracy
 from mmd_ddm.features.trained.precision import fast_precision
+from mmd_ddm.features.trained.weights import DIGITS, PICTURES
 
 _PART = 1024  # images at a time where all are looked at
 _SMOOTHING = 0.1  # of labels
@@ -135,6 +136,14 @@ def contrast_pictures(network: nn.Module, given: Images, batch: int, dim: int, d
         return {"accuracy": right, "classes": int(dataset.labels.max()) + 1}
 
     return Task(head, loss, figures)
+
+
+TASKS: dict[tuple[str, str], Callable[[nn.Module, Images, int, int, str], Task]] = {
+    (DIGITS, "classifier"): classify_digits,
+    (DIGITS, "contrastive"): contrast_digits,
+    (PICTURES, "classifier"): classify_pictures,
+    (PICTURES, "contrastive"): contrast_pictures,
+}
 
 
 def _labels(dataset: ImageSet) -> Tensor:

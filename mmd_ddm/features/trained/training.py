@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.space import FeatureSpace, features_of
-from mmd_ddm.features.trained.load import PICTURES, TRAINED, Trained, save_trained, weights_file
+from mmd_ddm.features.trained.load import build_network, save_trained
 from mmd_ddm.features.trained.muon import Muon
 from mmd_ddm.features.trained.recipes import RECIPES, Recipe, Settings, architecture_for
 from mmd_ddm.features.trained.residual import Layers, ResidualNetwork
-from mmd_ddm.features.trained.tasks import Images
+from mmd_ddm.features.trained.tasks import TASKS, Images
+from mmd_ddm.features.trained.weights import PICTURES, TRAINED, Trained, weights_file
 from mmd_ddm.training import Optimization, seeded, train
 from mmd_ddm.training_state import Keeper
 
@@ -70,7 +71,7 @@ def train_feature_space(
     shape, architecture = dataset.image_shape, architecture_for(dataset.image_shape)
     recipe = replace(RECIPES[architecture, name], **settings)
     _check(dataset, test, name, recipe)
-    asked = {key: value for key, value in asdict(recipe).items() if key != "task"}
+    asked = asdict(recipe)
     trained = Trained(name, architecture, shape, recipe.width, recipe.dim, {})
     images = Images(dataset, test, mirror or dataset.mirrored)
     asked |= {"seed": seed}
@@ -81,8 +82,8 @@ def train_feature_space(
     named = {} if source is None else {"data": source}
     keeper = Keeper(file.with_suffix(".unfinished"), about)
     with seeded(seed, device):
-        network = trained.network().to(device)
-        task = recipe.task(network, images, recipe.batch, recipe.dim, device)
+        network = build_network(trained).to(device)
+        task = TASKS[architecture, name](network, images, recipe.batch, recipe.dim, device)
         both, stage = nn.ModuleList([network, task.head]), f"Training {name} on {dataset.name}"
         rate, optimizer = recipe.learning_rate, None
         if isinstance(network, ResidualNetwork):

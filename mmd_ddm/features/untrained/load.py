@@ -1,4 +1,4 @@
-"""Spaces without training by name, and the sizes that their features are brought to."""
+"""Spaces without training, and the sizes that their features are brought to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmd_ddm.errors import UserError
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.features.untrained.listing import check_untrained
 from mmd_ddm.features.untrained.patches import Patches
 from mmd_ddm.features.untrained.pixels import Pixels
 from mmd_ddm.features.untrained.random_conv import RandomConv
@@ -17,34 +17,19 @@ from mmd_ddm.features.untrained.spectrum import Spectrum
 from mmd_ddm.features.untrained.statistics import Statistics
 from mmd_ddm.features.untrained.synthetic import synthetic_images
 
-UNTRAINED: dict[str, Callable[[tuple[int, int, int]], Statistics]] = {
+STATISTICS: dict[str, Callable[[tuple[int, int, int]], Statistics]] = {
     "scattering": Scattering,
     "random_conv": RandomConv,
     "patches": Patches,
     "spectrum": Spectrum,
     "pixels": Pixels,
 }
-_SMALLEST = 8
 _STEPS = 256  # to which a mean is rounded, a deviation
-
-
-def check_untrained(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Refuse images that a space without training can't take.
-
-    Raises:
-        UserError: If they are not square, smaller than 8 x 8, or neither grey nor of three colours.
-    """
-    channels, height, width = image_shape
-    if channels not in (1, 3) or height != width or height < _SMALLEST:
-        raise UserError(
-            f"{name!r} takes square images of 1 or 3 channels and at least {_SMALLEST} x {_SMALLEST} pixels, not "
-            f"{channels} x {height} x {width}; choose another feature space."
-        )
 
 
 def untrained_dim(name: str, image_shape: tuple[int, int, int]) -> int:
     """Return the number of features of a space without training, for images that `check_untrained` accepts."""
-    return sum(UNTRAINED[name](image_shape).groups)
+    return sum(STATISTICS[name](image_shape).groups)
 
 
 def load_untrained(name: str, image_shape: tuple[int, int, int]) -> FeatureSpace:
@@ -59,7 +44,7 @@ def load_untrained(name: str, image_shape: tuple[int, int, int]) -> FeatureSpace
         UserError: As `check_untrained`.
     """
     check_untrained(name, image_shape)
-    network = UNTRAINED[name](image_shape)
+    network = STATISTICS[name](image_shape)
     features = _features(network.double(), synthetic_images(image_shape))
     # rounded, so that sums in another order, on another machine, give the same space and not a neighbour of it
     deviation = _rounded(features.std(0, correction=0), 3)

@@ -12,7 +12,7 @@ from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.tracking.model_uri import resolve
 from mmd_ddm.experiment.tracking.registry import Candidate
 from mmd_ddm.experiment.tracking.tracker import Tracker, model_artifact
-from mmd_ddm.pretrained.load import SHIPPED
+from mmd_ddm.pretrained.locate import SHIPPED
 
 NAME = "mmd-ddm-digits-5steps"
 

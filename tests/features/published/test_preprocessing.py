@@ -10,12 +10,8 @@ from torchvision.transforms.functional import resize, to_pil_image
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import from_uint8
-from mmd_ddm.features.published.preprocessing import (
-    TABLE,
-    Preprocessing,
-    prepare,
-    preprocessing_of,
-)
+from mmd_ddm.features.published.prepared import prepare
+from mmd_ddm.features.published.preprocessing import TABLE, Preprocessing, preprocessing_of
 from mmd_ddm.features.published.transforms import of_open_clip, of_timm
 
 # PIL filters along rows, rounds to 8 bits (0.5 levels off), filters along columns, which makes of that at most the

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.evaluation.evaluator import from_uint8
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.published import load as published
 from mmd_ddm.features.published.inception import in_one_pass
 from mmd_ddm.features.published.vision import scaled_positions
-from mmd_ddm.features.registry import load_feature_space
 from mmd_ddm.features.space import FeatureSpace
 from tests.inception import torch_fidelity_inception
 

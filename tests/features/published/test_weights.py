@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.published import weights
 from mmd_ddm.features.published.listing import published_weights
 from mmd_ddm.features.published.weights import PublishedWeights, digest_in_address, find, obtain
-from mmd_ddm.features.registry import check_feature_space, load_feature_space, weights_of
+from mmd_ddm.features.registry import check_feature_space, weights_of
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 

@@ -6,14 +6,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.images import ImageSet
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.features.trained.classifier import accuracy
 from mmd_ddm.features.trained.contrastive import contrastive_loss
-from mmd_ddm.features.trained.load import load_trained, weights_file
+from mmd_ddm.features.trained.load import load_trained
 from mmd_ddm.features.trained.muon import Muon
 from mmd_ddm.features.trained.training import train_feature_space
+from mmd_ddm.features.trained.weights import weights_file
 from mmd_ddm.training_state import Keeper
 
 

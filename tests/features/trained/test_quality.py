@@ -3,8 +3,8 @@ import re
 import pytest
 
 from mmd_ddm.features.registry import weakness_of
-from mmd_ddm.features.trained.load import DIGITS, PICTURES, Trained
 from mmd_ddm.features.trained.quality import weakness
+from mmd_ddm.features.trained.weights import DIGITS, PICTURES, Trained
 
 
 def trained(name: str = "classifier", architecture: str = PICTURES, side: int = 16, **record: object) -> Trained:

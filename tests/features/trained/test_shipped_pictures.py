@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.evaluation.measures.kid import kid
-from mmd_ddm.features.registry import available_feature_spaces, load_feature_space, weakness_of, weights_of
-from mmd_ddm.features.trained.load import NAMES
+from mmd_ddm.features.load import load_feature_space
+from mmd_ddm.features.registry import available_feature_spaces, weakness_of, weights_of
 from mmd_ddm.features.trained.neighbours import neighbour_accuracy
+from mmd_ddm.features.trained.weights import NAMES
 
 SET = "cifar10_small"
 SOME = torch.arange(0, 8000, 10)  # as many of each of ten classes

@@ -6,12 +6,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmd_ddm.data.catalogue import dataset_spec, load_dataset
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measures.kid import kid
-from mmd_ddm.features.registry import available_feature_spaces, check_feature_space, load_feature_space, weights_of
+from mmd_ddm.features.load import load_feature_space
+from mmd_ddm.features.registry import available_feature_spaces, check_feature_space, weights_of
 from mmd_ddm.features.space import FeatureSpace
-from mmd_ddm.features.trained.load import SHIPPED, find_trained, load_trained, weights_file
+from mmd_ddm.features.trained.load import load_trained
+from mmd_ddm.features.trained.weights import SHIPPED, find_trained, weights_file
 
 NAMES = ("classifier", "contrastive")
 

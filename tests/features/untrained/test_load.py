@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
-from mmd_ddm.features.registry import (
-    available_feature_spaces,
-    check_feature_space,
-    load_feature_space,
-    weights_of,
-)
+from mmd_ddm.features.registry import available_feature_spaces, check_feature_space, weights_of
 from mmd_ddm.features.untrained import load
-from mmd_ddm.features.untrained.load import UNTRAINED, load_untrained, untrained_dim
+from mmd_ddm.features.untrained.listing import UNTRAINED
+from mmd_ddm.features.untrained.load import STATISTICS, load_untrained, untrained_dim
 from mmd_ddm.features.untrained.statistics import opponent
 from mmd_ddm.features.untrained.synthetic import synthetic_images
 
@@ -33,6 +30,7 @@ def synthetic() -> Tensor:
 
 
 def test_they_are_there_for_every_data_set_and_need_nothing() -> None:
+    assert tuple(STATISTICS) == UNTRAINED
     assert set(UNTRAINED) <= set(available_feature_spaces("nothing"))
     for name, dim in DIMS.items():
         check_feature_space(name, "nothing")
@@ -57,7 +55,7 @@ def test_features_are_calibrated_on_synthetic_images(name: str, synthetic: Tenso
 @pytest.mark.parametrize("name", UNTRAINED)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 11, 11), (1, 32, 32)])
 def test_other_shapes_are_taken_and_flat_images_have_a_gradient(name: str, shape: tuple[int, int, int]) -> None:
-    network = UNTRAINED[name](shape).float()
+    network = STATISTICS[name](shape).float()
     images = torch.stack([torch.zeros(shape), torch.full(shape, -1.0), torch.full(shape, 1.0)]).requires_grad_()
     features = network(images)
     assert features.shape == (3, untrained_dim(name, shape))

@@ -1,0 +1,63 @@
+"""What a run takes in, as its configuration names it: whether there is such a thing, and fits; nothing is loaded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from mmd_ddm.data.catalogue import dataset_spec
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.diffusion.timesteps import timesteps
+from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.features.published.preprocessing import preprocessing_of
+from mmd_ddm.features.registry import check_feature_space
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.locate import find_local, locate
+
+
+def dataset_of(config: Config) -> DatasetSpec:
+    """What the catalogue knows of the run's images."""
+    return _spec(config.dataset, config.data, config.resolution)
+
+
+_spec = lru_cache(maxsize=8)(dataset_spec)  # a folder of a million files is walked once
+
+
+def base_model(config: Config) -> str:
+    """The base model's folder, hub id or file; a UserError if the data set has none of its own and none is named."""
+    source = config.base_model or dataset_of(config).base_model
+    if source is None:
+        raise UserError(f"data set {config.dataset} has no base model of its own; name one with --base-model")
+    return source
+
+
+def base_folder(config: Config) -> Path:
+    """The folder of the base model, downloaded if need be; a UserError as of `base_model` and `locate`."""
+    return locate(*_source(config))
+
+
+def _source(config: Config) -> tuple[str, str | None]:
+    return base_model(config), None if config.base_model else dataset_of(config).base_model_origin
+
+
+def scored_spaces(config: Config) -> tuple[str, ...]:
+    """Feature spaces in which the run is scored; the trained ones first, if they are among them."""
+    trained = tuple(config.objective.spaces)
+    known = dataset_of(config)
+    names = config.scoring.spaces or (*trained, *known.feature_spaces)
+    for name in (*trained, *names):
+        check_feature_space(name, config.dataset, known.image_shape)
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: name not in trained))
+
+
+def check(config: Config) -> None:
+    """Refuse, before anything heavy is loaded, feature spaces, images or steps that do not fit data set or model."""
+    scored_spaces(config)
+    for name in config.objective.spaces:
+        preprocessing_of(name, config.objective.preprocessing)
+    if (local := find_local(*_source(config))) is not None:
+        check_fits(unet_config(local), dataset_of(config))
+        length = scheduler_config(local).get("num_train_timesteps")
+        if isinstance(length, int):
+            timesteps(config.sampler.schedule, config.sampler.steps, length)

@@ -1,0 +1,62 @@
+"""The configs in a diffusers folder, and whether a model fits a data set: read without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.catalogue import left_out
+from mmd_ddm.pretrained.unet_size import check_size
+from mmd_ddm.records import read_record
+
+
+def scheduler_config(folder: Path) -> dict[str, object]:
+    """Read a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
+
+    Raises:
+        UserError: there is none, or it is not JSON.
+    """
+    written = _read_json(part_of(folder, "scheduler") / "scheduler_config.json")
+    return {**left_out(folder), **{key: value for key, value in written.items() if value is not None}}
+
+
+def unet_config(folder: Path) -> dict[str, object]:
+    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`, and for one of absurd size."""
+    file = part_of(folder, "unet") / "config.json"
+    config = _read_json(file)
+    check_size(config, file)
+    return config
+
+
+def shape_of(unet: Mapping[str, object]) -> tuple[object, ...]:
+    """Channels, height and width of a model's images, as the config of its U-Net has them."""
+    size = unet.get("sample_size")
+    return unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size))
+
+
+def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
+    """Refuse a base model, of this config of its U-Net, whose channels or resolution differ from the data set's.
+
+    Raises:
+        UserError: they differ.
+    """
+    shape = shape_of(unet)
+    wanted = (spec.channels, spec.resolution, spec.resolution)
+    if shape != wanted:
+        raise UserError(
+            f"the base model makes images of (channels, height, width) {shape}, data set {spec.name} has {wanted}"
+        )
+
+
+def part_of(folder: Path, name: str) -> Path:
+    """Return where a pipeline folder has its network (`unet`) or its `scheduler`."""
+    # the oldest pipelines on the hub keep both parts in the folder itself
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    if not path.exists():
+        raise UserError(f"{path.parent} is not a diffusers pipeline: it has no {path.name}")
+    return dict(read_record(path).entries)

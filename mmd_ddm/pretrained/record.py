@@ -1,0 +1,33 @@
+"""What lies beside an exported model: how it is sampled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
+from mmd_ddm.records import read_record
+
+RECORD = "mmd_ddm.json"
+
+
+def sampling_settings(folder: Path) -> dict[str, Any]:
+    """Return the sampler, steps, eta and variance of a pipeline folder, for `make_chain` with the linear schedule.
+
+    The exported process is either the original one, its timesteps evenly spread, or one that is respaced to just the
+    timesteps of the budget: the linear schedule gives the finetuned timesteps of both. A model that was not finetuned
+    has no `steps` and is sampled with deterministic DDIM, the paper's sampler.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {"sampler": "ddim", "eta": 0.0, "variance": "model"}
+    record = read_record(path, "export the model again")
+    return {
+        "sampler": record.one_of("sampler", *SAMPLERS),
+        "steps": record.whole("steps", 1),
+        "eta": record.number("eta", 0, 1),
+        "variance": record.one_of("variance", *VARIANCES),
+    }
