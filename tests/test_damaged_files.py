@@ -13,14 +13,14 @@ import torch
 
 from mmd_ddm.cli.finetune import _config
 from mmd_ddm.cli.main import build_parser
-from mmd_ddm.cli.sample import RECORD as DRAWN
-from mmd_ddm.cli.sample import _own
 from mmd_ddm.data.names import MANIFEST
 from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.inference.sample_folder import RECORD as DRAWN
+from mmd_ddm.experiment.inference.sample_folder import own_files
 from mmd_ddm.experiment.run_folder import CONFIG, METRICS, read_scorings
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.scored_model import BASE, Scored, ScoredModel, read_scored, write_scored
@@ -102,7 +102,7 @@ def grid(folder: Path) -> tuple[Path, Read]:
 
 def drawn(folder: Path) -> tuple[Path, Read]:
     write_json(folder / DRAWN, {"images": 3})
-    return folder / DRAWN, lambda: _own(folder)
+    return folder / DRAWN, lambda: own_files(folder)
 
 
 def scheduler(folder: Path) -> tuple[Path, Read]:
