@@ -99,12 +99,15 @@ def conditioning(config: Config) -> dict[str, Scalar]:
     return {condition.on: values[condition.on] for condition in CONDITIONS.values()}
 
 
+KERNELS = ("cubic", "linear", "rbf", "rational_quadratic")
+
+
 def default_space(base: Config) -> Space:
     """Return the space around a configuration that is searched unless users say otherwise."""
     rate = base.optimization.learning_rate
     dimensions: dict[str, Dimension] = {
         "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
-        "kernel": Choice(("cubic", "linear", "rbf", "rational_quadratic")),
+        "kernel": Choice(tuple(dict.fromkeys((*KERNELS, base.objective.kernel)))),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
         "features": Choice(_losses(base)),
         "schedule": Choice(("linear", "quadratic")),

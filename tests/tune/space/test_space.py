@@ -103,6 +103,15 @@ def test_a_mixture_that_a_data_set_prefers_is_searched_beside_its_parts():
     assert default_space(preset("best", "digits")).dimensions["features"].values == ("contrastive", "classifier")
 
 
+def test_the_kernel_of_the_preset_is_among_those_that_are_searched() -> None:
+    kernels = ("cubic", "linear", "rbf", "rational_quadratic")
+    for name, own in (("digits", ()), ("cifar10_small", ("0.1*cubic+rational_quadratic",))):
+        best = preset("best", name)
+        space = default_space(best)
+        assert space.dimensions["kernel"] == Choice((*kernels, *own))
+        assert outside(space, best) == {}
+
+
 def test_every_point_of_the_default_space_is_a_configuration():
     for kernel in DEFAULT.dimensions["kernel"].values:
         settled = settle(BASE, DEFAULT.suggest(Script(kernel=kernel)))
