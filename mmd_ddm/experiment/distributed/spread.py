@@ -16,8 +16,9 @@ from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.distributed.nodes import living_nodes
 from mmd_ddm.experiment.distributed.processes import in_processes
+from mmd_ddm.experiment.distributed.retry import run_retried
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
-from mmd_ddm.experiment.distributed.train import make_trainer, own_place, run_retried
+from mmd_ddm.experiment.distributed.train import make_trainer, own_place
 from mmd_ddm.files import cache_home
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def _on_cluster(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Pat
         def run() -> None:
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    run_retried(lambda: make_trainer(_worker, settings, Path(folder), workers, gpus, threads))
+                    trainer = partial(make_trainer, _worker, settings, Path(folder), workers, gpus, threads)
+                    run_retried(trainer, workers, process)
             except BaseException as error:
                 failures.append(error)
 
