@@ -13,7 +13,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.faults.running import Running
-from tests.faults.test_lost_worker import cluster, raylet
+from tests.faults.test_lost_worker import cluster, power_off
 from tests.faults.test_study import FAKE, at_checkpoint, leaderboard, starts
 
 __all__ = ["cluster"]  # a fixture
@@ -48,7 +48,7 @@ def test_a_study_that_waits_goes_on_where_its_storage_is(
     first = cluster.add_node(num_cpus=1)
     study = Running(tmp_path, FAKE, *STUDY, FAKE_PAUSE="0.5", RAY_ADDRESS=cluster.address)
     study.wait_until(lambda: at_checkpoint(tmp_path, 0, 5))
-    os.kill(raylet(first), signal.SIGKILL)
+    power_off(first)
     study.wait_until(lambda: "the study waits until some join" in study.said)
     node_without.append(start_without(tmp_path, cluster))
     study.wait_until(lambda: "has joined, but is not used" in study.said)

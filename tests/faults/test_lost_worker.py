@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,16 @@ def raylet(node: Node) -> int:
     return int(process.process.pid)
 
 
-def holds_workers(node: Node) -> bool:
-    """Whether workers of a trial run on a node."""
-    children = Path(f"/proc/{raylet(node)}/task/{raylet(node)}/children").read_text().split()
-    return any("RayTrainWorker" in title(int(child)) for child in children)
+def workers(node: Node) -> list[int]:
+    """The numbers of the other processes of a node."""
+    return list(map(int, Path(f"/proc/{raylet(node)}/task/{raylet(node)}/children").read_text().split()))
+
+
+def power_off(node: Node) -> None:
+    """End all that runs on a node at once."""
+    for number in (raylet(node), *workers(node)):
+        with suppress(ProcessLookupError):  # without their raylet the others end by themselves
+            os.kill(number, signal.SIGKILL)
 
 
 def test_nodes_that_disappear_are_done_without_or_waited_for(
@@ -91,9 +98,9 @@ def test_nodes_that_disappear_are_done_without_or_waited_for(
 
     def lose(after: int, study: Running, updates: Updates) -> None:
         study.wait_until(lambda: after in updates.made)
-        (lost,) = (node for node in nodes if holds_workers(node))
+        (lost,) = (node for node in nodes if any("RayTrainWorker" in title(each) for each in workers(node)))
         nodes.remove(lost)
-        os.kill(raylet(lost), signal.SIGKILL)
+        power_off(lost)
 
     def lose_both(study: Running, updates: Updates) -> None:
         lose(INTERVAL + 2, study, updates)

@@ -15,6 +15,7 @@ from mmd_ddm.experiment.distributed.nodes import NODE_ID, Node, living_nodes
 
 _ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
 PATIENCE = 3.0  # seconds that a cluster may take to answer
+_RESERVED = "reserved on "  # the name of such a placement group begins so
 _NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
 
 
@@ -130,8 +131,17 @@ def reserve(node: Node, process: Mapping[str, float]) -> None:
     from ray.util import placement_group
 
     bundle = {name: float(amount) for name, amount in process.items() if amount}
-    for _ in range(node.places(process)):  # one by one: some of it may be taken now
-        placement_group([bundle], bundle_label_selector=[{NODE_ID: node.id}])
+    for count in range(node.places(process)):  # one by one: some of it may be taken now
+        placement_group([bundle], name=f"{_RESERVED}{node.id} {count}", bundle_label_selector=[{NODE_ID: node.id}])
+
+
+def usable_nodes() -> list[Node]:
+    """Return the living nodes of which nothing is reserved."""
+    from ray.util import placement_group_table
+
+    names = [str(group["name"]) for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    reserved = {name.removeprefix(_RESERVED).split()[0] for name in names if name.startswith(_RESERVED)}
+    return [node for node in living_nodes() if node.id not in reserved]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mmd_ddm.errors import DivergenceError, ResourceError, UserError
-from mmd_ddm.experiment.distributed.cluster import findable_cluster, places
+from mmd_ddm.experiment.distributed.cluster import findable_cluster, places, usable_nodes
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -56,7 +56,7 @@ def _wait_for_room(workers: int, process: Mapping[str, float], stopped: Callable
     """Wait until the nodes that are there could hold all workers; returns whether the run is still wanted."""
     told = False
     while not stopped():
-        if places(process) >= workers:
+        if places(process, usable_nodes()) >= workers:
             return True
         if not told:
             _log.warning("No nodes have room for %d workers now; waiting until some join.", workers)
