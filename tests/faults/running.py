@@ -69,7 +69,8 @@ class Running:
         deadline = time.monotonic() + 10
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert [title(number) for number in self.processes()] == []
+        left = [title(number) for number in self.processes()]
+        assert not left, left
         return status
 
 

@@ -18,7 +18,7 @@ from tests.faults.running import ROOT, Running, title
 from tests.faults.updates import Updates
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
-UPDATES, INTERVAL, WORKERS = 12, 4, 2
+UPDATES, INTERVAL, WORKERS = 24, 8, 2
 STUDY = (
     ROOT / "tune" / "search.py", "--dataset", "digits", "--trials", 1, "--steps", 2, "--updates", UPDATES,
     "--scorings", UPDATES // INTERVAL, "--score-images", 64, "--final-images", 64, "--workers-per-trial", WORKERS,
