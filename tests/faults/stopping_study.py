@@ -21,6 +21,10 @@ from tests.faults.running import MARK, marked, title
 from tune.trials.asha import Halving
 
 PATIENCE = 120.0  # seconds
+# what runs it, drives its workers, they, where they meet, what takes their reports, what watches its placement group
+OF_A_TRIAL = (
+    "ImplicitFunc", "TrainController", "RayTrainWorker", "SynchronizationActor", "_QueueActor", "PlacementGroupCleaner"
+)  # fmt: skip
 
 
 def held() -> tuple[set[int], set[str]]:
@@ -28,7 +32,7 @@ def held() -> tuple[set[int], set[str]]:
     from ray.util import placement_group_table
 
     mark = f"{MARK}={os.environ[MARK]}"
-    processes = {each for each in marked(mark) if title(each).startswith("ray::") and "IDLE" not in title(each)}
+    processes = {each for each in marked(mark) if any(kind in title(each) for kind in OF_A_TRIAL)}
     return processes, {id for id, group in placement_group_table().items() if group["state"] != "REMOVED"}
 
 
@@ -48,7 +52,7 @@ def tell(processes: set[int], groups: set[str], begun: float) -> None:
             break
         time.sleep(0.2)
     with Path("freed.txt").open("a") as file:
-        left = " ".join(title(each) for each in still & processes)
+        left = " ".join(title(each).strip() for each in still & processes)
         file.write(f"{time.monotonic() - begun:.1f} {len(processes)} {len(groups)} {left}\n")
 
 

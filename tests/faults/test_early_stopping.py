@@ -25,7 +25,7 @@ def test_a_stopped_trial_leaves_nothing_for_longer_than_ten_seconds(tmp_path: Pa
     seconds = [float(line[0]) for line in freed]
     print(f"freed after {min(seconds)} to {max(seconds)} s: {seconds}")
     assert len(freed) == TRIALS
-    assert all(int(processes) >= WORKERS + 2 for _, processes, *_ in freed)  # the trial's and its controller's as well
-    # what the first one held the last one holds: nothing gathers
-    assert freed[-1][1:3] == freed[0][1:3]
+    # of processes at least the trial's, its controller's and its workers'; of groups its own and its workers'
+    assert all(int(processes) >= WORKERS + 2 and int(groups) == 2 for _, processes, groups, *_ in freed)
+    assert len({tuple(line[1:3]) for line in freed}) == 1  # nothing gathers
     assert max(seconds) <= 10
