@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +43,9 @@ def _two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     finally:
         ray.shutdown()
         cluster.shutdown()
+        with warnings.catch_warnings():  # Ray leaves a socket open, which another test would be blamed for
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def by_model(rows: Iterator[Scored]) -> dict[ScoredModel | None, Scored]:
