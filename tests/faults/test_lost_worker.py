@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import socket
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -68,9 +71,15 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, undisturbed: Weights) -> No
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A cluster of one node that has no room for anything: the driver's."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True})
+    with socket.socket() as free:  # for the dashboard, which Ray Train asks what a stopped trial held
+        free.bind(("127.0.0.1", 0))
+        head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": free.getsockname()[1]}
+    made = Cluster(initialize_head=True, head_node_args=head)
     yield made
     made.shutdown()
+    with warnings.catch_warnings():  # Ray leaves a socket open
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def raylet(node: Node) -> int:
