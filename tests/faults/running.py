@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_MARK = "MMD_DDM_TEST"
+MARK = "MMD_DDM_TEST"
 
 
 class Running:
     """A command in a folder, in a process group of its own; all processes that come of it are known."""
 
     def __init__(self, folder: Path, *command: object, **variables: str) -> None:
-        self._mark = f"{_MARK}={uuid.uuid4().hex}"
+        self._mark = f"{MARK}={uuid.uuid4().hex}"
         kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
         kept |= {"PYTHONPATH": str(ROOT), "MMD_DDM_HOME": str(folder / "cache"), **variables}
         kept |= dict([self._mark.split("=")])
@@ -53,22 +53,15 @@ class Running:
         """What a terminal does: the signal goes to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def kill(self, title: str) -> int:
+    def kill(self, words: str) -> int:
         """End a process of the command, by its number, with SIGKILL; it is the first with some words in its title."""
-        number = next(number for number in self.processes() if title in _title(number))
+        number = next(number for number in self.processes() if words in title(number))
         os.kill(number, signal.SIGKILL)
         return number
 
     def processes(self) -> list[int]:
         """The numbers of all living processes that came of the command."""
-        found = []
-        for each in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (each / "environ").read_bytes():
-                    found.append(int(each.name))
-            except OSError:
-                continue
-        return found
+        return marked(self._mark)
 
     def ended(self, patience: float = 600) -> int:
         """Wait for it, then for at most 10 s for its processes, and return its status."""
@@ -76,11 +69,25 @@ class Running:
         deadline = time.monotonic() + 10
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert [_title(number) for number in self.processes()] == []
+        left = [title(number) for number in self.processes()]
+        assert not left, left
         return status
 
 
-def _title(number: int) -> str:
+def marked(mark: str) -> list[int]:
+    """The numbers of all living processes that have something in their environment."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (each / "environ").read_bytes():
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
+
+
+def title(number: int) -> str:
+    """The command line of a process, as it is now; none once it is gone."""
     try:
         return Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:

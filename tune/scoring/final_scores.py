@@ -82,12 +82,16 @@ def sheet_file(study: Study[SearchSettings], row: Scored) -> Path:
 
 def measure(folder: Path, model: ScoredModel | None, images: int) -> Scored:
     """Score a model, or (None) the real images, and draw some images; runs in a process of Ray."""
+    study = Study.open(folder, SearchSettings)
+    return measure_with(make_parts(study.settings.first, study.settings.machines.cpus), study, model, images)
+
+
+def measure_with(parts: Parts, study: Study[SearchSettings], model: ScoredModel | None, images: int) -> Scored:
+    """Score as `measure` does with the parts of the first trial's configuration, as one of its workers."""
     from mmd_ddm.diffusion.noise import NoiseSource
     from mmd_ddm.evaluation.figures.sheets import save_sheet
     from mmd_ddm.experiment.scoring.score import score, score_real
 
-    study = Study.open(folder, SearchSettings)
-    parts = make_parts(study.settings.first, study.settings.machines.cpus)
     if model is None:
         order = torch.randperm(len(parts.images), generator=NoiseSource(parts.config.seed, "shown").generator(0))
         shown, row = parts.images.floats(order[:SHOWN]), score_real(parts)
@@ -95,9 +99,10 @@ def measure(folder: Path, model: ScoredModel | None, images: int) -> Scored:
         exported = study.trial_folder(model.trial) / MODEL if model.trial is not None else None
         evaluator = open_exported(parts, model, exported, images, parts.config.seed)
         shown, row = evaluator.sample(range(min(SHOWN, images))), score(evaluator, model)
-    sheet = sheet_file(study, row)
-    sheet.parent.mkdir(exist_ok=True)
-    save_sheet(shown, sheet, columns=SHOWN // 2)
+    if parts.collective.rank == 0:
+        sheet = sheet_file(study, row)
+        sheet.parent.mkdir(exist_ok=True)
+        save_sheet(shown, sheet, columns=SHOWN // 2)
     return row
 
 

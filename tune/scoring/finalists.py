@@ -9,12 +9,12 @@ from mmd_ddm.evaluation.verdict import Standing, standing
 from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart, write_scored
 from mmd_ddm.pretrained.configs import scheduler_config
+from tune.scoring.engine import measured
 from tune.scoring.estimate import Estimate
 from tune.scoring.final_scores import (
     SCORES,
     beside_base,
     kid_scores,
-    measure,
     plain_base,
     read_final_scores,
     wanted_models,
@@ -96,9 +96,7 @@ def trial_standing(rows: Sequence[Scored], trial: Trial) -> Standing | None:
 
 def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) -> None:
     """Measure in Ray's processes what scores.json lacks, with a complete trial; each score is kept as it comes."""
-    import ray
-
-    settings, machines, images = study.settings, study.settings.machines, study.settings.final_images
+    settings, images = study.settings, study.settings.final_images
     length = scheduler_config(base_folder(settings.config))["num_train_timesteps"]
     assert isinstance(length, int)
     finalists = {trial.number: trial.config.sampler for trial in find_finalists(study)}
@@ -111,18 +109,12 @@ def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) ->
     if not asked.issuperset(wanted):
         trials = ("trial " if len(finalists) == 1 else "trials ") + ", ".join(f"{number:03d}" for number in finalists)
         say(f"scoring {trials} and the base model with fresh noise, {images} images each")
-    task = ray.remote(num_cpus=machines.cpus, num_gpus=machines.gpus)(measure)
-    pending: list[ray.ObjectRef[Scored]] = []
-    while True:
-        due = [each for each in (*wanted, *_counterpart_of_winner(study, rows, finalists)) if each not in asked]
+    while due := [each for each in (*wanted, *_counterpart_of_winner(study, rows, finalists)) if each not in asked]:
         asked |= set(due)
-        pending += [task.remote(study.folder, each, images) for each in due]
-        if not pending:
-            break
-        (done,), pending = ray.wait(pending)
-        rows.append(ray.get(done))
-        write_scored(study.folder / SCORES, rows)
-        say(f"scored {rows[-1].label}")
+        for row in measured(study, due, images):
+            rows.append(row)
+            write_scored(study.folder / SCORES, rows)
+            say(f"scored {row.label}")
     # a resumed study may have another winner
     kept = {*wanted, *_counterpart_of_winner(study, rows, finalists)}
     write_scored(study.folder / SCORES, [row for row in rows if row.model in kept])

@@ -34,7 +34,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
     """Tune's callback of a study, whose own MLflow run is the parent of the trials'."""
 
     def __init__(self, study: AnyStudy, tracker: Tracker, parent: TrackedRun, console: StudyConsole) -> None:
-        self._study, self._tracker, self._parent, self._console = study, tracker, parent, console
+        self._study, self._tracker, self._parent, self.console = study, tracker, parent, console
         self._runs: dict[int, TrackedRun] = {}
         self._started: dict[int, float] = {}
         self._read: dict[int, int] = {}  # up to which byte the metrics of trials that run were read
@@ -101,18 +101,18 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
             self._started[number] = time.monotonic()
             self._read[number] = 0
             self.run(number)
-            self._console.started(self._study.trial(number))
+            self.console.started(self._study.trial(number))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Tell that a trial's process died and it goes on in another."""
-        self._console.restarted(trial.config["number"], trial.num_failures, trial.max_failures)
+        self.console.restarted(trial.config["number"], trial.num_failures, trial.max_failures)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Mapping[str, float], **info: object
     ) -> None:
         """Show a scoring and send what is new."""
         number = trial.config["number"]
-        self._console.scored(number, Scoring.of(result))
+        self.console.scored(number, Scoring.of(result))
         self.run(number).send()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
@@ -130,7 +130,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         self._read.pop(number, None)
         end = ending(folder, gone=gone)
         if end is Ending.INTERRUPTED:
-            self._console.say(f"trial {number:03d} stopped after an update, with a checkpoint")
+            self.console.say(f"trial {number:03d} stopped after an update, with a checkpoint")
             self.run(number).close("KILLED", {"outcome": str(Outcome.RUNNING)})
             return
         outcome = outcome if end is Ending.ITSELF else Outcome.FAILED
@@ -142,4 +142,4 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
             shutil.rmtree(folder / MODEL, ignore_errors=True)
         shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
         self.close(number)
-        self._console.ended(self._study.trial(number))
+        self.console.ended(self._study.trial(number))

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from mmd_ddm.evaluation.metrics import Metrics, flat, read_metrics
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.distributed.shared_storage import await_folder
 from mmd_ddm.experiment.distributed.train import Job, fit
 from mmd_ddm.experiment.interruption import asked_to_stop
 from mmd_ddm.experiment.run_folder import read_scorings
@@ -34,6 +35,7 @@ def run_trial(settings: TrialSettings) -> None:
 
     An error is left in the trial's folder and not raised: what Tune sees fail is a process that died.
     """
+    await_folder(Path(settings["study"]))
     study, number = open_any(Path(settings["study"])), settings["number"]
     folder = study.trial_folder(number)
     begin(folder)

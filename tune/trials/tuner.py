@@ -12,11 +12,14 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from mmd_ddm.experiment.distributed.train import RAY_FOLDER, RETRIES
+from mmd_ddm.experiment.distributed.nodes import NODE_ID, own_node
+from mmd_ddm.experiment.distributed.retry import RETRIES
+from mmd_ddm.experiment.distributed.train import RAY_FOLDER
 from tune.study.folder import AnyStudy
 from tune.trials.asha import Halving
 from tune.trials.callback import Recorder
 from tune.trials.concurrency import Concurrency, FollowNodes
+from tune.trials.nodes import StudyNodes
 from tune.trials.optuna_searcher import StudySearcher
 from tune.trials.trial import run_trial
 
@@ -32,7 +35,7 @@ def run_search_trials(
     """Run so many trials that a searcher suggests, some at once; bad ones are stopped early."""
     proposer = ConcurrencyLimiter(searcher, max_concurrent=concurrency.now())
     config = ray.tune.TuneConfig(search_alg=proposer, scheduler=stopping, num_samples=trials)
-    _run(study, [recorder, FollowNodes(proposer, concurrency)], config, {})
+    _run(study, [recorder, _follow_nodes(study, recorder, proposer, concurrency)], config, {})
 
 
 def run_given_trials(
@@ -41,8 +44,15 @@ def run_given_trials(
     """Run trials that are written down already, in their order, each to its end, until `asked` to begin no more."""
     proposer = BasicVariantGenerator(max_concurrent=concurrency.now())
     given = {"number": ray.tune.grid_search(list(numbers))}
-    callbacks = [recorder, FollowNodes(proposer, concurrency), _BeginNoMore(proposer, asked)]
+    callbacks = [recorder, _follow_nodes(study, recorder, proposer, concurrency), _BeginNoMore(proposer, asked)]
     _run(study, callbacks, ray.tune.TuneConfig(search_alg=proposer), given)
+
+
+def _follow_nodes(
+    study: AnyStudy, recorder: Recorder, proposer: ConcurrencyLimiter | BasicVariantGenerator, concurrency: Concurrency
+) -> FollowNodes:
+    nodes = StudyNodes(study.folder, study.settings.machines, recorder.console.say)
+    return FollowNodes(proposer, concurrency, nodes)
 
 
 class _BeginNoMore(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
@@ -64,13 +74,17 @@ def _run(
 ) -> None:
     """Run trials until none is left; a failed one is recorded and doesn't stop the others."""
     machines = study.settings.machines
-    # a trial that only drives workers must ask for something, and a share of a CPU would keep a worker out
-    own = {"CPU": machines.cpus, "GPU": machines.gpus} if machines.workers == 0 else {"memory": 2**20}
+    if machines.workers == 0:
+        own = ray.tune.PlacementGroupFactory([machines.process])
+    else:
+        # it only drives workers, but must ask for something, of which a share of a CPU would keep a worker out; here,
+        # where no other node takes it along that leaves
+        own = ray.tune.PlacementGroupFactory([{"memory": 2**20}], bundle_label_selector=[{NODE_ID: own_node()}])
     # a new process costs as much as a short trial; Ray Train's processes can't be used twice
     config.reuse_actors = machines.workers == 0
     config.trial_dirname_creator = lambda trial: str(trial.trial_id)
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(run_trial, {name: amount for name, amount in own.items() if amount}),
+        ray.tune.with_resources(run_trial, own),
         param_space={"study": str(study.folder), **given},
         tune_config=config,
         run_config=ray.tune.RunConfig(  # of a new name: Tune's own memory is not used, see optuna_searcher.py

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import mmd_ddm
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.distributed.nodes import Node, living_nodes
+from mmd_ddm.experiment.distributed.nodes import NODE_ID, Node, living_nodes
 
 _ROOT = Path(mmd_ddm.__file__).resolve().parents[1]
 PATIENCE = 3.0  # seconds that a cluster may take to answer
+_RESERVED = "reserved on "  # the name of such a placement group begins so
 _NOT_UPLOADED = [".git", "studies", "runs", "mlruns", "*.db", "tests", "**/__pycache__"]
 
 
@@ -123,6 +124,24 @@ def check_room(processes: int, process: Mapping[str, float]) -> None:
 def places(process: Mapping[str, float], nodes: Sequence[Node] | None = None) -> int:
     """Return how many processes that need some resources each have room on all nodes together."""
     return sum(node.places(process) for node in (living_nodes() if nodes is None else nodes))
+
+
+def reserve(node: Node, process: Mapping[str, float]) -> None:
+    """Keep a node's room for processes that need some resources from all use, until this program ends."""
+    from ray.util import placement_group
+
+    bundle = {name: float(amount) for name, amount in process.items() if amount}
+    for count in range(node.places(process)):  # one by one: some of it may be taken now
+        placement_group([bundle], name=f"{_RESERVED}{node.id} {count}", bundle_label_selector=[{NODE_ID: node.id}])
+
+
+def usable_nodes() -> list[Node]:
+    """Return the living nodes of which nothing is reserved."""
+    from ray.util import placement_group_table
+
+    names = [str(group["name"]) for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    reserved = {name.removeprefix(_RESERVED).split()[0] for name in names if name.startswith(_RESERVED)}
+    return [node for node in living_nodes() if node.id not in reserved]
 
 
 @contextmanager

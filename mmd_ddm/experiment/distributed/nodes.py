@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+NODE_ID = "ray.io/node-id"  # the label by which Ray puts something on a certain node
 PATIENCE = 120.0  # seconds in which a node answers: a first task imports the package from a cold disk
 T = TypeVar("T")
 

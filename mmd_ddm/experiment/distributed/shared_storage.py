@@ -9,12 +9,15 @@ request to the server: nobody ever sees half of a file.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import ResourceError, UserError
 from mmd_ddm.experiment.distributed.nodes import PATIENCE, Node, living_nodes, on_each, own_node
 from mmd_ddm.files import absent, locked, remove, remove_empty, write_whole
+
+MOUNTED = 60.0  # seconds in which a node that joins mounts its storage, and is refused if it has none
 
 
 def check_storage(folder: Path, process: Mapping[str, float], needed: Sequence[Path] = ()) -> None:
@@ -39,6 +42,20 @@ def check_storage(folder: Path, process: Mapping[str, float], needed: Sequence[P
     except BaseException:
         remove_empty(missing)
         raise
+
+
+def await_folder(folder: Path) -> None:
+    """Wait for a folder that is there elsewhere to be seen here, on a node that may have joined just now.
+
+    Raises:
+        ResourceError: If it isn't after `MOUNTED` seconds.
+    """
+    deadline = time.monotonic() + MOUNTED
+    while not folder.is_dir():
+        if time.monotonic() >= deadline:
+            here = os.uname().nodename
+            raise ResourceError(f"The folder {folder} isn't visible on {here}; choose one that all machines share.")
+        time.sleep(0.5)
 
 
 def unshared(folder: Path, nodes: list[Node], needed: Sequence[Path] = ()) -> dict[Node, str]:

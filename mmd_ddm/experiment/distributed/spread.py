@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
@@ -16,8 +16,9 @@ from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
 from mmd_ddm.experiment.distributed.nodes import living_nodes
 from mmd_ddm.experiment.distributed.processes import in_processes
+from mmd_ddm.experiment.distributed.retry import run_retried
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
-from mmd_ddm.experiment.distributed.train import make_trainer, own_place, run_retried
+from mmd_ddm.experiment.distributed.train import make_trainer, own_place
 from mmd_ddm.files import cache_home
 
 if TYPE_CHECKING:
@@ -58,43 +59,58 @@ def _nobody(result: object) -> None:
     """The others have the same results."""
 
 
+def _on_cluster(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Path]) -> None:
+    import ray
+
+    start_ray(workers=workers)
+    try:
+        gpus = float(any(node.resources.get("GPU") for node in living_nodes()))
+        process = {"CPU": _CPUS_BESIDE_A_GPU if gpus else 1, "GPU": gpus}
+        check_room(workers, process)
+        check_storage(cache_home(), process, needed)
+        for result in results(work, workers, process):
+            tell(result)
+    finally:
+        ray.shutdown()
+
+
 class _Settings(TypedDict, Generic[T]):
     work: Work[T]
     queue: Queue
     threads: int
 
 
-def _on_cluster(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Path]) -> None:
-    import ray
+def results(work: Work[T], workers: int, process: Mapping[str, float]) -> Iterator[T]:
+    """Return, as they come, what the first of several workers tells, which run where Ray has room; Ray is there.
+
+    What is told by workers whose partner died comes again, from those that replace them.
+
+    Args:
+        work: As of `spread`.
+        workers: How many.
+        process: CPUs, which are its threads, and GPUs of each.
+    """
     from ray.util.queue import Queue
 
-    start_ray(workers=workers)
-    try:
-        gpus = float(any(node.resources.get("GPU") for node in living_nodes()))
-        threads = _CPUS_BESIDE_A_GPU if gpus else 1
-        process = {"CPU": threads, "GPU": gpus}
-        check_room(workers, process)
-        check_storage(cache_home(), process, needed)
-        queue, failures = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
-        settings: _Settings[T] = {"work": work, "queue": queue, "threads": threads}
+    threads, gpus = int(process["CPU"]), process["GPU"]
+    queue, failures = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
+    settings: _Settings[T] = {"work": work, "queue": queue, "threads": threads}
 
-        def run() -> None:
-            try:
-                with tempfile.TemporaryDirectory() as folder:
-                    run_retried(lambda: make_trainer(_worker, settings, Path(folder), workers, gpus, threads))
-            except BaseException as error:
-                failures.append(error)
+    def run() -> None:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                trainer = partial(make_trainer, _worker, settings, Path(folder), workers, gpus, threads)
+                run_retried(trainer, workers, process)
+        except BaseException as error:
+            failures.append(error)
 
-        running = threading.Thread(target=run, daemon=True)  # beside it, results are told as they come
-        running.start()
-        while running.is_alive() or not queue.empty():
-            for result in queue.get_nowait_batch(queue.qsize()):
-                tell(result)
-            running.join(2.0)  # seconds; each look costs the queue some work
-        for error in failures:
-            raise error
-    finally:
-        ray.shutdown()
+    running = threading.Thread(target=run, daemon=True)  # beside it, results are told as they come
+    running.start()
+    while running.is_alive() or not queue.empty():
+        yield from queue.get_nowait_batch(queue.qsize())
+        running.join(2.0)  # seconds; each look costs the queue some work
+    for error in failures:
+        raise error
 
 
 def _worker(settings: _Settings[T]) -> None:

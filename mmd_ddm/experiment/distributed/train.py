@@ -6,8 +6,6 @@ that a run started again, here or on another machine that sees the folder, goes 
 
 from __future__ import annotations
 
-import logging
-import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +16,13 @@ import torch
 import torch.distributed as dist
 
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective
-from mmd_ddm.errors import DivergenceError, ResourceError, UserError
+from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
-from mmd_ddm.experiment.distributed.cluster import findable_cluster
-from mmd_ddm.experiment.interruption import agreed_stop
+from mmd_ddm.experiment.distributed.retry import run_retried
+from mmd_ddm.experiment.distributed.shared_storage import await_folder
+from mmd_ddm.experiment.interruption import agreed_stop, asked_to_stop
 from mmd_ddm.experiment.run import finetune
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 RAY_FOLDER = ".ray"  # in the run's folder: what Ray Train writes for itself
-RETRIES = 2  # of a run whose worker process died: preemption and memory pressure pass, a program's error does not
-_log = logging.getLogger(__name__)
 
 Report = Callable[[Mapping[str, float]], None]
 T = TypeVar("T")
@@ -53,6 +50,11 @@ class Job:
     baseline: Callable[[], Metrics] | None = None  # on each worker, the base model's scores; None: measured anew
     asked: str | None = None  # the folder in which it may be asked to stop, see experiment.interruption; None: its own
 
+    @property
+    def where_asked(self) -> Path:
+        """The folder in which it may be asked to stop."""
+        return Path(self.asked or self.folder)
+
 
 def run_job(job: Job, collective: Collective, report: Report, device: torch.device | None = None) -> None:
     """Run a job as one of the workers, from its folder's checkpoint where there is one; each reports each scoring.
@@ -60,25 +62,25 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     Where it is asked to stop it does so after an update, with a checkpoint.
 
     Raises:
-        UserError: If the folder is not visible here, or the configuration doesn't fit.
+        UserError: If the configuration doesn't fit.
+        ResourceError: If the folder is not visible here.
         DivergenceError: If the loss stops being finite.
     """
-    folder, here = Path(job.folder), os.uname().nodename
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} isn't visible on {here}; choose one that all machines share.")
+    folder = Path(job.folder)
+    await_folder(folder)
     torch.set_num_threads(job.threads)  # the order of sums, so the numbers, depends on it
     checkpoint = agreed_checkpoint(folder, collective, device)
     finetune(
         job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
         baseline=None if job.baseline is None else job.baseline(), device=device,
-        should_stop=agreed_stop(Path(job.asked or job.folder), collective, device),
+        should_stop=agreed_stop(job.where_asked, collective, device),
     )  # fmt: skip
 
 
 def fit(
     job: Job, *, workers: int, gpus_per_worker: float, callbacks: Sequence[Callable[[], UserCallback]] = ()
 ) -> None:
-    """Run a job on `workers` Ray Train workers; a worker process that dies is replaced, an error is not retried.
+    """Run a job on `workers` Ray Train workers; those that die are replaced, an error is not retried.
 
     Args:
         job: What to run; `job.threads` CPUs are taken for each worker.
@@ -88,48 +90,18 @@ def fit(
 
     Raises:
         UserError, DivergenceError: As the worker raised it.
-        ResourceError: If worker processes died more than `RETRIES` times.
+        ResourceError: If worker processes died more than `retry.RETRIES` times.
     """
     if workers == 0:
         # no controller and no worker is between: what is raised, SystemExit of a stopped trial too, comes out as it is
         _trainer(job, 0, 0, []).fit()
         return
-    run_retried(lambda: _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]))
-
-
-def run_retried(make: Callable[[], TorchTrainer]) -> None:
-    """Run what a trainer that is made for each attempt runs; raises as `fit` does."""
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    with findable_cluster():
-        for attempt in range(RETRIES + 1):
-            try:
-                make().fit()
-                return
-            except TrainingFailedError as error:
-                reason, retry = explain(error)
-                if not retry or attempt == RETRIES:
-                    raise reason from None
-                _log.warning("%s Starting again from the last checkpoint (%d of %d).", reason, attempt + 1, RETRIES)
-
-
-def explain(error: Exception) -> tuple[Exception, bool]:
-    """Find what a worker raised under what `fit` did, and whether a process died, so that trying again makes sense."""
-    from ray.exceptions import RayActorError
-    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
-
-    deaths = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    if own := [failure for failure in failures.values() if isinstance(failure, (UserError, DivergenceError))]:
-        return own[0], False
-    dead = sorted(rank for rank, failure in failures.items() if isinstance(failure, deaths))
-    if dead:  # its partners' broken connections are not the reason
-        what = f"The process of worker {dead[0]} died: it was killed, most likely because memory ran out"
-        return ResourceError(f"{what}; lower batch or micro_batch, or ask for fewer workers on a machine."), True
-    if failures:
-        return failures[min(failures)], False
-    cause = getattr(error, "controller_failure", error)
-    return RuntimeError(f"Ray Train could not run the workers: {str(cause).strip().splitlines()[0]}"), False
+    run_retried(
+        lambda: _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]),
+        workers,
+        {"CPU": job.threads, "GPU": gpus_per_worker},
+        stopped=lambda: asked_to_stop(job.where_asked),
+    )
 
 
 def check_gpus(workers: int, gpus: float) -> None:
@@ -175,7 +147,7 @@ def make_trainer(
             name=uuid.uuid4().hex,  # Ray Train's own memory is not used: a name it knew would bring it back
             storage_path=str(folder / RAY_FOLDER),
             callbacks=list(callbacks),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
         ),
     )
     default = trainer._create_default_callbacks

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.errors import DivergenceError, ResourceError, UserError
+from mmd_ddm.experiment.distributed import shared_storage
+from mmd_ddm.experiment.distributed.retry import explain
 from mmd_ddm.experiment.distributed.run import run_distributed
-from mmd_ddm.experiment.distributed.train import Job, explain, run_job
+from mmd_ddm.experiment.distributed.train import Job, run_job
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import latest_checkpoint, read_rows, read_scorings
 
@@ -67,11 +69,12 @@ def test_rows_are_read_from_where_they_were_left(tmp_path):
     assert read_rows(file, 10_000)[0] == [{"update": 1}, {"update": 2}]
 
 
-def test_a_folder_that_is_not_here_is_said(tmp_path):
+def test_a_folder_that_is_not_here_is_said(tmp_path, monkeypatch):
     from mmd_ddm.discrepancy.collective import SingleCollective
 
+    monkeypatch.setattr(shared_storage, "MOUNTED", 0.0)
     job = Job(preset("best", "digits"), str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="isn't visible on"):
+    with pytest.raises(ResourceError, match="isn't visible on"):
         run_job(job, SingleCollective(), print)
 
 

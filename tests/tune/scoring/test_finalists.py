@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-import tune.scoring.finalists
+import tune.scoring.engine
 from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel
@@ -32,7 +32,7 @@ def asked(monkeypatch):
     def task(function):
         return SimpleNamespace(remote=lambda *arguments: lambda: function(*arguments))
 
-    monkeypatch.setattr(tune.scoring.finalists, "measure", measure)
+    monkeypatch.setattr(tune.scoring.engine, "measure", measure)
     monkeypatch.setattr(ray, "remote", lambda **resources: task)
     monkeypatch.setattr(ray, "wait", lambda pending: (pending[:1], pending[1:]))
     monkeypatch.setattr(ray, "get", lambda thunk: thunk())

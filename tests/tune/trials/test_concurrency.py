@@ -37,11 +37,21 @@ def test_it_follows_from_the_resources(there: list[Node]) -> None:
     assert Concurrency(TWO_GPUS).now() == 1  # the last one waits for a node
 
 
+class Given:
+    """Nodes that are told here."""
+
+    def __init__(self, there: list[Node]) -> None:
+        self.there = there
+
+    def look(self) -> list[Node]:
+        return self.there
+
+
 def test_a_node_that_joins_late_is_used(there: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(concurrency.time, "monotonic", lambda: clock[0])
     proposer = BasicVariantGenerator(max_concurrent=1)
-    callback = FollowNodes(proposer, Concurrency(TWO_GPUS, most=4))
+    callback = FollowNodes(proposer, Concurrency(TWO_GPUS, most=4), Given(there))
     callback.on_step_begin(0, [])
     there += nodes(3)
     callback.on_step_begin(1, [])
