@@ -20,6 +20,7 @@ from mmd_ddm.files import write_json
 from mmd_ddm.records import read_record
 from tune.ablation.grid import Cell, Grid
 from tune.scoring.final_scores import make_parts, open_exported
+from tune.scoring.remaining import Remaining
 from tune.study.folder import BASES, Outcome, Study, base_key
 from tune.study.settings import AblationSettings
 
@@ -74,15 +75,17 @@ def score_cells(study: Study[AblationSettings], grid: Grid, say: Callable[[str],
     machines, config = study.settings.machines, grid.config.replace(score_features=grid.networks)
     remote = ray.remote(num_cpus=machines.cpus, num_gpus=machines.gpus)(score_cell)
     left = {remote.remote(task, config, grid.images, grid.measures, machines.cpus): task for task in tasks}
-    while left:
-        (done,), _ = ray.wait(list(left))
-        task = left.pop(done)
-        try:
-            ray.get(done)
-        except Exception as error:  # of Ray, of memory, of the disk: the other scores stand
-            say(f"{task.model.label} could not be scored: {first_line(error)}")
-        else:
-            say(f"scored {task.model.label}, seed {task.seed}")
+    remaining = Remaining(say, [task.model for task in tasks])
+    with remaining.telling():
+        while left:
+            (done,), _ = ray.wait(list(left))
+            task = left.pop(done)
+            try:
+                ray.get(done)
+            except Exception as error:  # of Ray, of memory, of the disk: the other scores stand
+                remaining.ended(task.model, f"{task.model.label} could not be scored: {first_line(error)}")
+            else:
+                remaining.ended(task.model, f"scored {task.model.label}, seed {task.seed}")
 
 
 def missing_scores(study: Study[AblationSettings], grid: Grid) -> list[CellTask]:

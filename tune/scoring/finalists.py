@@ -20,6 +20,7 @@ from tune.scoring.final_scores import (
     wanted_models,
 )
 from tune.scoring.ranking import choose_finalists, choose_winner, complete, read_baseline, relative_estimate
+from tune.scoring.remaining import Remaining
 from tune.study.folder import Study, Trial
 from tune.study.settings import SearchSettings
 
@@ -111,10 +112,12 @@ def score_finalists(study: Study[SearchSettings], say: Callable[[str], None]) ->
         say(f"scoring {trials} and the base model with fresh noise, {images} images each")
     while due := [each for each in (*wanted, *_counterpart_of_winner(study, rows, finalists)) if each not in asked]:
         asked |= set(due)
-        for row in measured(study, due, images):
-            rows.append(row)
-            write_scored(study.folder / SCORES, rows)
-            say(f"scored {row.label}")
+        remaining = Remaining(say, due)
+        with remaining.telling():
+            for row in measured(study, due, images):
+                rows.append(row)
+                write_scored(study.folder / SCORES, rows)
+                remaining.ended(row.model, f"scored {row.label}")
     # a resumed study may have another winner
     kept = {*wanted, *_counterpart_of_winner(study, rows, finalists)}
     write_scored(study.folder / SCORES, [row for row in rows if row.model in kept])
