@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mmd_ddm.errors import DivergenceError, UserError
+from mmd_ddm.precision import BF16, FP32, inside_network
 from mmd_ddm.progress import progress
 from mmd_ddm.training_state import Keeper, TrainingState
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MEMORY = 0.99  # of the running mean of the loss
 
 
@@ -43,7 +43,7 @@ class Optimization:
     ema: float
     warmup: int = 0
     clip: float | None = None
-    precision: str = "fp32"
+    precision: str = FP32
 
     def __post_init__(self) -> None:
         if self.updates < 1:
@@ -56,8 +56,8 @@ class Optimization:
             raise UserError(f"warmup is {self.warmup}; it must be from 0 to the number of updates.")
         if self.clip is not None and not self.clip > 0:
             raise UserError(f"clip is {self.clip}; it must be above 0.")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+        if self.precision not in (FP32, BF16):
+            raise UserError(f"precision is {self.precision!r}; it must be one of {FP32}, {BF16}.")
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update, counted from 0."""
@@ -133,10 +133,9 @@ def train(
     if keeper is not None:
         keeper.restore(state)
     device = next(network.parameters()).device.type
-    low = torch.autocast(device, PRECISIONS[optimization.precision], enabled=optimization.precision != "fp32")
     with progress(stage, optimization.updates, done=state.update) as advance:
         while state.update < optimization.updates:
-            with low:
+            with inside_network(optimization.precision, device):
                 batch_loss = loss()
             value = _step(state, batch_loss, optimization)
             advance(f"loss {state.loss:.4f}")

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.precision import FP32, inside_network
 
 
 class Prediction(NamedTuple):
@@ -32,13 +33,17 @@ class Denoiser(nn.Module):
             of twice its channels where the variance is learned too: that is the second half.
         schedule: noise levels and prediction type.
         image_shape: (C, H, W) of the images it was trained on.
+        precision: one of `PRECISIONS`, in which the network calculates inside; what it predicts has the images' dtype.
     """
 
-    def __init__(self, network: nn.Module, schedule: NoiseSchedule, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, network: nn.Module, schedule: NoiseSchedule, image_shape: tuple[int, int, int], precision: str = FP32
+    ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.image_shape = image_shape
+        self.precision = precision
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
@@ -47,7 +52,9 @@ class Denoiser(nn.Module):
     def predict(self, image: Float[Tensor, "N C H W"], timestep: int) -> Prediction:
         """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance."""
         # a tensor, since torch.compile specialises on each Python int
-        output: Tensor = self.network(image, torch.full((len(image),), timestep, device=image.device)).sample
+        times = torch.full((len(image),), timestep, device=image.device)
+        with inside_network(self.precision, image.device.type):
+            output: Tensor = self.network(image, times).sample.to(image.dtype)
         channels = image.shape[1]
         if output.shape[1] == channels:
             return Prediction(self._epsilon(image, output, timestep))

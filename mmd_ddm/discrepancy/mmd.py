@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.vectors import Vectors
+from mmd_ddm.precision import whole_products
 
 BLOCK_ROWS = 128  # so that a batch of 8192 takes no more memory than one of 128, and products of matrices stay fast
 BLOCK_ELEMENTS = 1 << 24  # of a block of the kernel's matrix: at most 64 MiB in float32
@@ -61,6 +62,7 @@ def mmd2(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], kernel: Kernel) -> Fl
     return within_mean(x, kernel) - 2 * cross + within_mean(y, kernel)
 
 
+@whole_products()
 def sum_and_gradient(
     x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, skip: int | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"]]:
@@ -114,6 +116,7 @@ def mmd2_with_error(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel, within_
     return MMD(float(value), math.sqrt(float(variance)))
 
 
+@whole_products()
 def cross_moments(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel) -> Moments:
     """Sums over the matrix k(x_i, y_j) of x (N, D) and y (M, D)."""
     squares = x.new_zeros((), dtype=torch.float64)
@@ -129,6 +132,7 @@ def cross_moments(x: Float[Tensor, "N D"], y: Vectors, kernel: Kernel) -> Moment
     return Moments(rows, torch.cat(columns), squares)
 
 
+@whole_products()
 def within_moments(x: Vectors, kernel: Kernel, like: Tensor, first_rows: range | None = None) -> Moments:
     """Sums over the matrix k(x_i, x_j) of x (N, D) without its diagonal, in the precision and on the device of `like`.
 

@@ -19,6 +19,7 @@ from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.precision import whole_products
 from mmd_ddm.progress import Advance, progress
 
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
@@ -71,7 +72,8 @@ class Evaluator:
         with self._progress(len(mine)) as advance:
             for start in batches[mine.start : mine.stop]:
                 images = self.sample(range(start, min(start + SAMPLING_BATCH, self.images)))
-                parts.append(together(from_uint8(to_uint8(images))))
+                with whole_products():
+                    parts.append(together(from_uint8(to_uint8(images))))
                 advance("")
         everyone = self.collective.gather_rows(torch.cat(parts))
         return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}

@@ -35,6 +35,7 @@ from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
+from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 
@@ -100,7 +101,8 @@ class Parts:
 
     def _load(self, folder: Path) -> Denoiser:
         check_fits(unet_config(folder), dataset_of(self.config))
-        return load_denoiser(folder).to(self.device)
+        use_tensor_cores(precision := self.config.optimization.precision)
+        return load_denoiser(folder, precision).to(self.device)
 
     @cached_property
     def chain(self) -> Chain:
@@ -114,6 +116,7 @@ class Parts:
             self._spaces[key] = load_feature_space(name, self.config.dataset, preprocessing, shape).to(self.device)
         return self._spaces[key]
 
+    @whole_products()
     def _bank(self, space: FeatureSpace, dtype: str, mirrored: bool) -> Bank:
         key, device, collective = (space.identity, dtype, mirrored), self.device, self.collective
         if key not in self._banks and isinstance(self.images.images, Rows):

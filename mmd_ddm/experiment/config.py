@@ -24,6 +24,7 @@ from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.features.specification import parse_features
 from mmd_ddm.finetuning.names import IMAGE_RANGES, ROUTES
+from mmd_ddm.precision import FP32, PRECISIONS
 
 
 # fmt: off
@@ -84,6 +85,8 @@ class OptimizationConfig:
     gradient: str = setting("auto", one_of("auto", *ROUTES),
         "stored graph, replayed chain (constant memory), or what fits")
     dropout: str = setting("eval", one_of("eval", "train"), "the network's dropout while finetuning: off or on")
+    precision: str = setting(FP32, one_of(*PRECISIONS),
+        "inside the diffusion model: fp32, tf32 (products of NVIDIA GPUs) or bf16; all else is fp32 or better")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import nn
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.precision import FP32
 from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 
-def load_denoiser(folder: Path) -> Denoiser:
-    """Load the network and noise schedule of a diffusers pipeline, in eval mode, float32, on the CPU.
+def load_denoiser(folder: Path, precision: str = FP32) -> Denoiser:
+    """Load the network and noise schedule of a diffusers pipeline, in eval mode, with float32 weights, on the CPU.
+
+    It calculates inside in one of `PRECISIONS`.
 
     Raises:
         UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
@@ -38,7 +41,7 @@ def load_denoiser(folder: Path) -> Denoiser:
             f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
-    return Denoiser(network, schedule, (channels, *sides))
+    return Denoiser(network, schedule, (channels, *sides), precision)
 
 
 def load_network(folder: Path) -> UNet2DModel:

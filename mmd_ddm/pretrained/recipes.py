@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from mmd_ddm.precision import BF16, FP32
+
 PREDICTIONS = ("epsilon", "v_prediction")
-PRECISIONS = FP32, BF16 = ("fp32", "bf16")
+PRECISIONS = (FP32, BF16)
 SCORINGS, SCORE_IMAGES = 4, 1000  # a twentieth or so of the time that training takes
 _TINY = 8  # pixels; digits' size
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from mmd_ddm import training
 from mmd_ddm.pretrained.recipes import PRECISIONS, settings_for
 from mmd_ddm.training import Optimization, has_bfloat16
 
@@ -25,8 +24,9 @@ def test_they_are_a_recipe() -> None:
     Optimization(*(found[name] for name in ("updates", "learning_rate", "ema", "warmup", "clip", "precision")))
 
 
-def test_precisions_are_those_of_the_training() -> None:
-    assert tuple(training.PRECISIONS) == PRECISIONS
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precisions_are_those_of_the_training(precision: str) -> None:
+    assert Optimization(1, 0.1, 0.0, precision=precision).precision == precision
 
 
 @pytest.mark.parametrize(("capabilities", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": False}, False)])
