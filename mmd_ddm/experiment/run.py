@@ -82,16 +82,21 @@ def finetune(
         baseline = _score(parts)  # before a checkpoint is loaded: these are the base model's weights
     origins = Origins.of(parts)
     gradient, state = UpdateGradient(parts), _state(parts, checkpoint, origins)
-    state.route = route = state.route or gradient.choose_route()
+    state.route = state.route or gradient.choose_route()
     run = _Run(parts, folder, report, baseline, KeptState(parts, folder, baseline, state.update, origins), origins)
     run.begin(state)
+
+    def compute(update: int) -> torch.Tensor:
+        assert state.route is not None
+        mmd2, state.route = gradient.compute(state.route, update)
+        return mmd2
 
     def record(update: UpdateRecord) -> None:
         run.record(update)
         on_update(update)
 
     loop.finetune(
-        state, lambda update: gradient.compute(route, update), updates=c.updates, clip=c.clip, collective=collective,
+        state, compute, updates=c.updates, clip=c.clip, collective=collective,
         milestones=milestones(c.updates, config.scoring.scorings), on_update=record, on_milestone=run.milestone,
         should_stop=should_stop,
     )  # fmt: skip

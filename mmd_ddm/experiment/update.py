@@ -8,7 +8,7 @@ from torch import Tensor
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import share
 from mmd_ddm.experiment.build import Parts
-from mmd_ddm.finetuning.gradient import GRADIENTS
+from mmd_ddm.finetuning.fitting import fitting_gradient
 from mmd_ddm.finetuning.memory import Route, choose_route
 
 
@@ -30,11 +30,13 @@ class UpdateGradient:
         everyone = parts.collective.gather_rows(stored)
         return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
 
-    def compute(self, route: Route, update: int) -> Tensor:
-        """Add the gradient to the network's parameters; returns MMD^2 of the whole batch."""
-        size, count = route.micro_batch, len(self.mine)
-        noises = [self._draw(update, self.mine[start : start + size]) for start in range(0, count, size)]
-        return GRADIENTS[route.gradient](self.parts.pipeline, self.parts.objective, noises, update)
+    def compute(self, route: Route, update: int) -> tuple[Tensor, Route]:
+        """Add the gradient to the network's parameters; returns MMD^2 of the whole batch and the route that fitted."""
+
+        def draw(size: int) -> list[Tensor]:
+            return [self._draw(update, self.mine[start : start + size]) for start in range(0, len(self.mine), size)]
+
+        return fitting_gradient(self.parts.pipeline, self.parts.objective, route, draw, update)
 
     def _draw(self, update: int, positions: range) -> Tensor:
         draws, shape = self.parts.chain.draws, self.parts.denoiser.image_shape

@@ -1,0 +1,73 @@
+"""Updates that fit: what runs out of memory is computed again in smaller pieces, with the same gradient."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mmd_ddm.errors import ResourceError, out_of_memory
+from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
+from mmd_ddm.finetuning.memory import Route, free_bytes, readable
+from mmd_ddm.finetuning.names import REPLAY, STORED
+from mmd_ddm.finetuning.objective import Loss, ValueAndGradient
+
+_log = logging.getLogger(__name__)
+Draw = Callable[[int], Sequence[Tensor]]  # noises (draws, _, C, H, W) of this worker, so many samples at a time
+
+
+def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Draw, update: int) -> tuple[Tensor, Route]:
+    """Add the gradient of an update to the denoiser's parameters, which have none yet; see `stored_gradient`.
+
+    Where memory runs out the stored graph gives way to the replayed chain, and then each time half as many samples pass
+    the network together. Workers agree on the loss once, so that each may choose for itself.
+
+    Returns:
+        MMD^2 of the whole batch, a float64 scalar, and the route that fitted.
+
+    Raises:
+        ResourceError: Not even one sample fits.
+    """
+    agreed = _Agreed(objective)
+    while True:
+        try:
+            return GRADIENTS[route.gradient](pipeline, agreed, draw(route.micro_batch), update), route
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            said = str(error).strip().split("\n")[0]
+        # beyond the except block, whose traceback holds on to what didn't fit
+        for parameter in pipeline.denoiser.parameters():
+            parameter.grad = None
+        route = _smaller(route, said, next(pipeline.denoiser.parameters()).device, update)
+
+
+class _Agreed:
+    """The objective, asked once: its exchange between workers can't be repeated by one of them alone."""
+
+    def __init__(self, objective: Loss) -> None:
+        self._objective = objective
+        self._answer: ValueAndGradient | None = None
+
+    def __call__(self, features: Tensor, update: int) -> ValueAndGradient:
+        if self._answer is None:
+            self._answer = self._objective(features, update)
+        return self._answer
+
+
+def _smaller(route: Route, said: str, device: torch.device, update: int) -> Route:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if route.gradient == REPLAY and route.micro_batch == 1:
+        raise ResourceError(
+            f"one image at a time doesn't fit in memory ({said}; {readable(free_bytes(device))} are free); take a "
+            "smaller model or smaller images, or a device with more memory"
+        )
+    size = route.micro_batch if route.gradient == STORED else route.micro_batch // 2
+    _log.warning(
+        "Memory ran out in update %d (%s, %d images at a time); from now on the chain is replayed with %d at a time.",
+        update + 1, route.gradient, route.micro_batch, size,
+    )  # fmt: skip
+    return Route(REPLAY, size)
