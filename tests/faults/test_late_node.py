@@ -53,7 +53,7 @@ def test_a_study_that_waits_goes_on_where_its_storage_is(
     node_without.append(start_without(tmp_path, cluster))
     study.wait_until(lambda: "has joined, but is not used" in study.said)
     assert f"is not used: the folder {tmp_path / 's'} isn't visible there; choose an --output on storage" in study.said
-    assert "goes on" not in study.said
+    assert "there is room again" not in study.said
     cluster.add_node(num_cpus=1)
     assert study.ended() == 0, study.said + study.errors
     (row,) = leaderboard(tmp_path)

@@ -69,8 +69,9 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, undisturbed: Weights) -> No
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster of one node that has no room for anything: the driver's."""
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # however busy the machine is
     with socket.socket() as free:  # for the dashboard, which Ray Train asks what a stopped trial held
         free.bind(("127.0.0.1", 0))
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": free.getsockname()[1]}
