@@ -38,9 +38,11 @@ def progress(stage: str, total: int, done: int = 0) -> Iterator[Advance]:
     try:
         with bars if outermost else nullcontext():
             task = bars.add_task(stage, total=total, completed=done)
-            yield lambda figures: bars.update(task, advance=1, description=f"{stage} {figures}")
-            if not outermost:
-                bars.remove_task(task)
+            try:
+                yield lambda figures: bars.update(task, advance=1, description=f"{stage} {figures}")
+            finally:
+                if not outermost:
+                    bars.remove_task(task)
     finally:
         if outermost:
             _shown.clear()

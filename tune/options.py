@@ -42,6 +42,7 @@ def run(
     """
     started = time.monotonic()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("mmd_ddm.progress").setLevel(logging.INFO)
     options = parser.parse_args(arguments)
 
     def checked() -> int:

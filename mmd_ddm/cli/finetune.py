@@ -50,6 +50,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--workers is {options.workers}; it must be 0 or more")
     if options.cpus_per_worker < 1:
         raise UserError(f"--cpus-per-worker is {options.cpus_per_worker}; it must be 1 or more")
+    if options.workers and options.threads is not None:
+        raise UserError("--threads is for this process; with --workers say how many each has: --cpus-per-worker")
     if options.workers == 0 and options.gpus_per_worker:
         raise UserError("--gpus-per-worker is for --workers 1 or more; this process uses a GPU if there is one")
     folder: Path = options.output.resolve()

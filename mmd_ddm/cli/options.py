@@ -50,7 +50,9 @@ def add_weights_option(parser: argparse._ActionsContainer) -> None:
 
 def add_threads_option(parser: argparse._ActionsContainer) -> None:
     """--threads, which every command that calculates takes."""
-    threads = "threads of the CPU [$OMP_NUM_THREADS, or one for each idle core; of a resumed run: as it began]"
+    threads = (
+        "threads of the CPU [$OMP_NUM_THREADS, or one for each idle core; of a run that finetune resumes: as it began]"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help=threads)
 
 

@@ -54,7 +54,7 @@ def leaves_bandwidth_open(specification: str) -> bool:
 def _parse_term(text: str) -> KernelTerm:
     head, _, width = text.partition(":")
     written, star, name = head.rpartition("*")
-    weight = _parse_weight(written, text) if star else 1.0
+    weight, name = _parse_weight(written, text) if star else 1.0, name.strip()
     if name in BANDWIDTH_KERNELS:
         return KernelTerm(name, parse_bandwidth(width) if width else None, weight)
     if name in PLAIN_KERNELS and not width:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import network_evaluations
@@ -19,7 +20,6 @@ from mmd_ddm.finetuning.memory import choose_route
 from mmd_ddm.finetuning.objective import ValueAndGradient
 
 ENOUGH = 0.3  # seconds that a measurement takes at least, unless the work is over sooner
-_GROUP = 128  # images that are sampled together for a score
 
 
 class Pace(NamedTuple):
@@ -60,8 +60,8 @@ def measure_pace(config: Config, threads: int, device: torch.device | None = Non
 
     gradient = _seconds_each(update, c.batch, parts.device)
     with torch.no_grad():
-        sampled = _seconds_each(lambda images: chain.sample(parts.denoiser, draw(images)), _GROUP, parts.device)
-        embedded = _seconds_each(lambda images: together(draw(images)[0]), _GROUP, parts.device)
+        sampled = _seconds_each(lambda images: chain.sample(parts.denoiser, draw(images)), SAMPLING_BATCH, parts.device)
+        embedded = _seconds_each(lambda images: together(draw(images)[0]), SAMPLING_BATCH, parts.device)
     nfe = len(chain.timesteps)
     return Pace(gradient / nfe, sampled / nfe, embedded)
 

@@ -81,7 +81,7 @@ def test_specifications() -> None:
     assert make_kernel(parse_kernel("cubic + rational_quadratic:2+rbf", "dim"), real) == Sum(
         (Cubic(), RationalQuadratic(2.0), Gaussian(2.0))
     )
-    weighted = make_kernel(parse_kernel("0.1*cubic+2e-1*rbf:2+1*rational_quadratic:0.5*dim"), real)
+    weighted = make_kernel(parse_kernel("0.1 * cubic + 2e-1*rbf:2+1*rational_quadratic:0.5*dim"), real)
     assert weighted == Sum((Scaled(0.1, Cubic()), Scaled(0.2, Gaussian(2.0)), RationalQuadratic(1.0)))
     assert leaves_bandwidth_open("cubic+0.1*rbf")
     assert not leaves_bandwidth_open("0.1*cubic+rbf:0.5*dim")

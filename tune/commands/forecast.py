@@ -6,6 +6,8 @@ import logging
 import math
 from collections.abc import Sequence
 
+import torch
+
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.pace import Pace, measure_pace
 from mmd_ddm.experiment.scoring.scored_model import LARGER
@@ -55,7 +57,7 @@ def _pace(config: Config, machines: Machines) -> Pace | None:
 
     try:
         if not machines.gpus:
-            return measure_pace(config, machines.cpus)
+            return measure_pace(config, machines.cpus, torch.device("cpu"))
         task = ray.remote(num_cpus=machines.cpus, num_gpus=machines.gpus)(measure_pace)
         found: Pace = ray.get(task.remote(config, machines.cpus))
         return found

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 from mmd_ddm.experiment.distributed.background import beside
 from mmd_ddm.experiment.scoring.scored_model import ScoredModel
+from tune.study.console import QUIET
 from tune.study.format import duration
-
-QUIET = 30.0  # seconds without a word, after which it is said how far they are
 
 
 class Remaining:

@@ -99,7 +99,7 @@ def conditioning(config: Config) -> dict[str, Scalar]:
     return {condition.on: values[condition.on] for condition in CONDITIONS.values()}
 
 
-KERNELS = ("cubic", "linear", "rbf", "rational_quadratic")
+_KERNELS = ("cubic", "linear", "rbf", "rational_quadratic")
 
 
 def default_space(base: Config) -> Space:
@@ -107,7 +107,7 @@ def default_space(base: Config) -> Space:
     rate = base.optimization.learning_rate
     dimensions: dict[str, Dimension] = {
         "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
-        "kernel": Choice(tuple(dict.fromkeys((*KERNELS, base.objective.kernel)))),
+        "kernel": Choice(tuple(dict.fromkeys((*_KERNELS, base.objective.kernel)))),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
         "features": Choice(_losses(base)),
         "schedule": Choice(("linear", "quadratic")),

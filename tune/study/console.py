@@ -87,7 +87,9 @@ class StudyConsole:
         self._advance(trial.number, trial.planned)
 
     def _advance(self, number: int, update: int) -> None:
-        self._first.setdefault(number, (update, time.monotonic()))
+        first = self._first.setdefault(number, (update, time.monotonic()))
+        if update < first[0]:  # it began again at its checkpoint
+            self._first[number] = update, time.monotonic()
         self._done[number] = update
         if self._task is not None:
             self._bar.update(self._task, completed=sum(self._done.values()))

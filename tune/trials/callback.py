@@ -92,7 +92,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is not typed
         for number, position in self._read.items():
             rows, self._read[number] = read_rows(self._study.trial_folder(number) / METRICS, position)
             if rows and "update" in rows[-1]:
-                self._console.reached(number, int(rows[-1]["update"]))
+                self.console.reached(number, int(rows[-1]["update"]))
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""

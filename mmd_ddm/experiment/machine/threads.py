@@ -40,19 +40,20 @@ def idle_cores() -> int:
     """Count the cores that are idle at this moment, of those that this process may use, at least 1."""
     mine = os.sched_getaffinity(0)
     idle = float(len(mine))
-    if (before := _ticks(mine)) is not None:
-        time.sleep(_LOOK)
-        after = _ticks(mine)
-        assert after is not None
-        shares = ((i - i0) / max(1, t - t0) for (i0, t0), (i, t) in zip(before, after, strict=True))
-        idle = sum(shares)
+    before = _ticks(mine)
+    time.sleep(_LOOK)
+    after = _ticks(mine)
+    if len(before) == len(after) == len(mine) and all(
+        now > then for (_, then), (_, now) in zip(before, after, strict=True)
+    ):
+        idle = sum((i - i0) / (t - t0) for (i0, t0), (i, t) in zip(before, after, strict=True))
     return max(1, round(min(idle, _quota())))
 
 
-def _ticks(cores: set[int]) -> list[tuple[int, int]] | None:
-    """Ticks of the clock in which each core was idle, and all, since the start; None where Linux doesn't tell."""
+def _ticks(cores: set[int]) -> list[tuple[int, int]]:
+    """Ticks of the clock in which each core was idle, and all, since the start, of those of which Linux tells."""
     if not _STAT.exists():
-        return None
+        return []
     rows = (line.split() for line in _STAT.read_text().splitlines())
     found = {row[0]: [int(each) for each in row[1:9]] for row in rows if row and row[0].startswith("cpu")}
     # user, nice, system, idle, waiting for a disk, ...; what guests used is in user already

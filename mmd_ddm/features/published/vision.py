@@ -26,26 +26,35 @@ def pooled_network(model: str, file: Path) -> nn.Module:
     """
     import timm
 
-    named = model if timm_config(model) else model.partition(".")[0]  # a tag of one's own is that of the file alone
-    classes = _classes(named, file)
+    known = timm_config(model)
+    named = model if known else model.partition(".")[0]  # a tag of one's own is that of the file alone
+    own = {} if (classes := _own_classes(named, file, known is None)) is None else {"num_classes": classes}
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
-    overlay = {"file": str(file), "custom_load": False, "num_classes": classes}
-    whole = timm.create_model(named, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
+    overlay = {"file": str(file), "custom_load": False, **own}
+    whole = timm.create_model(named, pretrained=True, pretrained_cfg_overlay=overlay, **own)
     whole.reset_classifier(0)
     network: nn.Module = whole
     return network
 
 
-def _classes(model: str, file: Path) -> int:
-    """Count the classes that a file's network tells apart: none if it has no classifier."""
+def _own_classes(model: str, file: Path, own: bool) -> int | None:
+    """Count the classes that a network of one's own tells apart: 0 if it has no classifier; None: as published.
+
+    The file of a publisher may name its tensors otherwise than timm does, which knows both.
+    """
     import timm
 
     # older versions of timm run what a pickle says; this reading refuses to
     state = timm.models.load_state_dict(str(file), weights_only=True)
-    with torch.device("meta"):
-        last = timm.create_model(model, pretrained=False).pretrained_cfg["classifier"]
-    weight = state.get(f"{last if isinstance(last, str) else last[0]}.weight")
-    return 0 if weight is None else len(weight)
+    known = timm_config(model)
+    if known is None:
+        return None
+    last = known.classifier if isinstance(known.classifier, str) else (known.classifier or ("",))[0]
+    weight = state.get(f"{last}.weight")
+    classes = None if weight is None else len(weight)
+    if classes is None:
+        return 0 if own else None
+    return None if classes == known.num_classes else classes
 
 
 def dinov2_network(file: Path) -> nn.Module:

@@ -17,7 +17,7 @@ PACE = Pace(gradient=1e-3, evaluation=2e-4, features=1e-4)
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecast, "measure_pace", lambda config, threads: PACE)
+    monkeypatch.setattr(forecast, "measure_pace", lambda config, threads, device: PACE)
 
 
 @pytest.mark.usefixtures("known")
@@ -46,7 +46,7 @@ def test_cells_take_no_less_than_the_longest() -> None:
 def test_what_cannot_be_measured_is_no_reason_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(config: object, threads: int) -> Pace:
+    def fail(config: object, threads: int, device: object) -> Pace:
         raise MemoryError("no room for it")
 
     monkeypatch.setattr(forecast, "measure_pace", fail)
