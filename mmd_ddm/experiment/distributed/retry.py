@@ -34,6 +34,7 @@ def run_retried(
         UserError, DivergenceError: As a worker raised it.
         ResourceError: If workers died more than `RETRIES` times.
     """
+    from ray.exceptions import RayActorError
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     deaths = 0
@@ -42,7 +43,7 @@ def run_retried(
             try:
                 make().fit()
                 return
-            except TrainingFailedError as error:
+            except (TrainingFailedError, RayActorError) as error:
                 if lacks_room(error):  # others have taken it, or a node left just now
                     continue
                 reason, again = explain(error)
@@ -93,6 +94,8 @@ def explain(error: Exception) -> tuple[Exception, bool]:
         return ResourceError(f"{what}; lower batch or micro_batch, or ask for fewer workers on a machine."), True
     if failures:
         return failures[min(failures)], False
+    if isinstance(error, deaths):
+        return ResourceError("The process that drives the workers died: it was killed, or memory ran out."), True
     cause = getattr(error, "controller_failure", error)
     if isinstance(cause, WorkerGroupStartupFailedError):
         return ResourceError("The workers' processes died while they started; look whether memory ran out."), True

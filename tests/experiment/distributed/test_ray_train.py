@@ -38,6 +38,15 @@ def test_a_dead_process_is_retried_whatever_its_partners_say():
     assert "worker 1 died: it was killed, most likely because memory ran out; lower batch" in str(reason)
 
 
+def test_a_death_of_what_drives_the_workers_is_retried_too():
+    from ray.exceptions import RayActorError
+
+    reason, retry = explain(RayActorError())
+    assert retry
+    assert isinstance(reason, ResourceError)
+    assert "drives the workers died" in str(reason)
+
+
 @pytest.mark.parametrize("error", [DivergenceError("loss nan"), UserError("wrong"), KeyError("a bug")])
 def test_an_exception_comes_out_as_it_was_raised_and_is_not_retried(error):
     reason, retry = explain(worker_group_error(r1=error))
