@@ -15,6 +15,12 @@ class DivergenceError(RuntimeError):
     """The loss or its gradient stopped being finite; the last good checkpoint is kept."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, without its stack of details; its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def disk_full(error: BaseException) -> bool:
     """Whether an error says that there is no room on a disk."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from mmd_ddm.data.load import is_prepared
-from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
-from mmd_ddm.experiment.inputs import base_folder, dataset_of
 from mmd_ddm.experiment.origins import Origins
-from mmd_ddm.features.published.weights import FOLDER
-from mmd_ddm.files import cache_home
 from tune.study.folder import Study
+from tune.study.needed import needed_files
 from tune.study.settings import SearchSettings, Settings
 
 
@@ -43,12 +37,4 @@ def check_shared(folder: Path, settings: Settings) -> None:
     Raises:
         UserError: Says which node, and what to do.
     """
-    check_storage(folder, settings.machines.process, list(_needed(settings.config)))
-
-
-def _needed(config: Config) -> Iterator[Path]:
-    named = (config.base_model, config.data, os.environ.get(FOLDER))
-    yield from (path for path in map(Path, filter(None, named)) if path.exists())
-    # each node would download and prepare it anew; what comes with the package lies elsewhere on each
-    made = (is_prepared(dataset_of(config)), base_folder(config))
-    yield from (path for path in made if path is not None and path.is_relative_to(cache_home()))
+    check_storage(folder, settings.machines.process, list(needed_files(settings.config)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +30,19 @@ def measured(study: Study[SearchSettings], models: Models, images: int) -> Itera
     """
     workers = 1
     if os.environ.get("RAY_ADDRESS"):
-        workers = places(study.settings.machines.process, usable_nodes())
+        process = study.settings.machines.process
+        workers = min(places(process, usable_nodes()), _free(process))
     if 1 < workers <= images // SAMPLING_BATCH:
         return together(study, models, images, workers)
     return side_by_side(study.folder, study.settings.machines, models, images)
+
+
+def _free(process: Mapping[str, float]) -> int:
+    """Count the processes for which others leave room now."""
+    import ray
+
+    there = ray.available_resources()
+    return int(min(there.get(name, 0) // amount for name, amount in process.items() if amount))
 
 
 def side_by_side(folder: Path, machines: Machines, models: Models, images: int) -> Iterator[Scored]:

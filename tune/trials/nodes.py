@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmd_ddm.errors import first_line
 from mmd_ddm.experiment.distributed.cluster import places, reserve
 from mmd_ddm.experiment.distributed.nodes import Node, living_nodes
 from mmd_ddm.experiment.distributed.shared_storage import unshared
@@ -24,10 +25,13 @@ class StudyNodes:
         folder: The study's.
         machines: What a trial takes.
         say: Tells the user something.
+        needed: What else must be there on each node.
     """
 
-    def __init__(self, folder: Path, machines: Machines, say: Callable[[str], None]) -> None:
-        self._folder, self._machines, self._say = folder, machines, say
+    def __init__(
+        self, folder: Path, machines: Machines, say: Callable[[str], None], needed: Sequence[Path] = ()
+    ) -> None:
+        self._folder, self._machines, self._say, self._needed = folder, machines, say, needed
         self._known = {node.id: node for node in living_nodes()}
         self._used = set(self._known)
         self._verdicts: queue.Queue[tuple[Node, str]] = queue.Queue()
@@ -45,7 +49,8 @@ class StudyNodes:
             self._judge(*self._verdicts.get())
         used = [node for node in living.values() if node.id in self._used]
         for node in left:
-            self._say(f"node {node.title} has left; trials go on from their checkpoints elsewhere")
+            goes_on = "; trials go on from their checkpoints elsewhere" if node.id in self._used else ""
+            self._say(f"node {node.title} has left{goes_on}")
         self._tell_of_room(used)
         return used
 
@@ -68,9 +73,9 @@ class StudyNodes:
 
         def ask() -> None:
             try:
-                reason = unshared(self._folder, [node]).get(node, "")
+                reason = unshared(self._folder, [node], self._needed).get(node, "")
             except Exception as error:  # of Ray, which may have ended, or of a disk
-                reason = f"it could not be looked at ({str(error).strip().splitlines()[0]})"
+                reason = f"it could not be looked at ({first_line(error)})"
             self._verdicts.put((node, reason))
 
         threading.Thread(target=ask, daemon=True).start()

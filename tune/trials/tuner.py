@@ -16,6 +16,7 @@ from mmd_ddm.experiment.distributed.nodes import NODE_ID, own_node
 from mmd_ddm.experiment.distributed.retry import RETRIES
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER
 from tune.study.folder import AnyStudy
+from tune.study.needed import needed_files
 from tune.trials.asha import Halving
 from tune.trials.callback import Recorder
 from tune.trials.concurrency import Concurrency, FollowNodes
@@ -51,7 +52,8 @@ def run_given_trials(
 def _follow_nodes(
     study: AnyStudy, recorder: Recorder, proposer: ConcurrencyLimiter | BasicVariantGenerator, concurrency: Concurrency
 ) -> FollowNodes:
-    nodes = StudyNodes(study.folder, study.settings.machines, recorder.console.say)
+    needed = list(needed_files(study.settings.config))
+    nodes = StudyNodes(study.folder, study.settings.machines, recorder.console.say, needed)
     return FollowNodes(proposer, concurrency, nodes)
 
 

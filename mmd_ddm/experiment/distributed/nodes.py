@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from mmd_ddm.errors import first_line
+
 NODE_ID = "ray.io/node-id"  # the label by which Ray puts something on a certain node
 PATIENCE = 120.0  # seconds in which a node answers: a first task imports the package from a cold disk
 T = TypeVar("T")
@@ -80,6 +82,6 @@ def _result(call: object) -> T | Exception:
     try:
         return ray.get(call)  # type: ignore[no-any-return]
     except ray.exceptions.RayTaskError as error:
-        return Exception(str(error.cause).strip().splitlines()[0])
+        return Exception(first_line(error.cause))
     except ray.exceptions.RayError as error:
-        return Exception(str(error).strip().splitlines()[0])
+        return Exception(first_line(error))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from mmd_ddm.errors import DivergenceError, ResourceError, UserError
+from mmd_ddm.errors import DivergenceError, ResourceError, UserError, first_line
 from mmd_ddm.experiment.distributed.cluster import findable_cluster, places, usable_nodes
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run_retried(
                 return
             except (TrainingFailedError, RayActorError) as error:
                 if lacks_room(error):  # others have taken it, or a node left just now
+                    _log.warning("Others have taken the room of %d workers; waiting until it is free.", workers)
                     continue
                 reason, again = explain(error)
                 if not again or deaths == RETRIES:
@@ -99,4 +100,4 @@ def explain(error: Exception) -> tuple[Exception, bool]:
     cause = getattr(error, "controller_failure", error)
     if isinstance(cause, WorkerGroupStartupFailedError):
         return ResourceError("The workers' processes died while they started; look whether memory ran out."), True
-    return RuntimeError(f"Ray Train could not run the workers: {str(cause).strip().splitlines()[0]}"), False
+    return RuntimeError(f"Ray Train could not run the workers: {first_line(cause)}"), False

@@ -50,7 +50,8 @@ def watched(lost: Callable[[str], None]) -> AbstractContextManager[None]:
 def end_at_once(who: str, advice: str, what: str) -> None:
     """Say what is lost and end: whatever asks Ray for anything from now on, and be it to end, waits for a minute."""
     print(f"{who}: {what}; {advice}", file=sys.stderr, flush=True)
-    _end_workers()
+    with suppress(Exception):  # what is read of them may end meanwhile
+        _end_workers()
     os._exit(1)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mmd_ddm.errors import first_line
 from mmd_ddm.experiment.machine.finding import Finding, fault, note, ok
 
 WHAT = "GPU"
@@ -72,7 +73,7 @@ def _why_none() -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return "no device"
 
 
@@ -84,7 +85,7 @@ def _calculations(count: int) -> Iterator[Finding]:
             product = (whole.to(f"cuda:{index}") @ whole.to(f"cuda:{index}")).cpu()
             free, total = torch.cuda.mem_get_info(index)
         except RuntimeError as error:
-            yield fault(WHAT, f"number {index} fails ({str(error).strip().splitlines()[0]}); look at dmesg for Xid")
+            yield fault(WHAT, f"number {index} fails ({first_line(error)}); look at dmesg for Xid")
             continue
         if not torch.equal(product, whole @ whole):
             yield fault(WHAT, f"number {index} multiplies wrongly; take it out and have it tested")

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmd_ddm import errors
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, digest_of, locked
 
@@ -108,5 +109,4 @@ def _ask(uri: str) -> None:
 
 def first_line(error: BaseException) -> str:
     """Return what an exception says, without its stack of details."""
-    lines = str(error).strip().splitlines()
-    return shown((lines[0] if lines else type(error).__name__)[:200])
+    return shown(errors.first_line(error)[:200])

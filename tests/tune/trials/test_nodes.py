@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,22 @@ class Followed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, reasons: dict[Node, str]) -> None:
         self.there, self.said, self.reserved = [HEAD, FIRST], list[str](), list[Node]()
         monkeypatch.setattr(nodes, "living_nodes", lambda: self.there)
-        monkeypatch.setattr(nodes, "unshared", lambda folder, asked: {e: reasons[e] for e in asked if e in reasons})
+        needed = [folder / "photos"]
+
+        def unshared(where: Path, asked: list[Node], also: list[Path]) -> dict[Node, str]:
+            assert (where, also) == (folder, needed)
+            return {each: reasons[each] for each in asked if each in reasons}
+
+        monkeypatch.setattr(nodes, "unshared", unshared)
         monkeypatch.setattr(nodes, "reserve", lambda node, process: self.reserved.append(node))
-        self._nodes = StudyNodes(folder, TRIAL, self.said.append)
+        self._nodes = StudyNodes(folder, TRIAL, self.said.append, needed)
 
     def look(self, *there: Node) -> list[Node]:
         self.there = [HEAD, *there]
         self._nodes.look()
-        time.sleep(0.05)  # for the thread that asks a new node
+        for thread in threading.enumerate():
+            if "(ask)" in thread.name:  # a new node
+                thread.join(10)
         return self._nodes.look()
 
 
