@@ -63,14 +63,18 @@ class Running:
         """The numbers of all living processes that came of the command."""
         return marked(self._mark)
 
+    def _left(self) -> list[str]:
+        names = map(title, self.processes())
+        # this one Ray keeps for all programs of a cluster, as long as that lives
+        return [name for name in names if "_AutoscalingCoordinatorActor" not in name]
+
     def ended(self, patience: float = 600) -> int:
         """Wait for it, then for at most 10 s for its processes, and return its status."""
         status = self.process.wait(patience)
         deadline = time.monotonic() + 10
-        while self.processes() and time.monotonic() < deadline:
+        while self._left() and time.monotonic() < deadline:
             time.sleep(0.1)
-        left = [title(number) for number in self.processes()]
-        assert not left, left
+        assert not (left := self._left()), left
         return status
 
 

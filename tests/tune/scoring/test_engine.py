@@ -64,15 +64,22 @@ def test_all_nodes_together_give_the_same_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "places", "images", "workers"),
-    [("", 9, 5000, 1), ("head:6379", 1, 5000, 1), ("head:6379", 8, 8 * 128, 8), ("head:6379", 8, 8 * 128 - 1, 1)],
+    ("address", "places", "free", "images", "workers"),
+    [
+        ("", 9, 9, 5000, 1),
+        ("head:6379", 1, 1, 5000, 1),
+        ("head:6379", 8, 8, 8 * 128, 8),
+        ("head:6379", 8, 8, 8 * 128 - 1, 1),
+        ("head:6379", 8, 7, 5000, 7),  # others have the rest
+    ],
 )
 def test_a_model_is_shared_where_each_process_gets_a_batch(
-    address: str, places: int, images: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, places: int, free: int, images: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(engine, "usable_nodes", list)
     monkeypatch.setattr(engine, "places", lambda process, nodes: places)
+    monkeypatch.setattr(engine, "_free", lambda process: free)
     monkeypatch.setattr(engine, "side_by_side", lambda *arguments: 1)
     monkeypatch.setattr(engine, "together", lambda study, models, images, workers: workers)
     study = Study.create(tmp_path / "s", replace(SETTINGS, final_images=images))
