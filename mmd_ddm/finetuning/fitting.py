@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmd_ddm.errors import ResourceError, out_of_memory
+from mmd_ddm.errors import ResourceError, first_line, out_of_memory
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Route, free_bytes, readable
 from mmd_ddm.finetuning.names import REPLAY, STORED
@@ -37,7 +37,7 @@ def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Dra
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            said = str(error).strip().split("\n")[0]
+            said = first_line(error)
         # beyond the except block, whose traceback holds on to what didn't fit
         for parameter in pipeline.denoiser.parameters():
             parameter.grad = None

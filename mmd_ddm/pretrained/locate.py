@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.files import cache_home
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -56,7 +56,7 @@ def locate(source: str, origin: str | None = None) -> Path:
         if not any(folder.rglob("*.safetensors")):
             folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=oldest))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         said = f"base model {source!r} is neither a folder nor to be had from the hub: {reason.rstrip('.')}"
         raise UserError(f"{said}; {how_to_get(source)}") from None
     return folder

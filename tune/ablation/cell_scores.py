@@ -15,7 +15,7 @@ from mmd_ddm.evaluation.names import KINDS, OWN_SPACE
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.scored_model import ADVICE, BASE, FINETUNED, ScoredModel
-from mmd_ddm.experiment.tracking.store import first_line
+from mmd_ddm.experiment.tracking.store import shown_line
 from mmd_ddm.files import write_json
 from mmd_ddm.records import read_record
 from tune.ablation.grid import Cell, Grid
@@ -83,7 +83,7 @@ def score_cells(study: Study[AblationSettings], grid: Grid, say: Callable[[str],
             try:
                 ray.get(done)
             except Exception as error:  # of Ray, of memory, of the disk: the other scores stand
-                remaining.ended(task.model, f"{task.model.label} could not be scored: {first_line(error)}")
+                remaining.ended(task.model, f"{task.model.label} could not be scored: {shown_line(error)}")
             else:
                 remaining.ended(task.model, f"scored {task.model.label}, seed {task.seed}")
 

@@ -11,7 +11,7 @@ import torch
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.pace import Pace, measure_pace
 from mmd_ddm.experiment.scoring.scored_model import LARGER
-from mmd_ddm.experiment.tracking.store import first_line
+from mmd_ddm.experiment.tracking.store import shown_line
 from tune.study.format import duration
 from tune.study.settings import Machines, SearchSettings
 
@@ -62,5 +62,5 @@ def _pace(config: Config, machines: Machines) -> Pace | None:
         found: Pace = ray.get(task.remote(config, machines.cpus))
         return found
     except Exception as error:  # of memory, of Ray: the trials will tell it
-        _log.warning("How long the study will take is not known (%s)", first_line(error))
+        _log.warning("How long the study will take is not known (%s)", shown_line(error))
         return None

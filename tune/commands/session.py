@@ -16,7 +16,7 @@ from mmd_ddm.experiment.distributed.watch import end_at_once, watched
 from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, let_go_on
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.description import NOTE
-from mmd_ddm.experiment.tracking.store import first_line, ui_command
+from mmd_ddm.experiment.tracking.store import shown_line, ui_command
 from mmd_ddm.experiment.tracking.tracked_run import TrackedRun
 from mmd_ddm.experiment.tracking.tracker import Tracker
 from tune.study.console import StudyConsole
@@ -65,7 +65,7 @@ class Session(Generic[S]):
             score()
         except (Exception, KeyboardInterrupt) as error:  # of Ray, of memory, of the disk
             said = "The final scores were not all measured (%s); %s measures them"
-            _log.warning(said, first_line(error), self.resume)
+            _log.warning(said, shown_line(error), self.resume)
 
     def finish(
         self, trials: Sequence[Trial], note: str, artifacts: Sequence[Path],
@@ -165,7 +165,7 @@ def recorded_to_the_end(tracker: Tracker, run: TrackedRun, recorder: Recorder) -
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
         recorder.leave()
-        run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": first_line(error)})
+        run.close("KILLED" if interrupted else "FAILED", {} if interrupted else {"reason": shown_line(error)})
         tracker.close(patience=0)
         raise
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mmd_ddm.discrepancy.specification import parse_kernel
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.registry import check_feature_space
@@ -64,7 +64,7 @@ def _read_file(file: Path) -> dict[str, object]:
         text = file.read_text()
         read = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError, OSError) as error:
-        raise UserError(f"the space file {file} can't be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the space file {file} can't be read: {first_line(error)}") from None
     if not isinstance(read, dict) or not read:
         raise UserError(f"the space file {file} must hold settings, as in `kernel: [cubic, rbf]`")
     return {str(key): value for key, value in read.items()}

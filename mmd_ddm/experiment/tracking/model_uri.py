@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.run_folder import MODEL
-from mmd_ddm.experiment.tracking.store import first_line, open_client, tracking_uri, unusable
+from mmd_ddm.experiment.tracking.store import open_client, shown_line, tracking_uri, unusable
 from mmd_ddm.files import cache_home, locked
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _download(files: str, target: Path, source: str, store: str) -> None:
         try:
             got = Path(download_artifacts(artifact_uri=files, dst_path=half, tracking_uri=store))
         except Exception as error:  # of the network, of the artifact store, of the disk
-            raise UserError(f"the files of {source} can't be had from {files}: {first_line(error)}") from None
+            raise UserError(f"the files of {source} can't be had from {files}: {shown_line(error)}") from None
         if not any(Path(half).rglob("*")):
             raise UserError(f"the files of {source} are not there: MLflow's store {store} has nothing at {files}")
         got.rename(target)

@@ -10,8 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmd_ddm import errors
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.files import cache_home, digest_of, locked
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def open_client(uri: str) -> MlflowClient:
 
 def unusable(uri: str, error: Exception) -> UserError:
     """Return what to tell of a store that raised an error."""
-    return UserError(f"MLflow's store {shown(uri)} can't be used ({first_line(error)}); check MLFLOW_TRACKING_URI.")
+    return UserError(f"MLflow's store {shown(uri)} can't be used ({shown_line(error)}); check MLFLOW_TRACKING_URI.")
 
 
 def _ask(uri: str) -> None:
@@ -102,11 +101,11 @@ def _ask(uri: str) -> None:
         pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)  # urllib wraps what the system says
-        reason = getattr(reason, "strerror", None) or first_line(error)
+        reason = getattr(reason, "strerror", None) or shown_line(error)
         advice = "start it, or unset MLFLOW_TRACKING_URI to use ./mlflow.db"
         raise UserError(f"No MLflow server answers at {shown(uri)} ({reason}); {advice}.") from None
 
 
-def first_line(error: BaseException) -> str:
-    """Return what an exception says, without its stack of details."""
-    return shown(errors.first_line(error)[:200])
+def shown_line(error: BaseException) -> str:
+    """Return the beginning of what an exception says, without its stack of details and without passwords."""
+    return shown(first_line(error)[:200])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.tracking.registry import Candidate, register
-from mmd_ddm.experiment.tracking.store import connect, first_line, tracking_uri
+from mmd_ddm.experiment.tracking.store import connect, shown_line, tracking_uri
 from mmd_ddm.experiment.tracking.tracked_run import About, Requests, SyncState, TrackedRun
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Tracker:
         except Exception as error:  # an outage takes many forms; none of them may stop the run
             self._not_before = time.monotonic() + PAUSE
             if not self._quiet:
-                _log.warning("MLflow did not take a record, it will be sent later: %s", first_line(error))
+                _log.warning("MLflow did not take a record, it will be sent later: %s", shown_line(error))
             return False
         return True
 

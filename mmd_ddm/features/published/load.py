@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.features.published import clip, inception, listing, vision, weights
 from mmd_ddm.features.published.listing import INCEPTION_LAYERS, TIMM
 from mmd_ddm.features.published.prepared import Prepared, prepare
@@ -60,7 +60,7 @@ def _shared(network: str, file: Path, build: Callable[[], nn.Module]) -> nn.Modu
             with torch.random.fork_rng(devices=[]):  # fresh weights would be drawn from the caller's generator
                 found = build()
         except Exception as error:  # damaged pickles, archives and state dicts raise what they like
-            said = str(error).strip().split("\n")[0]
+            said = first_line(error)
             raise UserError(f"{file} doesn't hold the weights of {network!r} ({said}); get it again.") from error
         _networks[key] = found
     return found.requires_grad_(False).eval()

@@ -26,9 +26,13 @@ def pooled_network(model: str, file: Path) -> nn.Module:
     """
     import timm
 
+    if file.suffix != ".safetensors":  # older versions of timm run what a pickle says; this reading refuses to
+        torch.load(file, map_location="meta", weights_only=True)
     known = timm_config(model)
     named = model if known else model.partition(".")[0]  # a tag of one's own is that of the file alone
-    own = {} if (classes := _own_classes(named, file, known is None)) is None else {"num_classes": classes}
+    published = known is not None and "." in model
+    classes = None if published else _classes(named, file, own_tag=known is None)
+    own = {} if classes is None else {"num_classes": classes}
     # with its classifier at first: without, timm would accept a file in which other weights are missing, too
     overlay = {"file": str(file), "custom_load": False, **own}
     whole = timm.create_model(named, pretrained=True, pretrained_cfg_overlay=overlay, **own)
@@ -37,24 +41,21 @@ def pooled_network(model: str, file: Path) -> nn.Module:
     return network
 
 
-def _own_classes(model: str, file: Path, own: bool) -> int | None:
-    """Count the classes that a network of one's own tells apart: 0 if it has no classifier; None: as published.
+def _classes(model: str, file: Path, *, own_tag: bool) -> int | None:
+    """Count the classes that a network of one's own tells apart, 0 if it has no classifier; None: as published.
 
-    The file of a publisher may name its tensors otherwise than timm does, which knows both.
+    Without a tag of its own a file may be a publisher's, who may name the classifier otherwise than timm does.
     """
     import timm
 
-    # older versions of timm run what a pickle says; this reading refuses to
-    state = timm.models.load_state_dict(str(file), weights_only=True)
     known = timm_config(model)
     if known is None:
         return None
     last = known.classifier if isinstance(known.classifier, str) else (known.classifier or ("",))[0]
-    weight = state.get(f"{last}.weight")
-    classes = None if weight is None else len(weight)
-    if classes is None:
-        return 0 if own else None
-    return None if classes == known.num_classes else classes
+    weight = timm.models.load_state_dict(str(file), weights_only=True).get(f"{last}.weight")
+    if weight is None:
+        return 0 if own_tag else None
+    return None if len(weight) == known.num_classes else len(weight)
 
 
 def dinov2_network(file: Path) -> nn.Module:

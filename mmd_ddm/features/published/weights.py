@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mmd_ddm.errors import UserError
+from mmd_ddm.errors import UserError, first_line
 
 FOLDER, UNVERIFIED = "MMD_DDM_WEIGHTS", "MMD_DDM_UNVERIFIED_WEIGHTS"
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -147,7 +147,7 @@ def _download(weights: PublishedWeights, name: str) -> Path:
     try:
         return _from_hub(weights) if weights.url is None else _from_address(weights.url, weights)
     except Exception as error:  # what the libraries under the hub's client raise has no common base
-        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        reason = first_line(error).rstrip(".")
         raise UserError(f"{missing}, as they can't be downloaded ({reason}).") from error
 
 

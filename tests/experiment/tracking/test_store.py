@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.tracking.store import check_reachable, first_line, shown, ui_command, unusable
+from mmd_ddm.experiment.tracking.store import check_reachable, shown, shown_line, ui_command, unusable
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_no_password_is_shown(uri: str, expected: str, monkeypatch: pytest.Monke
     error = unusable(uri, RuntimeError(f"no connection to {uri} today"))
     assert expected in str(error)
     assert "secret" not in str(error)
-    assert first_line(error) == str(error)[:200]
+    assert shown_line(error) == str(error)[:200]
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
