@@ -19,15 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 def run_retried(
-    make: Callable[[], TorchTrainer], workers: int, process: Mapping[str, float],
+    make: Callable[[int], TorchTrainer], workers: int, process: Mapping[str, float], *, fewest: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:  # fmt: skip
     """Run what a trainer that is made for each attempt runs; it waits for as long as nodes lack the room.
 
     Args:
-        make: Of a trainer that goes on from the latest checkpoint.
-        workers: Its workers.
+        make: Of a trainer with so many workers that goes on from the latest checkpoint.
+        workers: How many it has at most.
         process: CPUs and GPUs of each.
+        fewest: With how many it makes do where nodes have left.
         stopped: Whether it is to wait no longer.
 
     Raises:
@@ -39,13 +40,13 @@ def run_retried(
 
     deaths = 0
     with findable_cluster():
-        while _wait_for_room(workers, process, stopped):
+        while there := _wait_for_room(fewest, process, stopped):
             try:
-                make().fit()
+                make(min(workers, there)).fit()
                 return
             except (TrainingFailedError, RayActorError) as error:
                 if lacks_room(error):  # others have taken it, or a node left just now
-                    _log.warning("Others have taken the room of %d workers; waiting until it is free.", workers)
+                    _log.warning("Others have taken the room of the workers; waiting until it is free.")
                     continue
                 reason, again = explain(error)
                 if not again or deaths == RETRIES:
@@ -54,17 +55,17 @@ def run_retried(
                 _log.warning("%s Starting again from the last checkpoint (%d of %d).", reason, deaths, RETRIES)
 
 
-def _wait_for_room(workers: int, process: Mapping[str, float], stopped: Callable[[], bool]) -> bool:
-    """Wait until the nodes that are there could hold all workers; returns whether the run is still wanted."""
+def _wait_for_room(workers: int, process: Mapping[str, float], stopped: Callable[[], bool]) -> int:
+    """Wait until the nodes could hold so many workers; returns how many they can, or 0 if none are wanted any more."""
     told = False
     while not stopped():
-        if places(process, usable_nodes()) >= workers:
-            return True
+        if (there := places(process, usable_nodes())) >= workers:
+            return there
         if not told:
             _log.warning("No nodes have room for %d workers now; waiting until some join.", workers)
             told = True
         time.sleep(PAUSE)
-    return False
+    return 0
 
 
 def lacks_room(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.experiment.distributed.cluster import check_room, start_ray
-from mmd_ddm.experiment.distributed.nodes import living_nodes
+from mmd_ddm.experiment.distributed.nodes import NODE_ID, living_nodes, own_node
 from mmd_ddm.experiment.distributed.processes import in_processes
 from mmd_ddm.experiment.distributed.retry import run_retried
 from mmd_ddm.experiment.distributed.shared_storage import check_storage
@@ -37,7 +37,8 @@ def spread(work: Work[T], workers: int, tell: Tell[T], needed: Sequence[Path] = 
     if it has GPUs; a process that dies is replaced, and the work begins again.
 
     Args:
-        work: Importable by its name; told its place among the workers, its device, and where to tell results.
+        work: Importable by its name; told its place among the workers, its device, and where to tell results, which
+            are the same with any number of workers.
         workers: 1: this process.
         tell: Given what the first worker tells, as it comes; in a process of this machine, importable by its name.
         needed: What must be there on each node of a cluster.
@@ -83,24 +84,25 @@ class _Settings(TypedDict, Generic[T]):
 def results(work: Work[T], workers: int, process: Mapping[str, float]) -> Iterator[T]:
     """Return, as they come, what the first of several workers tells, which run where Ray has room; Ray is there.
 
-    What is told by workers whose partner died comes again, from those that replace them.
+    What is told by workers whose partner died comes again, from those that replace them: fewer, where a node has left.
 
     Args:
-        work: As of `spread`.
-        workers: How many.
+        work: As of `spread`; the same with any number of workers.
+        workers: How many at most.
         process: CPUs, which are its threads, and GPUs of each.
     """
     from ray.util.queue import Queue
 
     threads, gpus = int(process["CPU"]), process["GPU"]
-    queue, failures = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
+    here = {NODE_ID: own_node()}  # where no other node takes along what has been told
+    queue, failures = Queue(actor_options={"num_cpus": 0, "label_selector": here}), list[BaseException]()
     settings: _Settings[T] = {"work": work, "queue": queue, "threads": threads}
 
     def run() -> None:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                trainer = partial(make_trainer, _worker, settings, Path(folder), workers, gpus, threads)
-                run_retried(trainer, workers, process)
+                trainer = partial(make_trainer, _worker, settings, Path(folder), gpus=gpus, threads=threads)
+                run_retried(trainer, workers, process, fewest=1)
         except BaseException as error:
             failures.append(error)
 

@@ -97,9 +97,10 @@ def fit(
         _trainer(job, 0, 0, []).fit()
         return
     run_retried(
-        lambda: _trainer(job, workers, gpus_per_worker, [make() for make in callbacks]),
+        lambda count: _trainer(job, count, gpus_per_worker, [make() for make in callbacks]),
         workers,
         {"CPU": job.threads, "GPU": gpus_per_worker},
+        fewest=workers,  # another number rounds otherwise
         stopped=lambda: asked_to_stop(job.where_asked),
     )
 
