@@ -139,6 +139,10 @@ class Hosts:
             command, env=variables, stdin=nothing, stdout=subprocess.PIPE, stderr=together, text=True, check=False
         )
 
+    def link(self, name: str, state: str) -> None:
+        """Cut the cable of a host (`down`), or put it back (`up`)."""
+        _run("ip", "-n", _SWITCH, "link", "set", f"v-{name}", state)
+
     def down(self) -> None:
         """End all their processes and remove their networks."""
         for process in self._outer.values():
