@@ -2,7 +2,8 @@
 
 Writes a diffusers folder that every --base-model and --model takes. A folder under ~/.cache/mmd-ddm/models (or
 $MMD_DDM_HOME/models) is found by its name alone. Formats of files: ddim (Ho et al. 2020 and Song et al. 2021: CIFAR-10,
-LSUN, CelebA) and improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN).
+LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN) and guided-diffusion (Dhariwal
+& Nichol 2021: LSUN and ImageNet up to 256 pixels, those without class labels).
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from mmd_ddm.errors import UserError
 
-FORMATS = ("diffusers", "ddim", "improved-diffusion")
-_UNTOLD = ("resolution", "prediction_type", "variance_type", "dropout", "heads", "beta_schedule", "length")
+FORMATS = ("diffusers", "ddim", "improved-diffusion", "guided-diffusion")
+_UNTOLD = (
+    "resolution", "prediction_type", "variance_type", "dropout", "heads", "head_width", "qkv_order", "beta_schedule",
+    "length",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +29,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=FORMATS, help="[as the names of the tensors tell]")
     common = "[the published models' own, as far as it is common to them]"
     tell = parser.add_argument_group("what a checkpoint does not tell", common).add_argument
-    tell("--resolution", type=int, metavar="R", help="side of the images [attention begins at 16 x 16]")
+    tell(
+        "--resolution",
+        type=int,
+        metavar="R",
+        help="side of the images [attention begins at 16 x 16; guided-diffusion: 32 x 32]",
+    )
     tell("--prediction-type", choices=("epsilon", "sample", "v_prediction"), help="[epsilon]")
     tell("--variance-type", choices=("fixed_small", "fixed_large"), help=variances)
     tell("--dropout", type=float, metavar="P", help="in training, 0 to below 1 [0]")
-    tell("--heads", type=int, metavar="N", help="of attention, improved-diffusion [4; LSUN: 1]")
+    tell("--heads", type=int, metavar="N", help="of attention [improved-diffusion: 4; its LSUN has 1]")
+    tell("--head-width", type=int, metavar="C", help="channels of a head, instead [guided-diffusion: 64]")
+    tell("--qkv-order", choices=("heads_first", "parts_first"),
+         help="channels of its joint layers [heads_first; guided-diffusion of ImageNet 64: parts_first]")  # fmt: skip
     tell("--beta-schedule", choices=("linear", "cosine"), help="[improved-diffusion: cosine, else linear]")
     tell("--length", type=int, metavar="T", help="timesteps [improved-diffusion: 4000, else 1000]")
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, locked, sha256_of
 from mmd_ddm.pretrained.folder import write_pipeline
-from mmd_ddm.pretrained.formats import ddim, improved_diffusion
-from mmd_ddm.pretrained.formats.architecture import Converted, build_unet
+from mmd_ddm.pretrained.formats import ddim, guided_diffusion, improved_diffusion
+from mmd_ddm.pretrained.formats.architecture import Converted, Untold, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 
-FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion)}
+FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion, guided_diffusion)}
 
 
 def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
@@ -37,7 +37,7 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
 
     tensors = read_checkpoint(path)
     module = FORMATS[form] if form else _recognise(tensors, path)
-    converted: Converted = module.convert(tensors, dataclasses.replace(module.DEFAULTS, **(told or {})))
+    converted: Converted = module.convert(tensors, _untold(module, told or {}))
     with torch.device("meta"):  # the weights are at hand: none need be drawn
         network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
@@ -46,9 +46,18 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
     return write_pipeline(pipeline, folder, {"imported.json": record})
 
 
+def _untold(module: ModuleType, told: Mapping[str, object]) -> Untold:
+    if "heads" in told:  # of whatever width
+        if "head_width" in told:
+            raise UserError("heads and head_width are both given; name one of them")
+        told = {**told, "head_width": None}
+    made: Untold = dataclasses.replace(module.DEFAULTS, **told)
+    return made
+
+
 def _recognise(tensors: Mapping[str, Tensor], path: Path) -> ModuleType:
     for module in FORMATS.values():
-        if module.SIGN in tensors:
+        if module.recognises(tensors):
             return module
     if "time_embedding.linear_1.weight" in tensors:
         raise UserError(f"{path} holds the weights of a diffusers model alone; give the folder with its configs")

@@ -20,8 +20,10 @@ from mmd_ddm.files import HOME
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.locate import find_local, locate
-from tests.pretrained.originals import ddim_network, ddim_shapes, draw, improved_network, improved_shapes
-from tests.pretrained.test_formats import SMALL_DDIM, SMALL_IMPROVED
+from tests.pretrained.originals.ddim import ddim_network, ddim_shapes
+from tests.pretrained.originals.numbered import numbered_network, numbered_shapes
+from tests.pretrained.originals.structure import Structure, draw
+from tests.pretrained.test_formats import HEADED_GUIDED, SMALL_DDIM, SMALL_GUIDED, SMALL_IMPROVED
 
 WEIGHTS = draw(ddim_shapes(SMALL_DDIM))
 
@@ -133,11 +135,11 @@ def test_heads_travel_with_the_model_and_diffusers_refuses_to_forget_them(
 ) -> None:
     monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-    weights = draw(improved_shapes(SMALL_IMPROVED))
+    weights = draw(numbered_shapes(SMALL_IMPROVED))
     torch.save(weights, tmp_path / "imagenet.pt")
     run(str(tmp_path / "imagenet.pt"), "--output", str(tmp_path / "model"), "--dropout", "0.2")
     image, t = torch.randn(2, 3, 16, 16), torch.tensor([1234, 1234])
-    expected = improved_network(SMALL_IMPROVED, weights)(image, t)
+    expected = numbered_network(SMALL_IMPROVED, weights)(image, t)
     denoiser = load_denoiser(tmp_path / "model")
     assert denoiser.network.config.dropout == 0.2
     assert [name for name, p in denoiser.named_parameters() if not p.requires_grad] == ["network.time_proj.weight"]
@@ -149,6 +151,29 @@ def test_heads_travel_with_the_model_and_diffusers_refuses_to_forget_them(
         DiffusionPipeline.from_pretrained(tmp_path / "model")
     with pytest.raises(ZeroDivisionError):
         UNet2DModel.from_pretrained(tmp_path / "model/unet")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("structure", "options"),
+    [(SMALL_GUIDED, ("--head-width", "16", "--qkv-order", "parts_first")), (HEADED_GUIDED, ("--heads", "4"))],
+)
+def test_blocks_that_resample_tell_the_format(structure: Structure, options: tuple[str, ...], tmp_path: Path) -> None:
+    weights = draw(numbered_shapes(structure))
+    torch.save(weights, tmp_path / "lsun.pt")
+    run(str(tmp_path / "lsun.pt"), "--output", str(tmp_path / "model"), "--resolution", "64", *options)
+    assert json.loads((tmp_path / "model/imported.json").read_text())["format"] == "guided-diffusion"
+    denoiser, image = load_denoiser(tmp_path / "model"), torch.randn(2, 3, 16, 16)
+    expected = numbered_network(structure, weights)(image, torch.tensor([123, 123]))
+    found = torch.cat(denoiser.predict(image, 123), dim=1)
+    assert float((found - expected).abs().max() / expected.std()) < 1e-5
+    assert denoiser.schedule.variance_type == "learned_range"
+
+
+def test_class_conditional_checkpoints_are_refused(tmp_path: Path) -> None:
+    torch.save({**draw(numbered_shapes(SMALL_GUIDED)), "label_emb.weight": torch.zeros(10, 128)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="needs class labels"):
+        run(str(tmp_path / "model.pt"), "--output", str(tmp_path / "model"))
 
 
 def test_a_file_is_a_base_model_and_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +194,8 @@ def test_a_file_is_a_base_model_and_converted_once(tmp_path: Path, monkeypatch: 
     [
         (("--format", "improved-diffusion"), "no improved-diffusion checkpoint: it has no tensor"),
         (("--heads", "4"), "heads is 4; attention in format ddim has one"),
+        (("--heads", "4", "--head-width", "8"), "heads and head_width are both given"),
+        (("--head-width", "8"), "attention in format ddim has one"),
         (("--resolution", "33"), "resolution is 33"),
         (("--dropout", "1"), "--dropout"),
         (("--length", "0"), "--length"),
@@ -199,7 +226,9 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
 def test_unknown_formats_are_named(tmp_path: Path) -> None:
     torch.save({"blocks.0.weight": torch.zeros(3)}, tmp_path / "model.pt")
-    with pytest.raises(UserError, match=r"no known format \(ddim, improved-diffusion\).*blocks\.0\.weight"):
+    with pytest.raises(
+        UserError, match=r"no known format \(ddim, improved-diffusion, guided-diffusion\).*blocks\.0\.weight"
+    ):
         locate(str(tmp_path / "model.pt"))
     torch.save({"time_embedding.linear_1.weight": torch.zeros(3)}, tmp_path / "weights.bin")
     with pytest.raises(UserError, match="give the folder with its configs"):

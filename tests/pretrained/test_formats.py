@@ -12,26 +12,32 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.formats import ddim, improved_diffusion
+from mmd_ddm.pretrained.formats import ddim, guided_diffusion, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted, Untold
 from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-from tests.pretrained.originals import (
+from tests.pretrained.originals.ddim import ddim_network, ddim_shapes
+from tests.pretrained.originals.numbered import numbered_network, numbered_shapes
+from tests.pretrained.originals.structure import (
+    ADM_IMAGENET_64,
+    ADM_IMAGENET_128,
+    ADM_LSUN,
     CELEBA,
     CIFAR,
     IMAGENET,
     LSUN,
     Structure,
     Weights,
-    ddim_network,
-    ddim_shapes,
     draw,
-    improved_network,
-    improved_shapes,
-)  # fmt: skip
+)
 
 SMALL_DDIM = Structure(32, (1, 2, 2), 1, (1,))
 SMALL_IMPROVED = Structure(32, (1, 2, 3), 2, (1, 2), outputs=6, heads=4, scale_shift=True, length=4000)
 PLAIN_IMPROVED = Structure(32, (1, 2, 2), 1, (1,), heads=1, length=1000)  # as LSUN's: no scale, one head
+SMALL_GUIDED = Structure(
+    32, (1, 2, 3), 2, (1, 2), outputs=6, scale_shift=True, resampling=True, head_width=16, parts_first=True
+)  # fmt: skip
+PLAIN_GUIDED = Structure(32, (1, 2, 2), 1, (1,), resampling=True, head_width=32)
+HEADED_GUIDED = Structure(32, (1, 1, 2), 1, (0, 2), outputs=6, heads=4, scale_shift=True, resampling=True)  # as 128's
 EVEN_IMPROVED = Structure(32, (1, 2, 2), 1, (1, 2), outputs=6, heads=4, scale_shift=True, length=4000)  # as CIFAR's
 
 
@@ -45,12 +51,15 @@ def network_of(converted: Converted) -> UNet2DModel:
 
 def untold(structure: Structure) -> Untold:
     schedule = "cosine" if structure.length == 4000 else "linear"
-    return Untold(heads=structure.heads, beta_schedule=schedule, length=structure.length)
+    order = "parts_first" if structure.parts_first else "heads_first"
+    heads, width = structure.heads, structure.head_width
+    return Untold(heads=heads, head_width=width, qkv_order=order, beta_schedule=schedule, length=structure.length)
 
 
 Family = tuple[Callable, Callable, Callable[[Weights, Untold], Converted]]
 DDIM: Family = (ddim_shapes, ddim_network, ddim.convert)
-IMPROVED: Family = (improved_shapes, improved_network, improved_diffusion.convert)
+IMPROVED: Family = (numbered_shapes, numbered_network, improved_diffusion.convert)
+GUIDED: Family = (numbered_shapes, numbered_network, guided_diffusion.convert)
 
 
 @torch.no_grad()
@@ -79,14 +88,22 @@ def compare(
 @pytest.mark.parametrize("faint", [1.0, 1e-3], ids=["plain", "faint"])
 @pytest.mark.parametrize(
     ("structure", "family"),
-    [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED), (PLAIN_IMPROVED, IMPROVED), (EVEN_IMPROVED, IMPROVED)],
+    [
+        (SMALL_DDIM, DDIM),
+        (SMALL_IMPROVED, IMPROVED),
+        (PLAIN_IMPROVED, IMPROVED),
+        (EVEN_IMPROVED, IMPROVED),
+        (SMALL_GUIDED, GUIDED),
+        (PLAIN_GUIDED, GUIDED),
+        (HEADED_GUIDED, GUIDED),
+    ],
 )
 def test_small_networks_are_the_same_functions(structure: Structure, family: Family, faint: float) -> None:
     """Faint: the first maps have variances of 1e-6, where the epsilon of the normalisation shows."""
     converted, network = compare(structure, family, 16, [0, 1, 37, structure.length - 1], faint)
     table = network.time_proj.weight.numel() if structure.length != 1000 else 0
     assert sum(p.numel() for p in network.parameters()) - table == structure.parameters()
-    assert type(network) is (MultiHeadUNet2DModel if structure is SMALL_IMPROVED else UNet2DModel)
+    assert type(network) is (MultiHeadUNet2DModel if structure in (SMALL_IMPROVED, HEADED_GUIDED) else UNet2DModel)
     assert converted.scheduler["variance_type"] == ("learned_range" if structure.outputs == 6 else "fixed_large")
 
 
@@ -110,7 +127,27 @@ def test_published_networks_are_the_same_functions(
     assert converted.scheduler["num_train_timesteps"] == structure.length
 
 
-@pytest.mark.parametrize(("structure", "family"), [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED)])
+@pytest.mark.parametrize(
+    ("structure", "millions", "resolution"),
+    [(ADM_IMAGENET_64, 295, 64), (ADM_IMAGENET_128, 420, 128), (ADM_LSUN, 552, 256)],
+)
+def test_networks_of_guided_diffusion_have_their_published_sizes(
+    structure: Structure, millions: int, resolution: int
+) -> None:
+    """Dhariwal & Nichol 2021, Section 3 and appendices: 296, 422, 552 million, ImageNet's with 1000 labels."""
+    weights = {name: torch.zeros(()).expand(shape) for name, shape in numbered_shapes(structure)}  # take no memory
+    assert guided_diffusion.recognises(weights)
+    assert not improved_diffusion.recognises(weights)
+    found = guided_diffusion.convert(weights, untold(structure))
+    count = sum(each.numel() for each in found.weights.values())
+    assert count == structure.parameters()
+    assert count // 10**6 == millions
+    assert found.config["sample_size"] == resolution
+
+
+@pytest.mark.parametrize(
+    ("structure", "family"), [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED), (SMALL_GUIDED, GUIDED)]
+)
 def test_every_tensor_is_used_exactly_once(structure: Structure, family: Family) -> None:
     """Number each element: all numbers come out once, whatever was split, flattened or renamed."""
     shapes, _, convert = family
@@ -125,7 +162,9 @@ def test_every_tensor_is_used_exactly_once(structure: Structure, family: Family)
     assert torch.equal(torch.cat([w.flatten() for w in found.values()]).sort().values, torch.arange(float(start)))
 
 
-@pytest.mark.parametrize(("structure", "family"), [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED)])
+@pytest.mark.parametrize(
+    ("structure", "family"), [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED), (SMALL_GUIDED, GUIDED)]
+)
 def test_a_missing_or_unexpected_tensor_is_named(structure: Structure, family: Family) -> None:
     shapes, _, convert = family
     weights = {name: torch.zeros(shape) for name, shape in shapes(structure)}
@@ -134,8 +173,8 @@ def test_a_missing_or_unexpected_tensor_is_named(structure: Structure, family: F
         rest = {other: w for other, w in weights.items() if other != name}
         with pytest.raises(UserError):
             convert(rest, settings)
-    with pytest.raises(UserError, match=r"unexpected tensor label_emb\.weight"):
-        convert({**weights, "label_emb.weight": torch.zeros(10, 4)}, settings)
+    with pytest.raises(UserError, match=r"unexpected tensor label_emb\.bias"):
+        convert({**weights, "label_emb.bias": torch.zeros(10, 4)}, settings)
 
 
 def test_first_tensor_in_the_way_is_named() -> None:
@@ -162,7 +201,7 @@ def test_two_tensors_for_one_place_are_refused() -> None:
 
 
 def test_heads_must_divide_the_widths_and_matter() -> None:
-    weights = draw(improved_shapes(SMALL_IMPROVED))
+    weights = draw(numbered_shapes(SMALL_IMPROVED))
     with pytest.raises(UserError, match="heads is 5"):
         improved_diffusion.convert(weights, dataclasses.replace(untold(SMALL_IMPROVED), heads=5))
     image, t = torch.randn(1, 3, 16, 16), torch.tensor([7])
@@ -202,7 +241,7 @@ def test_cosine_schedule_is_the_papers() -> None:
     """beta_t = min(1 - f(t+1) / f(t), 0.999), f(t) = cos^2((t/T + 0.008) / 1.008 * pi/2) (Nichol & Dhariwal 2021)."""
     from diffusers import DDPMScheduler
 
-    weights = {name: torch.zeros(shape) for name, shape in improved_shapes(SMALL_IMPROVED)}
+    weights = {name: torch.zeros(shape) for name, shape in numbered_shapes(SMALL_IMPROVED)}
     scheduler = DDPMScheduler(**improved_diffusion.convert(weights, untold(SMALL_IMPROVED)).scheduler)
     t = torch.arange(4001, dtype=torch.float64) / 4000
     f = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2

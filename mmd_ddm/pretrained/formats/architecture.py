@@ -14,7 +14,7 @@ from mmd_ddm.errors import UserError
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
-_FINEST_ATTENTION = 16  # side of the largest maps with attention in every published model of these families
+QKV_ORDERS = HEADS_FIRST, PARTS_FIRST = ("heads_first", "parts_first")
 _GROUPS = 32  # of the normalisation
 
 
@@ -22,14 +22,16 @@ _GROUPS = 32  # of the normalisation
 class Untold:
     """What the tensors of a checkpoint do not tell; each format has the values of its published models.
 
-    A resolution of None is found by the convention that attention begins at 16 x 16 (Ho et al. 2020, Appendix B).
+    A resolution of None is found by the format's convention at which resolution attention begins.
     """
 
     resolution: int | None = None  # side of the images
     prediction_type: str = "epsilon"  # as diffusers names it
     variance_type: str | None = None  # `fixed_large` or `fixed_small`, where it is not learned; None: the format's own
     dropout: float = 0.0  # of the residual blocks in training, 0 to below 1
-    heads: int = 1  # of each attention layer
+    heads: int = 1  # of each attention layer, unless they have a width
+    head_width: int | None = None  # channels of a head
+    qkv_order: str = HEADS_FIRST  # of a joint layer's channels: each head's queries, keys, values, or all queries first
     beta_schedule: str = "linear"  # Ho et al. 2020, or `cosine`, Nichol & Dhariwal 2021, Equation 17
     length: int = 1000  # T
 
@@ -43,11 +45,13 @@ class Architecture:
     widths: tuple[int, ...]  # of the levels, from the image's resolution downwards
     blocks: int  # residual blocks of a level on the way down
     attention: tuple[bool, ...]  # whether a level has it
+    resampling_blocks: bool = False  # between levels residual blocks resample, not convolutions
+    finest_attention: int = 16  # side of the largest maps with attention (Ho et al. 2020, Appendix B)
 
     def _resolution(self, asked: int | None) -> int:
         if asked is None and not any(self.attention):
             raise UserError("the checkpoint does not tell the resolution of its images; give it with --resolution")
-        found = _FINEST_ATTENTION << self.attention.index(True) if asked is None else asked
+        found = self.finest_attention << self.attention.index(True) if asked is None else asked
         step = 2 ** (len(self.widths) - 1)
         if found < step or found % step:
             raise UserError(f"resolution is {found}; this network's {len(self.widths)} levels need multiples of {step}")
@@ -62,15 +66,18 @@ class Architecture:
         """
         if odd := [width for width in self.widths if width < 1 or width % _GROUPS]:
             raise UserError(f"the network has {odd[0]} channels; those of this format are multiples of {_GROUPS}")
-        kinds = ["AttnDownBlock2D" if has else "DownBlock2D" for has in self.attention]
+        plain = "Resnet{}sampleBlock2D" if self.resampling_blocks else "{}Block2D"
+        kinds = ["Attn{}Block2D" if has else plain for has in self.attention]
+        resampling = {"downsample_type": "resnet", "upsample_type": "resnet"} if self.resampling_blocks else {}
         return {
             "sample_size": self._resolution(untold.resolution),
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
             "block_out_channels": self.widths,
             "layers_per_block": self.blocks,
-            "down_block_types": tuple(kinds),
-            "up_block_types": tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+            "down_block_types": tuple(kind.format("Down") for kind in kinds),
+            "up_block_types": tuple(kind.format("Up") for kind in reversed(kinds)),
+            **resampling,
             "dropout": untold.dropout,
             "norm_num_groups": _GROUPS,
             "act_fn": "silu",

@@ -7,7 +7,7 @@ has one head and its layers are convolutions with a kernel of 1; level i of `up`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -18,7 +18,6 @@ from mmd_ddm.pretrained.formats.architecture import Architecture, Converted, Unt
 from mmd_ddm.pretrained.formats.ledger import Ledger
 
 NAME = "ddim"
-SIGN = "temb.dense.0.weight"  # no other format has a tensor of this name
 DEFAULTS = Untold()
 _LSUN = 256  # side of the images; the authors' configs say `fixedsmall` for them, `fixedlarge` for CIFAR-10 and CelebA
 # of the U-Net: attention has one head, a halving pads on the right and below only
@@ -27,14 +26,19 @@ SETTINGS: Mapping[str, object] = {
 }  # fmt: skip
 
 
+def recognises(names: Container[str]) -> bool:
+    """Whether tensors of these names are of the format."""
+    return "temb.dense.0.weight" in names
+
+
 def convert(tensors: Mapping[str, Tensor], untold: Untold = DEFAULTS) -> Converted:
     """Convert a state dict in the names of the format, of one head.
 
     Raises:
         UserError: it is of another architecture (names the first tensor in the way), or what is told does not fit.
     """
-    if untold.heads != 1:
-        raise UserError(f"heads is {untold.heads}; attention in format {NAME} has one")
+    if untold.heads != 1 or untold.head_width:
+        raise UserError(f"heads is {untold.heads}; attention in format {NAME} has one, as wide as its level")
     ledger = Ledger(tensors, NAME)
     found = _architecture(ledger)
     config = {**found.config(untold), **SETTINGS}

@@ -18,7 +18,7 @@ class Ledger:
         self._weights: dict[str, Tensor] = {}
         self._origin: dict[str, str] = {}
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         """Whether a tensor is there and not used yet."""
         return name in self._left
 
