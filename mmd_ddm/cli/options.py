@@ -12,15 +12,17 @@ from mmd_ddm.errors import UserError
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model, its sampler, and the seed of the noise."""
     from mmd_ddm.diffusion.names import BASELINES, SAMPLERS, VARIANCES
+    from mmd_ddm.diffusion.timesteps import SCHEDULES
 
     others = ", ".join(name for name in BASELINES if name not in SAMPLERS)
     address = "MLflow address (runs:/ID, models:/NAME/VERSION or models:/NAME@ALIAS)"
     model = f"diffusers folder, hub id, {address}, or digits: the shipped model [digits]"
-    sampler = f"ddim or ddpm, or to compare with: {others} [as finetuned, or ddim]"
+    sampler = f"{', '.join(SAMPLERS)}, or to compare with: {others} [as finetuned, or ddim]"
+    schedule = f"{', '.join(SCHEDULES)} [linear, or trailing for one evaluation]"
     add = parser.add_argument
     add("--model", default="digits", metavar="M", help=model)
     add("--sampler", metavar="NAME", help=sampler)
-    add("--schedule", default="linear", metavar="NAME", help="linear, quadratic or stride [linear]")
+    add("--schedule", metavar="NAME", help=schedule)
     add("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [as finetuned, or 0]")
     add("--variance", metavar="NAME", help=f"of ddpm: {', '.join(VARIANCES)} [as finetuned, or the model's own]")
     add("--seed", type=int, default=0, metavar="N", help="of the noise [0]")

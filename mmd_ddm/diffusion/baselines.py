@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.names import BASELINES
+from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.published_samplers import PUBLISHED, PublishedSampler, quiet
 from mmd_ddm.errors import UserError
@@ -54,7 +54,7 @@ def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) ->
         UserError: an unknown name, or a budget that the sampler cannot have, with the nearest that it can.
     """
     if name not in PUBLISHED:
-        raise UserError(f"sampler is {name!r}; it must be one of {', '.join(BASELINES)}")
+        raise UserError(f"sampler is {name!r}; it must be one of {', '.join(dict.fromkeys((*BASELINES, *SAMPLERS)))}")
     sampler = PUBLISHED[name]
     possible = sampler.budgets(noise_schedule)
     if evaluations not in possible:

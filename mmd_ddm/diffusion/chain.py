@@ -6,6 +6,7 @@ state, all that moves is in `State`, and random numbers come from outside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,9 +17,27 @@ from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 
 
 class State(NamedTuple):
-    """What moves along the chain: the image, (N, C, H, W). A multistep solver would add its history here."""
+    """What moves along the chain, tensors (N, C, H, W).
+
+    Args:
+        image: at which the network is evaluated next.
+        base: an image that a solver's later steps start from; none if they start from the image.
+        history: former predictions that they use, the latest first.
+    """
 
     image: Tensor
+    base: Tensor | None = None
+    history: tuple[Tensor, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, in one order."""
+        return self.image, *(() if self.base is None else (self.base,)), *self.history
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> State:
+        """The state with each tensor changed."""
+        base = None if self.base is None else change(self.base)
+        return State(change(self.image), base, tuple(change(each) for each in self.history))
 
 
 class Solver(Protocol):
@@ -28,13 +47,17 @@ class Solver(Protocol):
     def stochastic(self) -> bool:
         """Whether each step but the last is given noise."""
 
+    @property
+    def carried(self) -> int:
+        """How many tensors each step adds to what moves along the chain, the image and what else it keeps."""
+
     def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """The k-th step, k = 0 ... S-1 from the noisiest level on; differentiable in `state` and `predicted`."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with its S timesteps in decreasing order, the order of evaluation, for which the solver was made."""
+    """A sampler with the timesteps of its S evaluations, from the noisiest on, for which the solver was made."""
 
     solver: Solver
     timesteps: tuple[int, ...]

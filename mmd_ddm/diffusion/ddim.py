@@ -31,6 +31,11 @@ class DDIM:
         """Whether a step needs noise."""
         return self.eta > 0
 
+    @property
+    def carried(self) -> int:
+        """The image alone moves along the chain."""
+        return 1
+
     def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """One step from the k-th noise level to the next, after the last to alpha_bar = 1."""
         epsilon = predicted.epsilon

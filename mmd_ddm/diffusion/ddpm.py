@@ -34,6 +34,11 @@ class DDPM:
         """Always: each step but the last needs noise."""
         return True
 
+    @property
+    def carried(self) -> int:
+        """The image alone moves along the chain."""
+        return 1
+
     def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """One step from the k-th noise level to the next, after the last to alpha_bar = 1."""
         now, after = self.alpha_bar[k], (*self.alpha_bar, 1.0)[k + 1]

@@ -17,11 +17,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-
-# lambda = log(alpha_bar / (1 - alpha_bar)) / 2 of the noisiest timestep at which a solver begins that would begin at
-# T-1: an error of epsilon comes back in x_0 exp(-lambda) times as large. Cosine schedules go on to -10, linear ones end
-# above. The DPM-Solver authors' code clips here, and so does diffusers where `lambda_min_clipped` says so.
-NOISIEST = -5.1
+from mmd_ddm.diffusion.timesteps import NOISIEST, even_in_log_snr, trailing
 
 
 class Stepped(Protocol):
@@ -99,28 +95,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def trailing(alpha_bar: Tensor, steps: int) -> list[int]:
-    """Round(T - i T/n) - 1, i = 0 ... n-1, n = `steps`: from T-1 on in even steps (Lin et al. 2024, Table 2).
-
-    Worked out here, since diffusers' own, a range of floating-point numbers, has n + 1 of them for some n, as 61.
-    """
-    length = len(alpha_bar)
-    return [round(length - i * length / steps) - 1 for i in range(steps)]
+def even_in_time(alpha_bar: Tensor, steps: int) -> list[int]:
+    """See `timesteps.trailing`."""
+    return trailing(steps, len(alpha_bar))
 
 
 def log_snr(alpha_bar: Tensor, steps: int) -> list[int]:
-    """The first n timesteps nearest to n+1 points from T-1 to 0, even in log(alpha_bar / (1 - alpha_bar)).
-
-    The last point, timestep 0, is not evaluated: the solver ends there (Lu et al. 2022). n is 1 to T-1; the
-    timesteps are distinct and decrease: where two fall together, at the clean end, the noisier moves up.
-    """
-    snr = torch.logit(alpha_bar)
-    ideal = torch.linspace(float(snr[-1]), float(snr[0]), steps + 1, dtype=snr.dtype)
-    chosen: list[int] = (snr[:, None] - ideal).abs().argmin(dim=0).tolist()
-    for i in range(steps - 1, -1, -1):
-        chosen[i] = max(chosen[i], chosen[i + 1] + 1)
-    # what had to move beyond T-1 comes back
-    return [min(chosen[i], len(alpha_bar) - 1 - i) for i in range(steps)]
+    """See `timesteps.even_in_log_snr`."""
+    return even_in_log_snr(steps, torch.logit(alpha_bar).tolist())
 
 
 def _always(**settings: object) -> Callable[[int], Mapping[str, object]]:
@@ -175,5 +157,5 @@ PUBLISHED: Mapping[str, PublishedSampler] = {
     # Karras et al. 2022, Algorithm 1: two evaluations a step, one in the last, which goes to zero noise. Trailing: with
     # diffusers' default (even from T-1 to 0), steps even in sigma^(1/7) as published, or steps even in log-SNR, the KID
     # on the digits is 1.6 to 35 times as large at 5 and 9 evaluations.
-    "heun": PublishedSampler("HeunDiscreteScheduler", _always(), per_step=2, extra=-1, spacing=trailing),
+    "heun": PublishedSampler("HeunDiscreteScheduler", _always(), per_step=2, extra=-1, spacing=even_in_time),
 }

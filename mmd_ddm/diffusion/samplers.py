@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from mmd_ddm.diffusion.budgets import levels_of
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.ddpm import DDPM
+from mmd_ddm.diffusion.multistep.methods import METHODS
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.timesteps import timesteps
+from mmd_ddm.diffusion.timesteps import default_schedule, timesteps
 from mmd_ddm.errors import UserError
 
 
@@ -16,7 +18,7 @@ def make_chain(
     *,
     sampler: str = "ddim",
     steps: int = 5,
-    schedule: str = "linear",
+    schedule: str | None = None,
     eta: float = 0.0,
     variance: str = "model",
 ) -> Chain:
@@ -24,22 +26,26 @@ def make_chain(
 
     Args:
         noise_schedule: of the model.
-        sampler: `ddim` or `ddpm`.
-        steps: S, 1 to T.
-        schedule: of the timesteps, `linear`, `quadratic` or `stride`.
+        sampler: its name.
+        steps: S, 1 to T; odd for a sampler that evaluates all timesteps but the first twice, which has (S+1)/2.
+        schedule: of the timesteps, one of `SCHEDULES`; none: `default_schedule`.
         eta: DDIM's noise, 0 to 1.
         variance: DDPM's, one of `VARIANCES`; `model` is what its scheduler config says.
 
     Raises:
         UserError: a name or number outside what is allowed, or a variance that the model does not have.
     """
-    order = timesteps(schedule, steps, noise_schedule.length)[::-1]
-    levels = tuple(noise_schedule.alpha_bar[list(order)].tolist())
+    if sampler not in SAMPLERS:
+        raise UserError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    count, alpha_bar = levels_of(sampler, steps), noise_schedule.alpha_bar.cpu()
+    order = timesteps(schedule or default_schedule(count), count, alpha_bar.tolist())[::-1]
+    if sampler in METHODS:
+        solver = METHODS[sampler].solver(alpha_bar[list(order)])
+        return Chain(solver, tuple(order[row.level] for row in solver.rows))
+    levels = tuple(alpha_bar[list(order)].tolist())
     if sampler == "ddim":
         return Chain(DDIM(levels, eta), order)
-    if sampler == "ddpm":
-        return Chain(DDPM(levels, ddpm_variance(noise_schedule, variance)), order)
-    raise UserError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    return Chain(DDPM(levels, ddpm_variance(noise_schedule, variance)), order)
 
 
 def ddpm_variance(noise_schedule: NoiseSchedule, variance: str) -> str:

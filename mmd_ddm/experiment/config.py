@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from mmd_ddm.data.catalogue import FINEST, dataset_names
 from mmd_ddm.data.names import OWN
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
-from mmd_ddm.diffusion.timesteps import SCHEDULES
+from mmd_ddm.diffusion.timesteps import FROM_ZERO, SCHEDULES, default_schedule
 from mmd_ddm.discrepancy.names import DTYPES
 from mmd_ddm.discrepancy.specification import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
@@ -32,13 +32,20 @@ from mmd_ddm.precision import FP32, PRECISIONS
 class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
 
-    sampler: str = setting("ddim", one_of(*SAMPLERS), "update rule of the chain")
+    sampler: str = setting("ddim", one_of(*SAMPLERS), "update rule of the chain: ddim, ddpm, or a multistep solver")
     steps: int = setting(5, whole(1), "budget S: network evaluations per image (1 to T)")
     schedule: str = setting("linear", one_of(*SCHEDULES),
-        "timesteps of the budget; stride is the published code's (16 for 15)")
+        "timesteps of the budget; trailing and logsnr begin at the last of all; stride is the published code's "
+        "(16 for 15)")
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
     variance: str = setting("model", one_of(*VARIANCES),
         "variance of DDPM; model: as the base model's own sampler has it")
+
+
+def with_steps(sampler: SamplerConfig, steps: int) -> SamplerConfig:
+    """A sampler with another budget, whose one evaluation, if it is one, is not at timestep 0."""
+    schedule = default_schedule(steps) if steps == 1 and sampler.schedule in FROM_ZERO else sampler.schedule
+    return dataclasses.replace(sampler, steps=steps, schedule=schedule)
 
 
 @dataclass(frozen=True)
@@ -134,10 +141,13 @@ class Config:
         if self.dataset != OWN and self.name is not None:
             said = f"name is {self.name!r}, but it is for images of one's own"
             raise UserError(f"{said}; leave it out with {self.dataset}")
-        if self.sampler.sampler == "ddpm" and self.sampler.eta != 0:
-            raise UserError(f"eta is {self.sampler.eta}, but it belongs to sampler ddim; ddpm has variance instead")
-        if self.sampler.sampler == "ddim" and self.sampler.variance != "model":
-            raise UserError(f"variance is {self.sampler.variance!r}, but it belongs to sampler ddpm; ddim has eta")
+        how = self.sampler
+        if how.sampler != "ddim" and how.eta != 0:
+            instead = "ddpm has variance instead" if how.sampler == "ddpm" else f"{how.sampler} has none"
+            raise UserError(f"eta is {how.eta}, but it belongs to sampler ddim; {instead}")
+        if how.sampler != "ddpm" and how.variance != "model":
+            instead = "ddim has eta" if how.sampler == "ddim" else f"{how.sampler} has none"
+            raise UserError(f"variance is {how.variance!r}, but it belongs to sampler ddpm; {instead}")
 
     @property
     def images_name(self) -> str:
@@ -161,7 +171,10 @@ class Config:
         return {name: value for name, value in self.flat().items() if name not in aside}
 
     def replace(self, **values: object) -> Config:
-        """A copy with other values, text read as the setting's type; unknown names and wrong values are UserErrors."""
+        """A copy with other values, text read as the setting's type; unknown names and wrong values are UserErrors.
+
+        A budget of 1 without a schedule takes the schedule of `with_steps`.
+        """
         known = [item.name for item in settings()]
         for name in values:
             if name not in known:
@@ -171,6 +184,8 @@ class Config:
             for name, group in setting_groups().items()
         }
         groups = {name: dataclasses.replace(getattr(self, name), **parts[name]) for name in _GROUPS}
+        if "steps" in values and "schedule" not in values:
+            groups["sampler"] = with_steps(groups["sampler"], groups["sampler"].steps)
         return dataclasses.replace(self, **parts["run"], **groups)  # type: ignore[arg-type]
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 
+from mmd_ddm.diffusion.budgets import evaluations
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.diffusion.timesteps import timesteps
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
@@ -33,7 +33,7 @@ class NetworkEvaluations(NamedTuple):
 def network_evaluations(config: Config) -> NetworkEvaluations:
     """Count those of a run that is not stopped early; at its end raw and averaged weights are both scored."""
     c, length = config.optimization, max(_LENGTH, config.sampler.steps)
-    nfe = len(timesteps(config.sampler.schedule, config.sampler.steps, length))
+    nfe = evaluations(config.sampler.sampler, config.sampler.schedule, config.sampler.steps, length)
     times = 1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0)
     return NetworkEvaluations(c.updates * c.batch * nfe, times * config.scoring.score_images * nfe)
 
@@ -67,5 +67,6 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
-    states = share * (len(chain.timesteps) + chain.draws) * channels * height * width * _FLOAT
+    images = len(chain.timesteps) * chain.solver.carried + chain.draws
+    states = share * images * channels * height * width * _FLOAT
     return MemoryEstimate(parameters, copies * _FLOAT * parameters, states, kept)

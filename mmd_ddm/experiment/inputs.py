@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
-from mmd_ddm.diffusion.timesteps import timesteps
+from mmd_ddm.diffusion.budgets import check_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.published.preprocessing import preprocessing_of
@@ -60,4 +60,5 @@ def check(config: Config) -> None:
         check_fits(unet_config(local), dataset_of(config))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
-            timesteps(config.sampler.schedule, config.sampler.steps, length)
+            how = config.sampler
+            check_chain(how.sampler, how.schedule, how.steps, length)

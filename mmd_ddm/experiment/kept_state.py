@@ -56,7 +56,7 @@ class KeptState:
         baseline, config = flat(self._baseline), parts.config.flat()
         save_pipeline(
             parts.denoiser, scheduler_config(parts.folder), self._folder,
-            sampler=c.sampler, timesteps=parts.chain.timesteps, eta=c.eta, variance=c.variance,
+            sampler=c.sampler, chain=parts.chain, eta=c.eta, variance=c.variance,
             record={"update": int(row["update"]), "weights": weights, "metrics": row, "baseline": baseline,
                     "config": config, **self._origins.as_record()},
         )  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -91,12 +92,19 @@ def _pull_back(
 ) -> None:
     last = states[-1].image.detach().requires_grad_()
     pipeline.embed(last).backward(gradient)
-    cotangent: tuple[Tensor | None, ...] = (last.grad,)
+    cotangents: tuple[Tensor | None, ...] = (last.grad,)
     for k in reversed(range(len(states) - 1)):
-        before = State(*(tensor.detach().requires_grad_(k > 0) for tensor in states[k]))
+        before = states[k].map(partial(_leaf, needed=k > 0))
         after = pipeline.step(before, k, noise, position)
-        torch.autograd.backward(tuple(after), cotangent)
-        cotangent = tuple(tensor.grad for tensor in before)
+        # what a solver carries on from the initial noise alone depends on no weight
+        pairs = zip(after.tensors, cotangents, strict=True)
+        reached = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad and cotangent is not None]
+        torch.autograd.backward([tensor for tensor, _ in reached], [cotangent for _, cotangent in reached])
+        cotangents = tuple(tensor.grad for tensor in before.tensors)
+
+
+def _leaf(tensor: Tensor, needed: bool) -> Tensor:
+    return tensor.detach().requires_grad_(needed)
 
 
 @contextmanager

@@ -5,6 +5,10 @@ tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): 
 alpha_bar_i is the original's at tau_i, and a network whose time embedding is a table of S rows, row i the original
 embedding of tau_i. It samples with `num_inference_steps=S` like any other pipeline.
 
+Multistep solvers are always exported respaced: the multistep DPM-Solver++ with diffusers' own scheduler, which then
+has the same levels and ends without noise as the chain does, and which `DDPMPipeline` can run; the others, whose
+schedulers no pipeline for images without conditions runs, or which don't go to no noise, with `TableScheduler`.
+
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
 """
@@ -18,13 +22,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
+from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import SchedulerMixin, UNet2DModel
+
+_ORDERS: Mapping[str, int] = {"dpm-solver++-2m": 2, "dpm-solver++-3m": 3}  # of diffusers' own scheduler
 
 
 def save_pipeline(
@@ -33,7 +42,7 @@ def save_pipeline(
     folder: Path,
     *,
     sampler: str,
-    timesteps: tuple[int, ...],
+    chain: Chain,
     eta: float,
     variance: str,
     record: Mapping[str, object],
@@ -44,17 +53,17 @@ def save_pipeline(
         denoiser: with the weights to export.
         base_scheduler: scheduler config of the base model.
         folder: its final name; replaced if it exists.
-        sampler: `ddim` or `ddpm`: the class of pipeline and scheduler.
-        timesteps: S of the T timesteps, in any order.
+        sampler: one of `SAMPLERS`: the class of pipeline and scheduler.
+        chain: of that sampler, as it was finetuned.
         eta: of DDIM, for the record: a call's argument in diffusers.
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
     """
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+    from diffusers import DDIMPipeline, DDPMPipeline
 
     network: UNet2DModel = denoiser.network
-    ordered = tuple(sorted(timesteps))
-    common = _process(denoiser, base_scheduler, ordered)
+    ordered = tuple(sorted(set(chain.timesteps)))
+    common = _process(denoiser, base_scheduler, ordered, sampler in MULTISTEP)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if common["num_train_timesteps"] != denoiser.schedule.length:
@@ -64,16 +73,14 @@ def save_pipeline(
     if sampler == "ddpm":
         variance = ddpm_variance(denoiser.schedule, variance)
     own = denoiser.schedule.variance_type
-    if own == "learned_range" and (sampler == "ddim" or variance != own):
+    if own == "learned_range" and (sampler != "ddpm" or variance != own):
         changes["out_channels"] = channels
         head = network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(network, changes, weights) if changes else network
-    if sampler == "ddim":
-        pipeline = DDIMPipeline(unet, DDIMScheduler(**common, set_alpha_to_one=True))
-    else:
-        pipeline = DDPMPipeline(unet, DDPMScheduler(**common, variance_type=variance))
-    how = {"sampler": sampler, "steps": len(ordered), "eta": eta, "variance": variance, "timesteps": ordered}
+    scheduler = _scheduler(sampler, chain, common, variance)
+    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
+    how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": ordered}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
 
 
@@ -83,14 +90,36 @@ def is_leading(timesteps: tuple[int, ...], length: int) -> bool:
     return timesteps == tuple(i * ratio for i in range(len(timesteps)))
 
 
-def _process(denoiser: Denoiser, base: Mapping[str, object], timesteps: tuple[int, ...]) -> dict[str, object]:
+def _scheduler(sampler: str, chain: Chain, common: Mapping[str, object], variance: str) -> SchedulerMixin:
+    from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+    from mmd_ddm.pretrained.table_scheduler import TableScheduler
+
+    if sampler == "ddim":
+        return DDIMScheduler(**common, set_alpha_to_one=True)
+    if sampler == "ddpm":
+        return DDPMScheduler(**common, variance_type=variance)
+    process = {key: common[key] for key in ("num_train_timesteps", "trained_betas", "prediction_type")}
+    if sampler in _ORDERS:
+        return DPMSolverMultistepScheduler(**process, solver_order=_ORDERS[sampler], timestep_spacing="trailing")
+    solver = chain.solver
+    assert isinstance(solver, LinearMultistep)
+    # levels count from the noisiest, timesteps of the respaced process from the clean end
+    top = len(solver.alpha_bar) - 1
+    rows = [[top - row.level, *([[i, float(c)] for i, c in terms.items()] for terms in row[1:])] for row in solver.rows]
+    return TableScheduler(**process, alpha_bar=solver.alpha_bar.flip(0).tolist(), rows=rows, predicts=solver.predicts)
+
+
+def _process(
+    denoiser: Denoiser, base: Mapping[str, object], timesteps: tuple[int, ...], respaced: bool
+) -> dict[str, object]:
     fixed = {
         "prediction_type": denoiser.schedule.prediction_type,
         "clip_sample": False,  # the chain that was finetuned does not clip
         "timestep_spacing": "leading",
         "steps_offset": 0,
     }
-    if is_leading(timesteps, denoiser.schedule.length):
+    if not respaced and is_leading(timesteps, denoiser.schedule.length):
         process = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
         return {**{key: base[key] for key in process if base.get(key) is not None}, **fixed}
     alpha_bar = denoiser.schedule.alpha_bar[list(timesteps)]

@@ -9,6 +9,20 @@ from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.records import read_record
 
 RECORD = "mmd_ddm.json"
+STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
+
+
+def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0) -> list[str]:
+    """Return the Python lines that sample from an exported model with diffusers alone."""
+    kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
+    trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" else ""
+    noise = f", eta={eta:g}" if sampler == "ddim" else ""
+    return [
+        f"from diffusers import {kind}",
+        "",
+        f"pipeline = {kind}.from_pretrained({source!r}{trust})",
+        f"images = pipeline(batch_size=16, num_inference_steps={steps}{noise}).images",
+    ]
 
 
 def sampling_settings(folder: Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chain = make_chain(denoiser.schedule, steps=STEPS, schedule="quadratic")
     return save_pipeline(
         denoiser, scheduler_config(BASE), tmp_path_factory.mktemp("run") / "model",
-        sampler="ddim", timesteps=chain.timesteps, eta=0.0, variance="model", record={"config": config.flat()},
+        sampler="ddim", chain=chain, eta=0.0, variance="model", record={"config": config.flat()},
     )  # fmt: skip
 
 

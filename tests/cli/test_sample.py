@@ -44,7 +44,7 @@ def test_images_of_many_batches_are_those_of_one_call_of_diffusers(eta, tmp_path
 
 def test_samplers_to_compare_with_keep_their_budget(tmp_path, capsys):
     output = ["--images", "2", "--output", str(tmp_path / "s")]
-    for name, steps in (("unipc", 5), ("dpm-solver++", 4)):
+    for name, steps in (("unipc", 5), ("dpm-solver++", 4), ("unipc-3", 2), ("ddim", 1)):
         assert main(["sample", "--sampler", name, "--steps", str(steps), *output]) == 0
         assert f"2 images with {steps} network evaluations each" in capsys.readouterr().out
     for wrong, said in (

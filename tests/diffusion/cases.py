@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmd_ddm.diffusion.baselines import Baseline, make_baseline
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.names import BASELINES
+from mmd_ddm.diffusion.names import BASELINES, MULTISTEP
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from tests.conftest import Output, ToyNetwork
@@ -31,9 +31,10 @@ CHAINS: dict[str, dict[str, Any]] = {
     "chain ddpm fixed_small": {"sampler": "ddpm", "variance": "fixed_small"},
     "chain ddpm fixed_large": {"sampler": "ddpm", "variance": "fixed_large"},
     LEARNED: {"sampler": "ddpm", "variance": "learned_range"},
+    **{f"chain {name}": {"sampler": name} for name in MULTISTEP},
 }
 SAMPLERS = (*CHAINS, *BASELINES)
-STOCHASTIC = (*list(CHAINS)[1:], "ddpm")
+STOCHASTIC = (*list(CHAINS)[1:6], "ddpm")
 
 
 def make(name: str, schedule: NoiseSchedule, evaluations: int) -> Chain | Baseline:
@@ -154,6 +155,71 @@ def scheduler_of(name: str, schedule: NoiseSchedule, evaluations: int, timesteps
         else:
             scheduler.set_timesteps(timesteps=timesteps)
     return scheduler
+
+
+_ZERO = 1e-30  # the end has no noise, which some formulas of diffusers reach in the limit alone
+_PP = {"algorithm_type": "dpmsolver++"}
+_NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+TABLES: dict[str, Documented] = {
+    "ipndm": Documented("IPNDMScheduler", {}),
+    "dpm-solver++-2m": Documented("DPMSolverMultistepScheduler", {**_PP, "solver_order": 2}, exact=False),
+    "dpm-solver++-3m": Documented("DPMSolverMultistepScheduler", {**_PP, "solver_order": 3}, exact=False),
+    "dpm-solver++-2s": Documented("DPMSolverSinglestepScheduler", {**_PP, "lower_order_final": True}),
+    "dpm-solver-2s": Documented("DPMSolverSinglestepScheduler", {**_NOISE, "lower_order_final": True}),
+    "unipc-2": Documented("UniPCMultistepScheduler", {"timestep_spacing": "trailing", "solver_order": 2}),
+    "unipc-3": Documented("UniPCMultistepScheduler", {"timestep_spacing": "trailing", "solver_order": 3}),
+    "deis-2": Documented("DEISMultistepScheduler", {"timestep_spacing": "trailing", "solver_order": 2}),
+    "deis-3": Documented("DEISMultistepScheduler", {"timestep_spacing": "trailing", "solver_order": 3}),
+    "heun-2": Documented("HeunDiscreteScheduler", {"timestep_spacing": "leading"}),
+}
+
+
+def scheduler_of_table(name: str, levels: Tensor) -> Any:
+    """The scheduler of `TABLES` on the process of just a chain's levels, (L,) decreasing alpha_bar, set; in float64.
+
+    Its timesteps L-1 ... 0 are the levels from the noisiest on.
+    """
+    settings, order = dict(TABLES[name].settings), list(range(len(levels) - 1, -1, -1))
+    sigma = ((1 - levels) / levels).sqrt()
+    if name == "ipndm":  # it takes noise levels for betas
+        settings = {"trained_betas": [*(1 - levels).sqrt().flip(0).tolist(), 0.0]}
+    else:
+        settings["trained_betas"] = (1 - levels / torch.cat([levels.new_ones(1), levels[:-1]])).tolist()
+    if name.startswith("unipc"):
+        settings["solver_type"] = "bh1" if len(levels) < 10 else "bh2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = getattr(diffusers, TABLES[name].kind)(num_train_timesteps=len(levels), **settings)
+        if name.startswith("dpm"):
+            scheduler.set_timesteps(timesteps=order)
+        else:
+            scheduler.set_timesteps(len(levels))
+    if name == "ipndm":
+        scheduler.betas = torch.tensor(settings["trained_betas"], dtype=torch.float64)
+        scheduler.alphas = (1 - scheduler.betas**2).sqrt()
+        scheduler.timesteps = torch.tensor(order)
+    elif name == "heun-2":
+        double = torch.cat([sigma.flip(0), sigma.new_zeros(1)])
+        scheduler.sigmas = torch.cat([double[:1], double[1:-1].repeat_interleave(2), double[-1:]])
+        scheduler.timesteps = scheduler.timesteps.long()
+    else:
+        scheduler.sigmas = torch.cat([sigma.flip(0), sigma.new_tensor([_ZERO if TABLES[name].exact else 0.0])])
+    return scheduler
+
+
+class OnLevels(nn.Module):
+    """A network on the process of some timesteps of its own alone; for iPNDM's scheduler it predicts v."""
+
+    def __init__(self, network: nn.Module, schedule: NoiseSchedule, timesteps: list[int], v: bool) -> None:
+        super().__init__()
+        self.network, self.alpha_bar, self.timesteps, self.v = network, schedule.alpha_bar, timesteps, v
+
+    def forward(self, image: Tensor, timestep: Tensor) -> Output:
+        times = torch.tensor(self.timesteps)[timestep]
+        epsilon = self.network(image, times).sample
+        a = self.alpha_bar[times][:, None, None, None]
+        v = (epsilon - (1 - a).sqrt() * image) / a.sqrt()
+        return Output(v if self.v else epsilon)
 
 
 def rollout(network: nn.Module, scheduler: Any, noise: Tensor, **extra: float) -> Tensor:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from mmd_ddm.diffusion.baselines import Baseline
 from mmd_ddm.diffusion.chain import Chain, State
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
+from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
-from tests.conftest import SHAPE, Output
+from tests.conftest import SHAPE, Output, ToyNetwork
 from tests.diffusion.cases import (
     CHAINS,
     DOCUMENTED,
@@ -24,12 +26,15 @@ from tests.diffusion.cases import (
     PREDICTIONS,
     SAMPLERS,
     STOCHASTIC,
+    TABLES,
+    OnLevels,
     cosine,
     evaluations_of,
     make,
     network_for,
     rollout,
     scheduler_of,
+    scheduler_of_table,
     suited,
 )
 
@@ -150,36 +155,69 @@ def test_equals_the_loop_of_diffusers(name: str, prediction: str, noise_schedule
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * float(theirs.abs().max()))
 
 
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("schedule", ["quadratic", "trailing", "logsnr"])
+def test_tables_equal_the_schedulers_of_diffusers(name: str, schedule: str, noise_schedule: NoiseSchedule) -> None:
+    """Over whole chains, on any timesteps, to rounding in float64 where diffusers can be brought to calculate in it."""
+    network, exact = ToyNetwork().double().eval(), TABLES[name].exact
+    denoiser = Denoiser(network, noise_schedule, SHAPE)
+    for steps in (1, 2, 3, 4, 5, 9, 10, 14, 15, 20):
+        if schedule == "quadratic" and steps == 1:
+            continue
+        evaluations = 2 * steps - 1 if name == "heun-2" else steps
+        chain = make_chain(noise_schedule, sampler=name, steps=evaluations, schedule=schedule)
+        times = sorted(set(chain.timesteps))
+        assert len(times) == steps
+        assert len(chain.timesteps) == evaluations
+        scheduler = scheduler_of_table(name, noise_schedule.alpha_bar[times])
+        noise = torch.randn(1, 3, *SHAPE, dtype=torch.float64)
+        theirs = rollout(OnLevels(network, noise_schedule, times, v=name == "ipndm"), scheduler, noise)
+        with torch.no_grad():
+            ours = chain.sample(denoiser, noise)
+        # the multistep DPM-Solver rounds images to float32
+        tolerance = 1e-10 if exact else 1e-6
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * float(theirs.abs().max()), check_dtype=exact)
+
+
 @pytest.mark.parametrize("name", CHAINS)
 class TestEveryChain:
     """What finetuning needs beyond that."""
 
-    def arguments(self, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Image, epsilon, v and noise of two samples."""
-        return tuple(torch.randn(2, *SHAPE, dtype=torch.float64, requires_grad=True) for _ in range(4))
+    def arguments(self, name: str) -> tuple[Tensor, ...]:
+        """Of two samples: epsilon, v and noise, the image, and up to four images and predictions from before."""
+        return tuple(torch.randn(2, *SHAPE, dtype=torch.float64, requires_grad=True) for _ in range(8))
+
+    def state(self, solver: object, k: int, image: Tensor, *former: Tensor) -> State:
+        """The state before the k-th step, as the solver would have made it."""
+        if k == 0 or not isinstance(solver, LinearMultistep):
+            return State(image)
+        based, kept = solver.remembered[k - 1]
+        return State(image, former[0] if based else None, former[1 : 1 + kept])
 
     def test_a_step_is_pure(self, name: str, noise_schedule: NoiseSchedule) -> None:
-        solver, given = make(name, suited(name, noise_schedule), 3).solver, self.arguments(name)
-        image, epsilon, v, noise = given
+        solver, given = make(name, suited(name, noise_schedule), 5).solver, self.arguments(name)
+        epsilon, v, noise, *seen = given
         before = [each.detach().clone() for each in given]
-        for k in range(3):
-            used = noise if solver.stochastic and k < 2 else None
-            found = solver.step(State(image), Prediction(epsilon, v), k, used).image
-            assert torch.equal(found, solver.step(State(image), Prediction(epsilon, v), k, used).image)
+        for k in range(5):
+            used = noise if solver.stochastic and k < 4 else None
+            state = self.state(solver, k, *seen)
+            found = solver.step(state, Prediction(epsilon, v), k, used).tensors
+            again = solver.step(state, Prediction(epsilon, v), k, used).tensors
+            assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
             assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
-            second = Prediction(epsilon[1:], v[1:])
-            alone = solver.step(State(image[1:]), second, k, None if used is None else used[1:]).image
-            assert torch.equal(alone, found[1:])
+            second, part = Prediction(epsilon[1:], v[1:]), state.map(lambda each: each[1:])
+            alone = solver.step(part, second, k, None if used is None else used[1:]).tensors
+            assert all(torch.equal(a, b[1:]) for a, b in zip(alone, found, strict=True))
 
     def test_gradient_of_a_step_by_finite_differences(self, name: str, noise_schedule: NoiseSchedule) -> None:
-        solver = make(name, suited(name, noise_schedule), 3).solver
+        solver = make(name, suited(name, noise_schedule), 5).solver
 
-        def step(k: int, image: Tensor, epsilon: Tensor, v: Tensor, noise: Tensor) -> Tensor:
-            used = noise if solver.stochastic and k < 2 else None
-            return solver.step(State(image), Prediction(epsilon, v), k, used).image
+        def step(k: int, epsilon: Tensor, v: Tensor, noise: Tensor, *seen: Tensor) -> tuple[Tensor, ...]:
+            used = noise if solver.stochastic and k < 4 else None
+            return solver.step(self.state(solver, k, *seen), Prediction(epsilon, v), k, used).tensors
 
-        for k in range(3):
-            assert torch.autograd.gradcheck(partial(step, k), self.arguments(name))
+        for k in range(5):
+            assert torch.autograd.gradcheck(partial(step, k), self.arguments(name), fast_mode=True)
 
     def test_gradient_of_a_chain_by_finite_differences(self, name: str, noise_schedule: NoiseSchedule) -> None:
         schedule = suited(name, noise_schedule)
@@ -202,7 +240,7 @@ class TestEveryChain:
                 return Output(torch.cat([epsilon, torch.zeros_like(epsilon)], dim=1) if name == LEARNED else epsilon)
 
         schedule = suited(name, noise_schedule)
-        for steps in (1, 3, 10):
+        for steps in (1, 3, 11):
             chain = make(name, schedule, steps)
             noise = torch.randn(chain.draws, 2, *SHAPE, dtype=torch.float64)
             images = chain.sample(Denoiser(Perfect(), schedule, SHAPE), noise)

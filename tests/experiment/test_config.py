@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 
+from mmd_ddm.diffusion.names import SAMPLERS
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.inputs import check, scored_spaces
@@ -44,7 +46,7 @@ def test_flat_and_back() -> None:
         ("batch", 1, "batch is 1.*at least 2"),
         ("ema", 1, "ema is 1.0"),
         ("clip", 0, "clip is 0.0.*positive number, or none"),
-        ("schedule", "cosine", "cosine.*linear, quadratic, stride"),
+        ("schedule", "cosine", "cosine.*linear, quadratic, stride, trailing, logsnr"),
         ("dataset", "mnist", "mnist.*digits"),
         ("kernel", "quartic", "quartic"),
         ("bandwidth", 1.0, "no term"),
@@ -59,9 +61,24 @@ def test_wrong_values(key: str, value: object, told: str) -> None:
         Config().replace(**{key: value})
 
 
-def test_contradiction_of_sampler_and_eta() -> None:
+@pytest.mark.parametrize("sampler", [sampler for sampler in SAMPLERS if sampler != "ddim"])
+def test_contradiction_of_sampler_and_eta(sampler: str) -> None:
     with pytest.raises(UserError, match="belongs to sampler ddim"):
-        Config().replace(sampler="ddpm", eta=0.5)
+        Config().replace(sampler=sampler, eta=0.5)
+    if sampler != "ddpm":
+        with pytest.raises(UserError, match=f"belongs to sampler ddpm; {re.escape(sampler)} has none"):
+            Config().replace(sampler=sampler, variance="fixed_small")
+
+
+@pytest.mark.parametrize("start", [Config(), preset("paper", "digits"), preset("published", "digits")])
+def test_a_budget_of_one_alone_is_not_spent_on_timestep_zero(start: Config) -> None:
+    assert start.replace(steps=1).sampler.schedule == "trailing"
+    check(start.replace(steps=1))
+    assert start.replace(steps=1, schedule="logsnr").sampler.schedule == "logsnr"
+    assert start.replace(schedule="logsnr").replace(steps=1).sampler.schedule == "logsnr"
+    assert start.replace(steps=2).sampler.schedule == start.sampler.schedule
+    with pytest.raises(UserError, match="nothing to denoise"):
+        check(start.replace(steps=1, schedule="quadratic"))
 
 
 def test_checks_against_data_set_and_model() -> None:
@@ -71,6 +88,8 @@ def test_checks_against_data_set_and_model() -> None:
         check(Config().replace(score_features="classifier+clop"))
     with pytest.raises(UserError, match="steps is 2000; a budget is 1 to 1000"):
         check(Config().replace(steps=2000))
+    with pytest.raises(UserError, match="exactly 4 network evaluations; choose 3 or 5"):
+        check(Config().replace(steps=4, sampler="heun-2"))
     with pytest.raises(UserError, match="nowhere"):
         check(Config().replace(base_model="./nowhere"))
 

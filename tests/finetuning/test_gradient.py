@@ -18,6 +18,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
@@ -35,6 +36,7 @@ BATCH, UPDATE, DIM, REAL = 14, 3, 5, 23
 SIZES = {"1": [14], "2": [7, 7], "7": [2] * 7, "7 unequal": [1, 2, 3, 1, 4, 2, 1], "2 unequal": [13, 1]}
 KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear"]
 SAMPLERS = {"ddim eta 0": ("ddim", 0.0), "ddim eta 1": ("ddim", 1.0), "ddpm": ("ddpm", 0.0)}
+TABLES = {name: (name, 0.0) for name in MULTISTEP}
 
 
 class Setting:
@@ -48,8 +50,8 @@ class Setting:
         self.space = nn.Sequential(nn.Flatten(), nn.Linear(size, DIM), nn.Tanh()).double().requires_grad_(False)
         self.real = torch.randn(REAL, DIM, dtype=torch.float64)
         self.collective = collective
-        name, eta = SAMPLERS[sampler]
-        self.chain = make_chain(schedule, sampler=name, steps=4, eta=eta)
+        name, eta = {**SAMPLERS, **TABLES}[sampler]
+        self.chain = make_chain(schedule, sampler=name, steps=5 if name in TABLES else 4, eta=eta)
         self.kernel = make_kernel(parse_kernel(kernel), self.real)
         common = (Bank(self.real), self.kernel, collective, self.real)
         kinds: dict[str, Callable[[], BankReference | BatchReference]] = {
@@ -102,6 +104,12 @@ def test_routes_and_micro_batches_give_one_gradient(kernel: str, sampler: str, r
             assert_same(setting.gradient(route, sizes), expected)
 
 
+@pytest.mark.parametrize("sampler", TABLES)
+def test_solvers_with_a_memory_have_the_same_law(sampler: str) -> None:
+    """What an image owes to predictions before it comes back through base and history."""
+    test_routes_and_micro_batches_give_one_gradient("rbf:median", sampler, "bank")
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
     """14 samples on 4 workers are 3, 4, 3 and 4, each in micro-batches of up to 3; 23 real features are uneven too."""
@@ -115,6 +123,7 @@ def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
 
 
 WORKER_CASES = [(kernel, "ddim eta 1", "bank") for kernel in KERNELS]
+WORKER_CASES += [("cubic", name, "bank") for name in ("ipndm", "dpm-solver++-3m", "unipc-3", "heun-2")]
 WORKER_CASES += [("cubic", "ddim eta 0", "batch"), ("rbf:median", "ddpm", "batch")]
 
 

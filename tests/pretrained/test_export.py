@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DModel
 
+from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
@@ -18,7 +19,7 @@ from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.locate import locate
 from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-from mmd_ddm.pretrained.record import sampling_settings
+from mmd_ddm.pretrained.record import STOCK, sampling_settings
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def export(
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance)
     save_pipeline(
         denoiser, scheduler_config(base), folder,
-        sampler=sampler, timesteps=chain.timesteps, eta=eta, variance=variance, record={"weights": "raw"},
+        sampler=sampler, chain=chain, eta=eta, variance=variance, record={"weights": "raw"},
     )  # fmt: skip
     return denoiser, chain
 
@@ -57,20 +58,35 @@ def export(
         ("ddpm", 5, "linear", 0.0, "fixed_large"),
         ("ddpm", 6, "quadratic", 0.0, "fixed_small"),
         ("ddpm", 6, "quadratic", 0.0, "fixed_large"),
+        ("ddim", 3, "trailing", 0.0, "fixed_small"),
+        *((name, 5, "linear", 0.0, "fixed_small") for name in MULTISTEP),
+        *((name, 3, "logsnr", 0.0, "fixed_small") for name in MULTISTEP),
+        ("dpm-solver++-3m", 16, "quadratic", 0.0, "fixed_small"),
+        ("unipc-3", 1, "trailing", 0.0, "fixed_small"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 def test_diffusers_alone_gives_our_images(
-    base: Path, tmp_path: Path, sampler: str, steps: int, schedule: str, eta: float, variance: str
-) -> None:
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    sampler: str, steps: int, schedule: str, eta: float, variance: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     denoiser, chain = export(base, tmp_path / "model", sampler, steps, schedule, eta, variance)
     evaluations = len(chain.timesteps)
-    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline).from_pretrained(tmp_path / "model")
+    kind = {"ddim": DDIMPipeline}.get(sampler, DDPMPipeline if sampler in STOCK else DiffusionPipeline)
+    trust = {} if sampler in STOCK else {"trust_remote_code": True}
+    pipeline = kind.from_pretrained(tmp_path / "model", **trust)
+    assert not type(pipeline.scheduler).__module__.startswith("mmd_ddm")
+    seen: list[int] = []
+    pipeline.unet.register_forward_pre_hook(lambda module, inputs: seen.append(1))
     pipeline.set_progress_bar_config(disable=True)
     settings = {"eta": eta} if sampler == "ddim" else {}
     theirs = pipeline(
         batch_size=3, generator=torch.Generator().manual_seed(5), num_inference_steps=evaluations,
         output_type="np", **settings,
     ).images  # fmt: skip
+    assert len(seen) == evaluations
     generator = torch.Generator().manual_seed(5)
     noise = torch.stack([torch.randn((3, 3, 8, 8), generator=generator) for _ in range(chain.draws)])
     for model in (denoiser, load_denoiser(tmp_path / "model")):

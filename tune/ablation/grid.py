@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mmd_ddm.evaluation.names import spaces_of
-from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.inputs import check, dataset_of
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import write_json
@@ -87,7 +87,7 @@ def own_spaces(config: Config) -> tuple[str, ...]:
 
 def sampler_of(row: Row, config: Config) -> SamplerConfig:
     """Return how a row samples, but for its budget."""
-    return replace(settle(config, row.settings).sampler, steps=config.sampler.steps)
+    return with_steps(settle(config, row.settings).sampler, config.sampler.steps)
 
 
 def check_grid(grid: Grid) -> None:

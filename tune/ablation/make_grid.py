@@ -85,8 +85,9 @@ def _point(values: dict[str, str], config: Config) -> dict[str, Scalar]:
     """Drop what the other values make meaningless, and read the rest."""
     if "kernel" in values and not takes_bandwidth(values["kernel"]):
         values.pop("bandwidth", None)
-    other = {"ddpm": "eta", "ddim": "variance"}.get(values.get("sampler", ""))
-    values.pop(other or "", None)
+    for name, owner in (("eta", "ddim"), ("variance", "ddpm")):
+        if values.get("sampler", owner) != owner:
+            values.pop(name, None)
     settled = settle(config, values).flat()
     return {name: settled[name] for name in values}
 

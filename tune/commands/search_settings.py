@@ -14,7 +14,7 @@ from mmd_ddm.experiment.tracking.model_uri import resolve
 from tune.options import machines
 from tune.space.dimension import Choice
 from tune.space.parse import read_space
-from tune.space.space import Space, default_space
+from tune.space.space import Space, default_space, settle
 from tune.study.settings import FINAL_IMAGES, SearchSettings
 
 TRIALS = 8
@@ -32,7 +32,7 @@ def plan(options: argparse.Namespace) -> SearchSettings:
     _check(best, offline=options.offline_check)
     space = read_space(default_space(best), options.space or (), best)
     for steps, schedule in product(_ends(space, "steps", best), _ends(space, "schedule", best)):
-        _check(best.replace(steps=steps, schedule=schedule), offline=options.offline_check)
+        _check(settle(best, {"steps": steps, "schedule": schedule}), offline=options.offline_check)
     trials, final_images = options.trials or TRIALS, options.final_images or FINAL_IMAGES
     seed, asked = options.seed or 0, machines(options)
     return SearchSettings(best, paper, space, trials, seed, final_images, asked, options.concurrent)

@@ -10,7 +10,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.setting import Scalar
-from mmd_ddm.pretrained.record import RECORD
+from mmd_ddm.pretrained.record import RECORD, loading_lines
 
 FOLDED = " \\\n    "
 
@@ -54,13 +54,4 @@ def read_weights(folder: Path) -> str:
 def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
     sampler = read_record(folder).sampler
-    pipeline = "DDIMPipeline" if sampler.sampler == "ddim" else "DDPMPipeline"
-    eta = f", eta={sampler.eta:g}" if sampler.sampler == "ddim" else ""
-    return "\n".join(
-        [
-            f"from diffusers import {pipeline}",
-            "",
-            f"pipeline = {pipeline}.from_pretrained({str(folder)!r})",
-            f"images = pipeline(batch_size=16, num_inference_steps={sampler.steps}{eta}).images",
-        ]
-    )
+    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta))

@@ -18,7 +18,7 @@ from mmd_ddm.evaluation.evaluator import Evaluator
 from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.evaluation.verdict import Score
 from mmd_ddm.experiment.build import Parts
-from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, LARGER, Scored, ScoredModel, read_scored
@@ -40,7 +40,7 @@ def wanted_models(first: SamplerConfig, chosen: Mapping[int, SamplerConfig], len
     """
     budgets = {sampler.steps for sampler in chosen.values()}
     larger = {steps for steps in LARGER if min(budgets) < steps <= length}
-    base = [ScoredModel(BASE, SamplerConfig(steps=steps)) for steps in sorted(larger | budgets, reverse=True)]
+    base = [ScoredModel(BASE, with_steps(SamplerConfig(), steps)) for steps in sorted(larger | budgets, reverse=True)]
     relative = ScoredModel(BASE, first)
     finetuned = [ScoredModel(FINETUNED, sampler, number) for number, sampler in chosen.items()]
     return [*base, *([relative] if relative not in base else []), *finetuned, None]
@@ -57,7 +57,7 @@ def read_final_scores(study: Study[SearchSettings]) -> list[Scored]:
 
 def plain_base(rows: Sequence[Scored]) -> dict[int, Scored]:
     """Return the base model's scores by deterministic DDIM on linear timesteps, by budget, the smallest first."""
-    found = {row.nfe: row for row in rows if row.model == ScoredModel(BASE, SamplerConfig(steps=row.nfe))}
+    found = {row.nfe: row for row in rows if row.model == ScoredModel(BASE, with_steps(SamplerConfig(), row.nfe))}
     return dict(sorted(found.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mmd_ddm.diffusion.timesteps import default_schedule
 from mmd_ddm.discrepancy.specification import leaves_bandwidth_open
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import scored_spaces
@@ -89,6 +90,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
     "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
     "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),
+    "schedule": Condition("steps", lambda steps: steps != 1, default_schedule(1), "budgets of 2 and more"),
     "preprocessing": Condition("features", takes_preprocessing, "evaluation", "features inception and clip"),
 }
 
@@ -99,6 +101,7 @@ def conditioning(config: Config) -> dict[str, Scalar]:
     return {condition.on: values[condition.on] for condition in CONDITIONS.values()}
 
 
+FEW = 3  # network evaluations
 _KERNELS = ("cubic", "linear", "rbf", "rational_quadratic")
 
 
@@ -110,8 +113,10 @@ def default_space(base: Config) -> Space:
         "kernel": Choice(tuple(dict.fromkeys((*_KERNELS, base.objective.kernel)))),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
         "features": Choice(_losses(base)),
-        "schedule": Choice(("linear", "quadratic")),
     }
+    if (steps := base.sampler.steps) > 1:  # a single evaluation is best at the last timestep, whatever the schedule
+        # of few the noisiest matters, where linear and quadratic never begin
+        dimensions["schedule"] = Choice(("linear", "trailing", "logsnr") if steps <= FEW else ("linear", "quadratic"))
     return Space(dimensions, conditioning(base))
 
 

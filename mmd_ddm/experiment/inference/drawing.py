@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from mmd_ddm.evaluation.figures.image_figures import Series
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
 from mmd_ddm.experiment.build import Parts
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config import SamplerConfig, with_steps
 from mmd_ddm.experiment.scoring.model_record import ModelRecord
 from mmd_ddm.experiment.scoring.score import open_model
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, ScoredModel
@@ -49,7 +48,7 @@ def models_to_compare(
     one. `steps` (None: as finetuned) and `large` are budgets; `images` are generated for the numbers.
     """
     own = record.sampler
-    asked = None if steps in (None, own.steps) else replace(own, steps=steps)
+    asked = None if steps in (None, own.steps) else with_steps(own, steps)
 
     def opened(role: str, sampler: SamplerConfig, folder: Path | None = None) -> Compared:
         return Compared(role, open_model(parts, ScoredModel(role, sampler), folder, images=images))
@@ -57,7 +56,7 @@ def models_to_compare(
     model = opened(FINETUNED if record.finetuned else ONLY, asked or own)
     models = [model] if base is None else [opened(BASE, asked or record.base_sampler, base), model]
     if large > model.evaluator.nfe and not (base is None and record.finetuned):
-        models.append(opened(ONLY if base is None else BASE, replace(own, steps=large), base))
+        models.append(opened(ONLY if base is None else BASE, with_steps(own, large), base))
     return models
 
 

@@ -14,6 +14,7 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
+from mmd_ddm.experiment.config import with_steps
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
@@ -29,7 +30,7 @@ def choose_sampler(
     *,
     steps: int | None,
     sampler: str | None,
-    schedule: str,
+    schedule: str | None,
     eta: float | None,
     variance: str | None = None,
 ) -> Sampler:
@@ -37,9 +38,10 @@ def choose_sampler(
     own = read_record(folder).sampler
     noise, steps = own.eta if eta is None else eta, own.steps if steps is None else steps
     variance = own.variance if variance is None else variance
-    how = replace(own, sampler=sampler or own.sampler, steps=steps, schedule=schedule, eta=noise, variance=variance)
+    how = replace(with_steps(own, steps), sampler=sampler or own.sampler, eta=noise, variance=variance)
+    how = how if schedule is None else replace(how, schedule=schedule)
     check_noise(eta, variance, how.sampler)
-    if how.sampler not in SAMPLERS and schedule != "linear":
+    if how.sampler not in SAMPLERS and schedule is not None:
         raise UserError(f"schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
     return make_sampler(how, NoiseSchedule.from_scheduler_config(scheduler_config(folder)))
 
@@ -51,7 +53,7 @@ def sample(
     seed: int = 0,
     steps: int | None = None,
     sampler: str | None = None,
-    schedule: str = "linear",
+    schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
 ) -> Tensor:
@@ -65,8 +67,8 @@ def sample(
         images: N, at least 1.
         seed: of the noise.
         steps: network evaluations an image; None: what the model was finetuned for, or 50.
-        sampler: one of `BASELINES`; None: as finetuned, or ddim.
-        schedule: `linear`, `quadratic` or `stride`; ddim's and ddpm's.
+        sampler: one of `SAMPLERS` or `BASELINES`; None: as finetuned, or ddim.
+        schedule: of the timesteps, for `SAMPLERS`; None: linear, or trailing for one evaluation.
         eta: ddim's, 0 to 1; None: as finetuned, or 0.
         variance: ddpm's, as in the configuration; None: as finetuned, or the model's own.
 

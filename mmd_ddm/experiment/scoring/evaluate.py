@@ -17,7 +17,7 @@ from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.names import parse_measures
 from mmd_ddm.experiment.build import Parts, obtain
-from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.distributed.spread import Tell, spread
 from mmd_ddm.experiment.inputs import dataset_of
 from mmd_ddm.experiment.room import check_processes
@@ -49,7 +49,7 @@ def evaluate(
     features: str | None = None,
     steps: Sequence[int] = (),
     sampler: str | None = None,
-    schedule: str = "linear",
+    schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
     images: int = 5000,
@@ -72,7 +72,7 @@ def evaluate(
             set's.
         steps: budgets; none: what the model was finetuned for.
         sampler: names joined by commas, or `all`; None: as finetuned, or ddim.
-        schedule: `linear`, `quadratic` or `stride`.
+        schedule: of the timesteps; None: linear, of the base model as finetuned, or trailing for one evaluation.
         eta: of ddim, 0 to 1; None: as finetuned.
         variance: of ddpm, as in the configuration; None: as finetuned, or the model's own.
         images: generated images of each result, at least 4.
@@ -100,15 +100,15 @@ def evaluate(
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
     config = scored_config(record, folder, (dataset, data, resolution), features, asked)
-    budgets, own = list(steps) or [record.sampler.steps], replace(record.sampler, schedule=schedule)
+    budgets = list(steps) or [record.sampler.steps]
     role = FINETUNED if record.finetuned else BASE
-    models = _variants(role, folder, own, budgets, sampler, eta, variance)
+    models = _variants(role, folder, record.sampler, budgets, sampler, eta, variance, schedule)
     if (base_model := find_base(record, base)) is not None:
-        like = record.base_sampler if schedule == "linear" else replace(record.base_sampler, schedule=schedule)
+        like = record.base_sampler
         # the stride makes more evaluations than it is asked for
         told = [like.steps if each == record.sampler.steps else each for each in budgets]
         larger = [each for each in LARGER if each > max(budgets)]
-        models += _variants(BASE, base_model, like, [*told, *larger], sampler, eta, variance)
+        models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
     check_fits(unet_config(folder), dataset_of(config))
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
@@ -157,8 +157,13 @@ def _variants(
     sampler: str | None,
     eta: float | None,
     variance: str | None,
+    schedule: str | None,
+    larger: Sequence[int] = (),
 ) -> list[tuple[ScoredModel, Path]]:
-    """A model in its folder with several samplers and budgets: of `all` samplers those that can have the budget."""
+    """A model in its folder with several samplers and budgets, and a schedule, if one is named.
+
+    Of `all` samplers those that can have the budget, and of the larger budgets those that the samplers can have.
+    """
     models = []
     for name in BASELINES if sampler == ALL else (sampler or own.sampler).split(","):
         same = name == own.sampler
@@ -166,8 +171,9 @@ def _variants(
         of_ddpm = known if variance is None or name != "ddpm" else variance
         noise = (noise if eta is None else eta) if name == "ddim" else 0.0
         how = replace(own, sampler=name, eta=noise, variance=of_ddpm)
-        models += [ScoredModel(role, replace(how, steps=steps)) for steps in budgets]
+        asked = [with_steps(how, steps) for steps in (*budgets, *larger)]
+        models += [ScoredModel(role, replace(each, schedule=schedule or each.schedule)) for each in asked]
     levels = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
-    for model in models if sampler != ALL else ():
+    for model in (each for each in models if sampler != ALL and each.sampler.steps not in larger):
         make_sampler(model.sampler, levels)
     return [(model, folder) for model in possible(models, levels)]

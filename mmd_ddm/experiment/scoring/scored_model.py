@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
-from mmd_ddm.experiment.config import SamplerConfig, setting_groups
+from mmd_ddm.experiment.config import SamplerConfig, setting_groups, with_steps
 from mmd_ddm.experiment.setting import check
 from mmd_ddm.files import write_json
 from mmd_ddm.records import Record, read_json
@@ -32,7 +32,7 @@ class ScoredModel:
         """A name for files and metrics."""
         if self.role == FINETUNED:
             return FINETUNED if self.trial is None else f"{FINETUNED}_{self.trial:03d}"
-        plain = self.sampler == SamplerConfig(steps=self.sampler.steps)
+        plain = self.sampler == with_steps(SamplerConfig(), self.sampler.steps)
         return f"{BASE}_{self.sampler.steps}" if plain else f"{BASE}_counterpart"
 
     @property

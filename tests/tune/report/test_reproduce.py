@@ -42,12 +42,21 @@ def test_a_preset_needs_no_flags():
     )
 
 
-@pytest.mark.parametrize(("sampler", "call"), [("ddim", "steps=5, eta=0.5"), ("ddpm", "steps=5")])
-def test_loading_code_names_the_pipeline_and_the_budget(tmp_path, sampler, call):
+@pytest.mark.parametrize(
+    ("sampler", "call", "pipeline"),
+    [
+        ("ddim", "steps=5, eta=0.5", "DDIMPipeline"),
+        ("ddpm", "steps=5", "DDPMPipeline"),
+        ("dpm-solver++-2m", "steps=5", "DDPMPipeline"),
+        ("unipc-3", "steps=5", "DiffusionPipeline"),
+    ],
+)
+def test_loading_code_names_the_pipeline_and_the_budget(tmp_path, sampler, call, pipeline):
     (tmp_path / "mmd_ddm.json").write_text(
         json.dumps({"sampler": sampler, "steps": 5, "eta": 0.5, "variance": "model"})
     )
     code = loading_code(tmp_path)
     compile(code, "report", "exec")
-    assert f"{sampler.upper()}Pipeline" in code
+    assert f"{pipeline}.from_pretrained" in code
+    assert ("trust_remote_code=True" in code) == (pipeline == "DiffusionPipeline")
     assert f"num_inference_{call})" in code

@@ -147,6 +147,7 @@ def test_whatever_is_searched_reaches_the_trials_configuration(name):
 CASES = [  # setting, its space, what it depends on, a value with which it means something, one without, neutral
     ("eta", "eta=0.5,1", "sampler=ddim,ddpm", "ddim", "ddpm", 0.0),
     ("variance", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm", "ddpm", "ddim", "model"),
+    ("schedule", "schedule=linear,logsnr", "steps=1,5", 5, 1, "trailing"),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
 ]
@@ -165,6 +166,17 @@ def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes
     assert settled.flat()[name] == neutral
     assert meaningful(settled)[name] is None
     assert meaningful(settle(BASE, drawn))[name] == drawn[name] is not None
+
+
+@pytest.mark.parametrize(
+    ("steps", "schedules"),
+    [(2, ("linear", "trailing", "logsnr")), (3, ("linear", "trailing", "logsnr")), (4, ("linear", "quadratic"))],
+)
+def test_small_budgets_search_the_timesteps_that_begin_at_the_last(steps, schedules):
+    base = BASE.replace(steps=steps)
+    assert default_space(base).dimensions["schedule"] == Choice(schedules)
+    assert outside(default_space(base), base) == {}
+    assert "schedule" not in default_space(BASE.replace(steps=1)).dimensions
 
 
 def test_preprocessing_is_drawn_only_for_features_of_the_published_code():

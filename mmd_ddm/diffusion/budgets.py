@@ -1,0 +1,30 @@
+"""What a budget of S network evaluations is for each sampler that finetuning goes through; without PyTorch."""
+
+from __future__ import annotations
+
+from mmd_ddm.diffusion.names import TWICE
+from mmd_ddm.diffusion.timesteps import check_budget
+from mmd_ddm.errors import UserError
+
+
+def levels_of(sampler: str, evaluations: int) -> int:
+    """How many timesteps S evaluations are made at; a UserError if the sampler can't make just so many."""
+    if sampler not in TWICE:
+        return evaluations
+    if evaluations % 2 == 0:
+        nearest = " or ".join(str(each) for each in (evaluations - 1, evaluations + 1) if each > 0)
+        raise UserError(f"sampler {sampler} cannot make exactly {evaluations} network evaluations; choose {nearest}")
+    return (evaluations + 1) // 2
+
+
+def check_chain(sampler: str, schedule: str, steps: int, length: int) -> None:
+    """Refuse a budget that a sampler can't have on a process of T timesteps, as `make_chain` would."""
+    check_budget(schedule, levels_of(sampler, steps), length)
+
+
+def evaluations(sampler: str, schedule: str, steps: int, length: int) -> int:
+    """How many network evaluations a budget of S is: S, but for `stride`, which may make more."""
+    if schedule != "stride":
+        return steps
+    found = len(range(0, length, length // levels_of(sampler, steps)))
+    return 2 * found - 1 if sampler in TWICE else found
