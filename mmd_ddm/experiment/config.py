@@ -50,7 +50,7 @@ class ObjectiveConfig:
     preprocessing: str = setting("evaluation", one_of(*PREPROCESSINGS),
         "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did")
     kernel: str = setting("cubic", text(lambda value: parse_kernel(value), "a sum of kernel terms"),
-        "linear, cubic, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
+        "linear, cubic, energy, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
     bandwidth: Bandwidth | None = setting(None,
         or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "

@@ -46,7 +46,7 @@ def test_flat_and_back() -> None:
         ("clip", 0, "clip is 0.0.*positive number, or none"),
         ("schedule", "cosine", "cosine.*linear, quadratic, stride"),
         ("dataset", "mnist", "mnist.*digits"),
-        ("kernel", "quartic", "quartic"),
+        ("kernel", "quartic", "quartic.*energy"),
         ("bandwidth", 1.0, "no term"),
         ("eta", 1.5, "eta is 1.5.*0 to 1"),
         ("variance", "fixed_large", "belongs to sampler ddpm"),

@@ -33,7 +33,7 @@ from tests.conftest import SHAPE, ToyNetwork
 
 BATCH, UPDATE, DIM, REAL = 14, 3, 5, 23
 SIZES = {"1": [14], "2": [7, 7], "7": [2] * 7, "7 unequal": [1, 2, 3, 1, 4, 2, 1], "2 unequal": [13, 1]}
-KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear"]
+KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear", "0.1*cubic+energy"]
 SAMPLERS = {"ddim eta 0": ("ddim", 0.0), "ddim eta 1": ("ddim", 1.0), "ddpm": ("ddpm", 0.0)}
 
 
@@ -135,7 +135,7 @@ def _worker(rank: int, world: int, rendezvous: Path, output: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("kernel", ["cubic", "rbf:median"])
+@pytest.mark.parametrize("kernel", ["cubic", "rbf:median", "energy"])
 def test_plain_gradient_by_finite_differences(kernel: str) -> None:
     setting = Setting(kernel, "ddim eta 1", "bank", SingleCollective())
     _, gradient = setting.expected()
