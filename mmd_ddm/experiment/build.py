@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
+from mmd_ddm.discrepancy.frechet import RealMoments
 from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
@@ -31,9 +33,11 @@ from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.registry import other_images_of, weakness_of, weights_of
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.finetuning.frechet import FrechetObjective
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
+from mmd_ddm.finetuning.names import FRECHET
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits, unet_config
@@ -159,11 +163,19 @@ class Parts:
         return Rollout(self.denoiser, self.chain, self.embed, dropout)
 
     @cached_property
-    def objective(self) -> Objective:
+    def objective(self) -> Objective | FrechetObjective:
         """The loss on features."""
-        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
+        c = self.config.objective
         spaces = [self._space(name, c.preprocessing) for name in c.spaces]
         banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for space in spaces]
+        return self._frechet(banks) if c.loss == FRECHET else self._mmd(banks)
+
+    def _frechet(self, banks: Sequence[Bank]) -> FrechetObjective:
+        real = [RealMoments.of(bank.gaussian(self.device)) for bank in banks]
+        return FrechetObjective(real, list(self.config.objective.spaces.values()), self.collective)
+
+    def _mmd(self, banks: Sequence[Bank]) -> Objective:
+        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
         features = [bank.features for bank in banks]
         kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))

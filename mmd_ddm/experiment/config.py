@@ -23,7 +23,7 @@ from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.features.specification import parse_features
-from mmd_ddm.finetuning.names import IMAGE_RANGES, ROUTES
+from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, LOSSES, MMD, ROUTES
 from mmd_ddm.precision import FP32, PRECISIONS
 
 
@@ -43,14 +43,16 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The MMD that is minimised."""
+    """The discrepancy that is minimised."""
 
+    loss: str = setting(MMD, one_of(*LOSSES),
+        "mmd: squared MMD of the kernel, or frechet: Frechet distance of mean and covariance, which FID measures")
     features: str = setting("classifier", text(parse_features, "a feature space or a mixture of them"),
         "feature space of the loss, or several with weights, such as scattering+0.5*patches")
     preprocessing: str = setting("evaluation", one_of(*PREPROCESSINGS),
         "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did")
     kernel: str = setting("cubic", text(lambda value: parse_kernel(value), "a sum of kernel terms"),
-        "linear, cubic, energy, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
+        "of loss mmd: linear, cubic, energy, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
     bandwidth: Bandwidth | None = setting(None,
         or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
@@ -129,6 +131,9 @@ class Config:
         for item, value in zip(settings(), self.flat().values(), strict=True):
             check(item, value)
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
+        if self.objective.loss == FRECHET and self.objective.reference != "bank":
+            said = f"reference is {self.objective.reference!r}, but loss {FRECHET} has the moments of the whole bank"
+            raise UserError(f"{said}; leave it at bank")
         if self.dataset == OWN and (self.data is None or self.resolution is None):
             raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
         if self.dataset != OWN and self.name is not None:

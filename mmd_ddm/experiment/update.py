@@ -31,7 +31,7 @@ class UpdateGradient:
         return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
 
     def compute(self, route: Route, update: int) -> tuple[Tensor, Route]:
-        """Add the gradient to the network's parameters; returns MMD^2 of the whole batch and the route that fitted."""
+        """Add the gradient to the network's parameters; returns the whole batch's loss and the route that fitted."""
 
         def draw(size: int) -> list[Tensor]:
             return [self._draw(update, self.mine[start : start + size]) for start in range(0, len(self.mine), size)]

@@ -64,6 +64,12 @@ def test_contradiction_of_sampler_and_eta() -> None:
         Config().replace(sampler="ddpm", eta=0.5)
 
 
+def test_contradiction_of_loss_and_reference() -> None:
+    assert Config().replace(loss="frechet").objective.loss == "frechet"
+    with pytest.raises(UserError, match=r"reference is 'batch'.*frechet.*leave it at bank"):
+        preset("paper", "digits").replace(loss="frechet")
+
+
 def test_checks_against_data_set_and_model() -> None:
     with pytest.raises(UserError, match="'inceptoin'"):
         check(Config().replace(features="inceptoin"))

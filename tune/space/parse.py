@@ -103,6 +103,8 @@ def _value(key: str, value: object, base: Config) -> Scalar:
     beside: dict[str, object] = {}  # what the value needs to mean anything
     if key in ("bandwidth", "kernel"):
         beside = {"kernel": "rbf", "bandwidth": None}
+    elif key in ("loss", "reference"):
+        beside = {"loss": "mmd", "reference": "bank"}
     elif key in ("eta", "variance", "sampler"):
         beside = {"eta": 0.0, "variance": "model", "sampler": "ddpm" if key == "variance" else "ddim"}
     return base.replace(**{**beside, key: value}).flat()[key]

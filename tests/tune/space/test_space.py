@@ -130,6 +130,7 @@ EVERY = {
     "schedule": ("schedule=linear,quadratic,stride", "stride"),
     "reference": ("reference=bank,batch", "batch"),
     "bandwidth": ("bandwidth=median,2.5", 2.5),
+    "loss": ("loss=mmd,frechet", "frechet"),
 }
 
 
@@ -149,6 +150,10 @@ CASES = [  # setting, its space, what it depends on, a value with which it means
     ("variance", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm", "ddpm", "ddim", "model"),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=rbf,energy", "rbf", "energy", None),
+    ("bandwidth", "bandwidth=dim,0.5", "loss=mmd,frechet", "mmd", "frechet", None),
+    ("kernel", "kernel=rbf,linear", "loss=mmd,frechet", "mmd", "frechet", "cubic"),
+    ("reference", "reference=batch", "loss=mmd,frechet", "mmd", "frechet", "bank"),
 ]
 
 
@@ -156,7 +161,7 @@ CASES = [  # setting, its space, what it depends on, a value with which it means
 def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes, no, neutral):
     space = read_space(DEFAULT, [text, other], BASE)
     on = other.partition("=")[0]
-    with_, without = Script(**{on: yes}), Script(**{on: no})
+    with_, without = (Script(**{"kernel": "rbf", on: value}) for value in (yes, no))
     drawn, absent = space.suggest(with_), space.suggest(without)
     assert name in with_.asked
     assert name not in without.asked
@@ -182,11 +187,20 @@ def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
     [
         ("variance=fixed_small,fixed_large", "belongs to sampler ddpm"),
         ("preprocessing=published", "belongs to features inception and clip"),
+        ("kernel=rbf,linear loss=frechet", "kernel belongs to loss mmd"),
+        ("bandwidth=dim loss=frechet", "bandwidth belongs to"),
     ],
 )
 def test_a_setting_that_no_trial_would_have_is_refused(text, words):
     with pytest.raises(UserError, match=words):
-        read_space(DEFAULT, [text], BASE)
+        read_space(DEFAULT, text.split(), BASE)
+
+
+def test_a_point_with_the_frechet_loss_settles_all_that_belongs_to_the_mmd():
+    batch = preset("paper", "digits")
+    for base in (BASE, batch):
+        settled = settle(base, {"loss": "frechet"}).objective
+        assert (settled.kernel, settled.bandwidth, settled.reference) == ("cubic", None, "bank")
 
 
 @pytest.mark.parametrize(
