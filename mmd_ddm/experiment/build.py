@@ -26,6 +26,7 @@ from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
+from mmd_ddm.evaluation.metrics import Metrics, at_budget
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
@@ -109,9 +110,15 @@ class Parts:
         return load_denoiser(folder, precision).to(self.device)
 
     @cached_property
+    def chains(self) -> dict[int, Chain]:
+        """The sampler with each budget."""
+        how, schedule = vars(self.config.sampler), self.denoiser.schedule
+        return {steps: make_chain(schedule, **{**how, "steps": steps}) for steps in self.config.budgets}
+
+    @property
     def chain(self) -> Chain:
-        """The sampler with its budget."""
-        return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
+        """The sampler with its largest budget, which is the only one as a rule."""
+        return self.chains[self.config.budgets[-1]]
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing
@@ -155,12 +162,17 @@ class Parts:
         features: Tensor = self.loss_space(into_range(images, self.config.objective.image_range))
         return features
 
-    @cached_property
+    @property
     def pipeline(self) -> Rollout:
-        """From noise to features of the loss."""
+        """From noise to features of the loss, with the largest budget."""
+        return self.pipelines[self.config.budgets[-1]]
+
+    @cached_property
+    def pipelines(self) -> dict[int, Rollout]:
+        """From noise to features of the loss, with each budget."""
         training = self.config.optimization.dropout == "train"
         dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
-        return Rollout(self.denoiser, self.chain, self.embed, dropout)
+        return {steps: Rollout(self.denoiser, chain, self.embed, dropout) for steps, chain in self.chains.items()}
 
     @cached_property
     def objective(self) -> Objective | FrechetObjective:
@@ -184,10 +196,25 @@ class Parts:
         reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
         return Objective(kernel, reference, self.collective)
 
-    @cached_property
+    @property
     def evaluator(self) -> Evaluator:
-        """The run's own model; trials that are compared start from the same noise."""
-        return self.evaluator_of(self.denoiser, self.chain, self.config.scoring.score_images, TRIAL_NOISE)
+        """The run's own model with its largest budget; trials that are compared start from the same noise."""
+        return self.evaluators[self.config.budgets[-1]]
+
+    @cached_property
+    def evaluators(self) -> dict[int, Evaluator]:
+        """The run's own model with each budget."""
+        images = self.config.scoring.score_images
+        return {
+            steps: self.evaluator_of(self.denoiser, chain, images, TRIAL_NOISE) for steps, chain in self.chains.items()
+        }
+
+    def score(self) -> Metrics:
+        """The run's own model in each feature space; of several budgets at each, as spaces of their own."""
+        found = {steps: evaluator.score() for steps, evaluator in self.evaluators.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return tuple(metric for steps, metrics in found.items() for metric in at_budget(metrics, steps))
 
     def evaluator_of(
         self, denoiser: Denoiser, sampler: Sampler, images: int, stream: str, seed: int | None = None

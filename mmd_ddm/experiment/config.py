@@ -18,7 +18,7 @@ from mmd_ddm.diffusion.timesteps import SCHEDULES
 from mmd_ddm.discrepancy.names import DTYPES
 from mmd_ddm.discrepancy.specification import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.names import images_name, read_name, read_place
+from mmd_ddm.experiment.names import images_name, read_budgets, read_name, read_place
 from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
@@ -33,7 +33,8 @@ class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
 
     sampler: str = setting("ddim", one_of(*SAMPLERS), "update rule of the chain")
-    steps: int = setting(5, whole(1), "budget S: network evaluations per image (1 to T)")
+    steps: int = setting(5, whole(1),
+        "budget S: network evaluations per image (1 to T); several, such as 2,3,5, for one set of weights")
     schedule: str = setting("linear", one_of(*SCHEDULES),
         "timesteps of the budget; stride is the published code's (16 for 15)")
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
@@ -77,6 +78,9 @@ class OptimizationConfig:
     learning_rate: float = setting(5e-6, number(0, 1, "a positive number of at most 1", low_included=False),
         "Adam's learning rate")
     updates: int = setting(500, whole(1), "number of optimizer updates")
+    other_steps: str | None = setting(None,
+        or_none(Rule(read_budgets, bool, "whole numbers of at least 1, such as 2,3")),
+        "further budgets of the same weights, each update for one of all; steps 2,3,5 is steps 5 with 2,3 here")
     batch: int = setting(128, whole(2), "N: generated images per update, over all workers")
     micro_batch: int | None = setting(None, or_none(whole(1)),
         "images that pass the network together; none: as many as fit in memory")
@@ -131,6 +135,9 @@ class Config:
         for item, value in zip(settings(), self.flat().values(), strict=True):
             check(item, value)
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
+        if len(self.budgets) < len((self.sampler.steps, *self._other_budgets)):
+            said = f"other_steps is {self.optimization.other_steps}, but steps is {self.sampler.steps} already"
+            raise UserError(f"{said}; name each budget once")
         if self.objective.loss == FRECHET and self.objective.reference != "bank":
             said = f"reference is {self.objective.reference!r}, but loss {FRECHET} has the moments of the whole bank"
             raise UserError(f"{said}; leave it at bank")
@@ -143,6 +150,20 @@ class Config:
             raise UserError(f"eta is {self.sampler.eta}, but it belongs to sampler ddim; ddpm has variance instead")
         if self.sampler.sampler == "ddim" and self.sampler.variance != "model":
             raise UserError(f"variance is {self.sampler.variance!r}, but it belongs to sampler ddpm; ddim has eta")
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """All numbers of network evaluations that the weights are finetuned for, the smallest first."""
+        return tuple(sorted({self.sampler.steps, *self._other_budgets}))
+
+    @property
+    def _other_budgets(self) -> tuple[int, ...]:
+        return tuple(int(each) for each in (self.optimization.other_steps or "").split(",") if each)
+
+    def at_budget(self, steps: int) -> Config:
+        """The same run as seen from one of its budgets."""
+        others = ",".join(str(each) for each in self.budgets if each != steps)
+        return self.replace(steps=steps, other_steps=others or None)
 
     @property
     def images_name(self) -> str:
@@ -167,7 +188,7 @@ class Config:
 
     def replace(self, **values: object) -> Config:
         """A copy with other values, text read as the setting's type; unknown names and wrong values are UserErrors."""
-        known = [item.name for item in settings()]
+        known, values = [item.name for item in settings()], _apart(values)
         for name in values:
             if name not in known:
                 raise UserError(f"{name!r} is not a setting; the settings are {', '.join(known)}")
@@ -177,6 +198,17 @@ class Config:
         }
         groups = {name: dataclasses.replace(getattr(self, name), **parts[name]) for name in _GROUPS}
         return dataclasses.replace(self, **parts["run"], **groups)  # type: ignore[arg-type]
+
+
+def _apart(values: Mapping[str, object]) -> dict[str, object]:
+    """Values with several budgets, if `steps` names them, as the largest and the others."""
+    if "," not in (steps := str(values.get("steps"))):
+        return dict(values)
+    try:
+        *others, largest = read_budgets(steps).split(",")
+    except ValueError:
+        raise UserError(f"steps is {steps!r}; it must be whole numbers of at least 1, such as 2,3,5") from None
+    return {**values, "steps": largest, "other_steps": ",".join(others) or None}
 
 
 _GROUPS = {

@@ -60,4 +60,5 @@ def check(config: Config) -> None:
         check_fits(unet_config(local), dataset_of(config))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
-            timesteps(config.sampler.schedule, config.sampler.steps, length)
+            for steps in config.budgets:
+                timesteps(config.sampler.schedule, steps, length)

@@ -93,7 +93,7 @@ def finetune(
         return loss
 
     def record(update: UpdateRecord) -> None:
-        run.record(update)
+        run.record(update, gradient.budget(update.update - 1) if len(config.budgets) > 1 else None)
         on_update(update)
 
     loop.finetune(
@@ -131,7 +131,7 @@ def _sampled(denoiser: Denoiser, average: EMA | None = None) -> Iterator[None]:
 
 def _score(parts: Parts, average: EMA | None = None) -> Metrics:
     with _sampled(parts.denoiser, average):
-        return parts.evaluator.score()
+        return parts.score()
 
 
 class _Run:
@@ -153,11 +153,11 @@ class _Run:
             write_json(self.folder / BASELINE, flat(self.baseline))
             truncate_rows(self.folder, state.update)
 
-    def record(self, update: UpdateRecord) -> None:
+    def record(self, update: UpdateRecord, nfe: int | None) -> None:
         self.last = update
         if self.leader:
             numbers = {"update": update.update, self.loss: update.loss, "grad_norm": update.grad_norm}
-            append_row(self.folder, numbers)
+            append_row(self.folder, numbers | ({"nfe": nfe} if nfe else {}))
 
     def keep(self, state: TrainingState) -> Path:
         settings: dict[str, object] = dict(self.config.trajectory())

@@ -9,6 +9,13 @@ from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.records import read_record
 
 RECORD = "mmd_ddm.json"
+BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budgets, for each but the largest
+
+
+def budget_folder(folder: Path, steps: int | None) -> Path:
+    """Where a model that was finetuned for several budgets lies as a pipeline for one of them (None: the largest)."""
+    own = folder / BUDGET_FOLDER.format(steps)
+    return own if (own / RECORD).is_file() else folder
 
 
 def sampling_settings(folder: Path) -> dict[str, Any]:

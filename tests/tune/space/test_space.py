@@ -210,6 +210,12 @@ def test_two_objectives_are_for_several_budgets(text, several):
     assert read_space(DEFAULT, [text], BASE).searches_budgets is several
 
 
+def test_a_trial_has_one_budget(tmp_path):
+    (tmp_path / "space.json").write_text(json.dumps({"steps": [5, "2,3"]}))
+    with pytest.raises(UserError, match="steps is '2,3'; a trial has one budget"):
+        read_space(DEFAULT, [str(tmp_path / "space.json")], BASE)
+
+
 def test_what_of_a_preset_lies_outside_is_told():
     base = preset("best", "digits")
     assert outside(default_space(base), base) == {}
