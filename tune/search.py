@@ -43,8 +43,8 @@ _EPILOG = """examples:
 
 --space can search any setting of a run: those of mmd-ddm finetune --help but for data set, base model, seed, updates
 and the group scoring. A comma separates choices; + and * belong to one. A setting is drawn only where it means
-something: bandwidth for kernels that leave one open, eta with sampler ddim, variance with sampler ddpm, preprocessing
-with features that the published code prepares in its own way.
+something: kernel and reference with loss mmd, bandwidth for kernels that leave one open, eta with sampler ddim,
+variance with sampler ddpm, preprocessing with features that the published code prepares in its own way.
 
 Where --space names several values of steps, there are two objectives, the score and the number of network
 evaluations: trials are stopped early only by others of their own budget, and the report shows the Pareto front. The

@@ -23,6 +23,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.default_spaces import with_spaces
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.model_record import ModelRecord, model_folder, read_record
+from mmd_ddm.pretrained.record import budget_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def execute(options: argparse.Namespace) -> None:
     """Sample, draw, measure and tell."""
     if options.large < 0:
         raise UserError(f"--large is {options.large}; it must be 0, for none, or more")
-    folder = model_folder(options.model)
+    folder = budget_folder(model_folder(options.model), options.steps)
     record = read_record(folder)
     if options.weights is None:
         record.origins.use_weights()

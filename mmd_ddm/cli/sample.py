@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmd_ddm.cli.options import add_model_options
 from mmd_ddm.experiment.scoring.model_record import model_folder
+from mmd_ddm.pretrained.record import budget_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def execute(options: argparse.Namespace) -> None:
     from mmd_ddm.experiment.inference.sample_folder import check_folder  # NumPy
 
     check_folder(options.output)
-    folder = model_folder(options.model)
+    folder = budget_folder(model_folder(options.model), options.steps)
     from mmd_ddm.cli.work.sample import run  # PyTorch
 
     run(folder, options)

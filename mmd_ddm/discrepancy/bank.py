@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.collective import Collective, share
+from mmd_ddm.discrepancy.gaussian import Gaussian, fit
 from mmd_ddm.discrepancy.kernels import Kernel
 from mmd_ddm.discrepancy.mmd import block_count, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
@@ -85,6 +86,17 @@ class Bank:
         mean = total / (len(self) * (len(self) - 1))
         self.keep(name, {"mean": mean})
         return mean
+
+    def gaussian(self, device: torch.device) -> Gaussian:
+        """Mean and covariance of all features, computed on a device."""
+        return Gaussian(**self.once("gaussian", lambda: fit(self.features, device)._asdict(), device))
+
+    def once(self, name: str, compute: Callable[[], dict[str, Tensor]], device: torch.device) -> dict[str, Tensor]:
+        """What is derived from all features by `compute`, or was by any run before, on a device."""
+        kept = self.recall(name)
+        if kept is None:
+            self.keep(name, kept := compute())
+        return {key: tensor.to(device) for key, tensor in kept.items()}
 
     def recall(self, name: str) -> dict[str, Tensor] | None:
         """What `keep` was given under a name by any run, on the CPU; None if nothing was, or it can't be read."""

@@ -1,4 +1,7 @@
-"""Positive definite kernels on feature vectors (paper, Section IV-E), as blocks k(x_i, y_j).
+"""Kernels on feature vectors (paper, Section IV-E), as blocks k(x_i, y_j).
+
+They are positive definite, or conditionally so (`Energy`): sum_ij c_i c_j k(x_i, x_j) >= 0 for all c, or for those that
+sum to zero, which is all that an MMD asks for.
 
 Conventions: d is the feature dimension; `bandwidth` is sigma in exp(-|x-y|^2 / (2 sigma^2)), a length and not its
 square. A kernel's meaning depends on the scale of the features, which each feature space states.
@@ -14,9 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmd_ddm.discrepancy.distances import distances
+
 
 class Kernel(Protocol):
-    """A symmetric positive definite function of two feature vectors."""
+    """A symmetric, at least conditionally positive definite function of two feature vectors."""
 
     def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
         """The block k(x_i, y_j)."""
@@ -64,6 +69,19 @@ class RationalQuadratic:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """k(x, y) = -|x-y|: its MMD^2 is the energy distance 2 E|x-y| - E|x-x'| - E|y-y'| (Szekely & Rizzo 2013).
+
+    Conditionally positive definite and characteristic (Sejdinovic et al. 2013, Section 4). It has no bandwidth: other
+    units of the features scale the distance and nothing else.
+    """
+
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
+        """The (N, M) block."""
+        return -distances(x, y)
+
+
+@dataclass(frozen=True)
 class Scaled:
     """w k with w > 0: in a sum, how much of it a term has."""
 
@@ -77,7 +95,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Sum:
-    """k = k_1 + k_2 + ..., positive definite again."""
+    """k = k_1 + k_2 + ..., conditionally positive definite again."""
 
     terms: tuple[Kernel, ...]
 

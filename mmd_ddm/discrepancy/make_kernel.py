@@ -6,11 +6,14 @@ import math
 
 import torch
 
-from mmd_ddm.discrepancy.kernels import Cubic, Gaussian, Kernel, Linear, RationalQuadratic, Scaled, Sum
+from mmd_ddm.discrepancy.kernels import Cubic, Energy, Gaussian, Kernel, Linear, RationalQuadratic, Scaled, Sum
 from mmd_ddm.discrepancy.specification import DIM, MEDIAN, Bandwidth, KernelTerm
 from mmd_ddm.discrepancy.vectors import Vectors
 
 MEDIAN_ROWS = 2048  # pairs among this many evenly spaced real features fix the median to about 1 %
+
+
+_PLAIN: dict[str, Kernel] = {"linear": Linear(), "cubic": Cubic(), "energy": Energy()}
 
 
 def make_kernel(terms: tuple[KernelTerm, ...], real: Vectors) -> Kernel:
@@ -25,10 +28,8 @@ def _weighted(term: KernelTerm, real: Vectors) -> Kernel:
 
 
 def _unweighted(term: KernelTerm, real: Vectors) -> Kernel:
-    if term.name == "linear":
-        return Linear()
-    if term.name == "cubic":
-        return Cubic()
+    if (plain := _PLAIN.get(term.name)) is not None:
+        return plain
     sigma = resolve_bandwidth(term.bandwidth or MEDIAN, real)
     return Gaussian(sigma) if term.name == "rbf" else RationalQuadratic(sigma)
 

@@ -24,7 +24,7 @@ class KernelTerm:
         return self.name in BANDWIDTH_KERNELS and self.bandwidth is None
 
 
-PLAIN_KERNELS = ("linear", "cubic")
+PLAIN_KERNELS = ("linear", "cubic", "energy")  # energy is homogeneous: a bandwidth would only scale it
 BANDWIDTH_KERNELS = ("rbf", "rational_quadratic")
 BANDWIDTH_UNITS = DIM, MEDIAN = ("dim", "median")
 
@@ -32,9 +32,9 @@ BANDWIDTH_UNITS = DIM, MEDIAN = ("dim", "median")
 def parse_kernel(specification: str, bandwidth: Bandwidth | None = None) -> tuple[KernelTerm, ...]:
     """Read a kernel's specification, for example `cubic`, `rbf:median` or `0.1*cubic+rbf:0.5+rbf:2`.
 
-    Terms are joined by `+`: `linear`, `cubic`, `rbf` and `rational_quadratic`, the last two with `:BANDWIDTH` or
-    without, each with `WEIGHT*` before it or without (1). `bandwidth` (see `parse_bandwidth`) is for those that do not
-    name theirs; without it they get `median`.
+    Terms are joined by `+`: `linear`, `cubic`, `energy`, `rbf` and `rational_quadratic`, the last two with `:BANDWIDTH`
+    or without, each with `WEIGHT*` before it or without (1). `bandwidth` (see `parse_bandwidth`) is for those that do
+    not name theirs; without it they get `median`.
 
     Raises:
         UserError: an unknown term, a bandwidth out of range, or one that no term uses.

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from mmd_ddm.evaluation.measures.fid import fit, frechet_distance
+from mmd_ddm.discrepancy.gaussian import fit
+from mmd_ddm.evaluation.measures.fid import frechet_distance
 from mmd_ddm.evaluation.measures.inception_score import inception_score
 from mmd_ddm.evaluation.measures.kid import kid
 from mmd_ddm.evaluation.measures.neighbours import nearest, neighbour_auc

@@ -63,6 +63,11 @@ def read_metrics(numbers: Mapping[str, float]) -> Metrics:
     return tuple(found)
 
 
+def at_budget(metrics: Iterable[Metric], steps: int) -> Metrics:
+    """Name metrics of one budget of several, `kid_s@2`: each as if it was of a space of its own."""
+    return tuple(metric._replace(space=f"{metric.space}@{steps}") for metric in metrics)
+
+
 def kids(metrics: Iterable[Metric]) -> dict[str, Metric]:
     """Return the KIDs by feature space."""
     return {metric.space or "": metric for metric in metrics if metric.kind == "kid"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.discrepancy.bank import Bank
+from mmd_ddm.discrepancy.gaussian import Gaussian
 from mmd_ddm.discrepancy.kernels import Cubic
 from mmd_ddm.discrepancy.mmd import Moments, within_moments
 from mmd_ddm.discrepancy.vectors import Vectors
-from mmd_ddm.evaluation.measures.fid import Gaussian, fit
 from mmd_ddm.evaluation.measures.kid import ALL_PAIRS
 from mmd_ddm.evaluation.measures.neighbours import nearest
 
@@ -33,7 +32,7 @@ class RealSide:
     @cached_property
     def gaussian(self) -> Gaussian:
         """Mean and covariance."""
-        return Gaussian(**self._kept("gaussian", lambda: fit(self.features, self.device)._asdict()))
+        return self.bank.gaussian(self.device)
 
     @cached_property
     def moments(self) -> Moments | None:
@@ -45,18 +44,14 @@ class RealSide:
             found = within_moments(self.features, Cubic(), self.features[0:1].to(self.device).double())
             return {"rows": found.rows, "squares": found.squares}
 
-        sums = self._kept("kid", compute)
+        sums = self.bank.once("kid", compute, self.device)
         return Moments(sums["rows"], sums["rows"], sums["squares"])
 
     @cached_property
     def own_distances(self) -> Tensor:
         """Of each real image to the nearest other one, (M,) float64."""
         real, device = self.features, self.device
-        found = self._kept("neighbours", lambda: nearest(real, real, leave_one_out=True, device=device)._asdict())
+        found = self.bank.once(
+            "neighbours", lambda: nearest(real, real, leave_one_out=True, device=device)._asdict(), device
+        )
         return found["distances"][:, 0]
-
-    def _kept(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        kept = self.bank.recall(name)
-        if kept is None:
-            self.bank.keep(name, kept := compute())
-        return {key: tensor.to(self.device) for key, tensor in kept.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +21,24 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
+from mmd_ddm.discrepancy.frechet import RealMoments
 from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
+from mmd_ddm.evaluation.metrics import Metrics, at_budget
 from mmd_ddm.evaluation.reference import RealSide
-from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config import Config, with_steps
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
 from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.registry import other_images_of, weakness_of, weights_of
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.finetuning.frechet import FrechetObjective
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
+from mmd_ddm.finetuning.names import FRECHET
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits, unet_config
@@ -105,9 +110,15 @@ class Parts:
         return load_denoiser(folder, precision).to(self.device)
 
     @cached_property
+    def chains(self) -> dict[int, Chain]:
+        """The sampler with each budget."""
+        how, levels = self.config.sampler, self.denoiser.schedule
+        return {steps: make_chain(levels, **vars(with_steps(how, steps))) for steps in self.config.budgets}
+
+    @property
     def chain(self) -> Chain:
-        """The sampler with its budget."""
-        return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
+        """The sampler with its largest budget, which is the only one as a rule."""
+        return self.chains[self.config.budgets[-1]]
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing
@@ -151,19 +162,32 @@ class Parts:
         features: Tensor = self.loss_space(into_range(images, self.config.objective.image_range))
         return features
 
-    @cached_property
+    @property
     def pipeline(self) -> Rollout:
-        """From noise to features of the loss."""
-        training = self.config.optimization.dropout == "train"
-        dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
-        return Rollout(self.denoiser, self.chain, self.embed, dropout)
+        """From noise to features of the loss, with the largest budget."""
+        return self.pipelines[self.config.budgets[-1]]
 
     @cached_property
-    def objective(self) -> Objective:
+    def pipelines(self) -> dict[int, Rollout]:
+        """From noise to features of the loss, with each budget."""
+        training = self.config.optimization.dropout == "train"
+        dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
+        return {steps: Rollout(self.denoiser, chain, self.embed, dropout) for steps, chain in self.chains.items()}
+
+    @cached_property
+    def objective(self) -> Objective | FrechetObjective:
         """The loss on features."""
-        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
+        c = self.config.objective
         spaces = [self._space(name, c.preprocessing) for name in c.spaces]
         banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for space in spaces]
+        return self._frechet(banks) if c.loss == FRECHET else self._mmd(banks)
+
+    def _frechet(self, banks: Sequence[Bank]) -> FrechetObjective:
+        real = [RealMoments.of(bank.gaussian(self.device)) for bank in banks]
+        return FrechetObjective(real, list(self.config.objective.spaces.values()), self.collective)
+
+    def _mmd(self, banks: Sequence[Bank]) -> Objective:
+        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
         features = [bank.features for bank in banks]
         kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
@@ -172,10 +196,25 @@ class Parts:
         reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
         return Objective(kernel, reference, self.collective)
 
-    @cached_property
+    @property
     def evaluator(self) -> Evaluator:
-        """The run's own model; trials that are compared start from the same noise."""
-        return self.evaluator_of(self.denoiser, self.chain, self.config.scoring.score_images, TRIAL_NOISE)
+        """The run's own model with its largest budget; trials that are compared start from the same noise."""
+        return self.evaluators[self.config.budgets[-1]]
+
+    @cached_property
+    def evaluators(self) -> dict[int, Evaluator]:
+        """The run's own model with each budget."""
+        images = self.config.scoring.score_images
+        return {
+            steps: self.evaluator_of(self.denoiser, chain, images, TRIAL_NOISE) for steps, chain in self.chains.items()
+        }
+
+    def score(self) -> Metrics:
+        """The run's own model in each feature space; of several budgets at each, as spaces of their own."""
+        found = {steps: evaluator.score() for steps, evaluator in self.evaluators.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return tuple(metric for steps, metrics in found.items() for metric in at_budget(metrics, steps))
 
     def evaluator_of(
         self, denoiser: Denoiser, sampler: Sampler, images: int, stream: str, seed: int | None = None

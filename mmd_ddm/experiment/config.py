@@ -18,12 +18,12 @@ from mmd_ddm.diffusion.timesteps import FROM_ZERO, SCHEDULES, default_schedule
 from mmd_ddm.discrepancy.names import DTYPES
 from mmd_ddm.discrepancy.specification import Bandwidth, parse_bandwidth, parse_kernel
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.names import images_name, read_name, read_place
+from mmd_ddm.experiment.names import images_name, read_budgets, read_name, read_place
 from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.features.specification import parse_features
-from mmd_ddm.finetuning.names import IMAGE_RANGES, ROUTES
+from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, LOSSES, MMD, ROUTES
 from mmd_ddm.precision import FP32, PRECISIONS
 
 
@@ -33,7 +33,8 @@ class SamplerConfig:
     """How images are generated, while finetuning and afterwards."""
 
     sampler: str = setting("ddim", one_of(*SAMPLERS), "update rule of the chain: ddim, ddpm, or a multistep solver")
-    steps: int = setting(5, whole(1), "budget S: network evaluations per image (1 to T)")
+    steps: int = setting(5, whole(1),
+        "budget S: network evaluations per image (1 to T); several, such as 2,3,5, for one set of weights")
     schedule: str = setting("linear", one_of(*SCHEDULES),
         "timesteps of the budget; trailing and logsnr begin at the last of all; stride is the published code's "
         "(16 for 15)")
@@ -50,14 +51,16 @@ def with_steps(sampler: SamplerConfig, steps: int) -> SamplerConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The MMD that is minimised."""
+    """The discrepancy that is minimised."""
 
+    loss: str = setting(MMD, one_of(*LOSSES),
+        "mmd: squared MMD of the kernel, or frechet: Frechet distance of mean and covariance, which FID measures")
     features: str = setting("classifier", text(parse_features, "a feature space or a mixture of them"),
         "feature space of the loss, or several with weights, such as scattering+0.5*patches")
     preprocessing: str = setting("evaluation", one_of(*PREPROCESSINGS),
         "how the loss prepares images for inception and clip: as evaluation tools do, or as the published code did")
     kernel: str = setting("cubic", text(lambda value: parse_kernel(value), "a sum of kernel terms"),
-        "linear, cubic, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
+        "of loss mmd: linear, cubic, energy, rbf, rational_quadratic, or a sum such as 0.1*cubic+rbf:0.5+rbf:median")
     bandwidth: Bandwidth | None = setting(None,
         or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
@@ -82,6 +85,9 @@ class OptimizationConfig:
     learning_rate: float = setting(5e-6, number(0, 1, "a positive number of at most 1", low_included=False),
         "Adam's learning rate")
     updates: int = setting(500, whole(1), "number of optimizer updates")
+    other_steps: str | None = setting(None,
+        or_none(Rule(read_budgets, bool, "whole numbers of at least 1, such as 2,3")),
+        "further budgets of the same weights, each update for one of all; steps 2,3,5 is steps 5 with 2,3 here")
     batch: int = setting(128, whole(2), "N: generated images per update, over all workers")
     micro_batch: int | None = setting(None, or_none(whole(1)),
         "images that pass the network together; none: as many as fit in memory")
@@ -136,6 +142,12 @@ class Config:
         for item, value in zip(settings(), self.flat().values(), strict=True):
             check(item, value)
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
+        if len(self.budgets) < len((self.sampler.steps, *self._other_budgets)):
+            said = f"other_steps is {self.optimization.other_steps}, but steps is {self.sampler.steps} already"
+            raise UserError(f"{said}; name each budget once")
+        if self.objective.loss == FRECHET and self.objective.reference != "bank":
+            said = f"reference is {self.objective.reference!r}, but loss {FRECHET} has the moments of the whole bank"
+            raise UserError(f"{said}; leave it at bank")
         if self.dataset == OWN and (self.data is None or self.resolution is None):
             raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
         if self.dataset != OWN and self.name is not None:
@@ -148,6 +160,20 @@ class Config:
         if how.sampler != "ddpm" and how.variance != "model":
             instead = "ddim has eta" if how.sampler == "ddim" else f"{how.sampler} has none"
             raise UserError(f"variance is {how.variance!r}, but it belongs to sampler ddpm; {instead}")
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """All numbers of network evaluations that the weights are finetuned for, the smallest first."""
+        return tuple(sorted({self.sampler.steps, *self._other_budgets}))
+
+    @property
+    def _other_budgets(self) -> tuple[int, ...]:
+        return tuple(int(each) for each in (self.optimization.other_steps or "").split(",") if each)
+
+    def at_budget(self, steps: int) -> Config:
+        """The same run as seen from one of its budgets."""
+        others = ",".join(str(each) for each in self.budgets if each != steps)
+        return self.replace(steps=steps, other_steps=others or None)
 
     @property
     def images_name(self) -> str:
@@ -175,7 +201,7 @@ class Config:
 
         A budget of 1 without a schedule takes the schedule of `with_steps`.
         """
-        known = [item.name for item in settings()]
+        known, values = [item.name for item in settings()], _apart(values)
         for name in values:
             if name not in known:
                 raise UserError(f"{name!r} is not a setting; the settings are {', '.join(known)}")
@@ -187,6 +213,17 @@ class Config:
         if "steps" in values and "schedule" not in values:
             groups["sampler"] = with_steps(groups["sampler"], groups["sampler"].steps)
         return dataclasses.replace(self, **parts["run"], **groups)  # type: ignore[arg-type]
+
+
+def _apart(values: Mapping[str, object]) -> dict[str, object]:
+    """Values with several budgets, if `steps` names them, as the largest and the others."""
+    if "," not in (steps := str(values.get("steps"))):
+        return dict(values)
+    try:
+        *others, largest = read_budgets(steps).split(",")
+    except ValueError:
+        raise UserError(f"steps is {steps!r}; it must be whole numbers of at least 1, such as 2,3,5") from None
+    return {**values, "steps": largest, "other_steps": ",".join(others) or None}
 
 
 _GROUPS = {

@@ -12,7 +12,7 @@ from mmd_ddm.diffusion.budgets import evaluations
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config import Config, with_steps
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.formats.architecture import build_unet
@@ -32,10 +32,12 @@ class NetworkEvaluations(NamedTuple):
 
 def network_evaluations(config: Config) -> NetworkEvaluations:
     """Count those of a run that is not stopped early; at its end raw and averaged weights are both scored."""
-    c, length = config.optimization, max(_LENGTH, config.sampler.steps)
-    nfe = evaluations(config.sampler.sampler, config.sampler.schedule, config.sampler.steps, length)
-    times = 1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0)
-    return NetworkEvaluations(c.updates * c.batch * nfe, times * config.scoring.score_images * nfe)
+    c, length = config.optimization, max(_LENGTH, *config.budgets)
+    chains = [with_steps(config.sampler, steps) for steps in config.budgets]
+    nfe = [evaluations(each.sampler, each.schedule, each.steps, length) for each in chains]
+    images = config.scoring.score_images * (1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0))
+    # an update is for one of the budgets, a scoring for all of them
+    return NetworkEvaluations(c.updates * c.batch * sum(nfe) // len(nfe), images * sum(nfe))
 
 
 class MemoryEstimate(NamedTuple):
@@ -55,7 +57,8 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     """Count the bytes of an update on each of the workers that share a batch, on a network without storage."""
     with torch.device("meta"):
         network = build_unet(unet)
-    size, channels, sampler = network.config.sample_size, network.config.in_channels, config.sampler
+    size, channels = network.config.sample_size, network.config.in_channels
+    sampler = replace(config.sampler, steps=config.budgets[-1])
     height, width = (size, size) if isinstance(size, int) else size
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))
     # any of the variances: DDPM draws noise for each step whichever it has, and an absent model tells none

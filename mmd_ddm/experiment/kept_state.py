@@ -11,10 +11,10 @@ from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
-from mmd_ddm.files import former_of
+from mmd_ddm.files import former_of, replacing
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.export import save_pipeline
-from mmd_ddm.pretrained.record import RECORD
+from mmd_ddm.pretrained.record import BUDGET_FOLDER, RECORD
 from mmd_ddm.records import read_record
 
 _COMPARED = ("score_features", "score_images", "keep")  # states that were scored otherwise can't be compared
@@ -51,12 +51,24 @@ class KeptState:
         return self.scoring, self.scoring is scoring and (ended or keep == BEST)
 
     def export(self, weights: str, row: Row) -> None:
-        """Write the network as it is now, with `raw` or `ema` weights, and the numbers that it was scored with."""
+        """Write the network as it is now, with `raw` or `ema` weights, and the numbers that it was scored with.
+
+        The folder is a pipeline for the largest budget, and holds one for each of the others.
+        """
+        *others, largest = self._parts.config.budgets
+        if not others:
+            return self._save(self._folder, largest, weights, row)
+        with replacing(self._folder) as half:
+            self._save(half, largest, weights, row)
+            for steps in others:
+                self._save(half / BUDGET_FOLDER.format(steps), steps, weights, row)
+
+    def _save(self, folder: Path, steps: int, weights: str, row: Row) -> None:
         parts, c = self._parts, self._parts.config.sampler
-        baseline, config = flat(self._baseline), parts.config.flat()
+        baseline, config = flat(self._baseline), parts.config.at_budget(steps).flat()
         save_pipeline(
-            parts.denoiser, scheduler_config(parts.folder), self._folder,
-            sampler=c.sampler, chain=parts.chain, eta=c.eta, variance=c.variance,
+            parts.denoiser, scheduler_config(parts.folder), folder,
+            sampler=c.sampler, chain=parts.chains[steps], eta=c.eta, variance=c.variance,
             record={"update": int(row["update"]), "weights": weights, "metrics": row, "baseline": baseline,
                     "config": config, **self._origins.as_record()},
         )  # fmt: skip

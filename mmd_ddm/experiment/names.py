@@ -26,6 +26,14 @@ def read_name(value: object) -> str:
     return name
 
 
+def read_budgets(value: object) -> str:
+    """Budgets joined by commas, each once, the smallest first; ValueError for what is none."""
+    budgets = {int(each) for each in str(value).split(",")}
+    if min(budgets) < 1:
+        raise ValueError
+    return ",".join(map(str, sorted(budgets)))
+
+
 def images_name(dataset: str, data: str | None, name: str | None) -> str:
     """Return what a data set is called where runs are recorded.
 

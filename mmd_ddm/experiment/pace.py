@@ -29,14 +29,14 @@ class Pace(NamedTuple):
     evaluation: float  # of sampling, a network evaluation
     features: float  # to embed it in all spaces that are scored
 
-    def scored(self, images: int, nfe: int) -> float:
+    def scored(self, images: float, nfe: float) -> float:
         """Seconds to generate images with some network evaluations each, and to embed them."""
         return images * (nfe * self.evaluation + self.features)
 
     def run(self, config: Config, workers: int) -> float:
         """Seconds of a whole run, spread over its workers, the base model's scores included."""
-        found, nfe = network_evaluations(config), config.sampler.steps
-        return (found.finetuning * self.gradient + self.scored(found.scoring // nfe, nfe)) / workers
+        found, nfe = network_evaluations(config), sum(config.budgets) / len(config.budgets)
+        return (found.finetuning * self.gradient + self.scored(found.scoring / nfe, nfe)) / workers
 
 
 def measure_pace(config: Config, threads: int, device: torch.device | None = None) -> Pace:

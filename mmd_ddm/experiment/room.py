@@ -42,7 +42,7 @@ def check_run(config: Config, device: torch.device, workers: int) -> None:
     found = memory_estimate(config, unet_config(base_folder(config)), max(1, workers))
     each = found.weights + found.states + found.evaluation + (PROCESS if workers else 0)
     shared = max(1, workers) if device.type == "cpu" else 1
-    batch = f"a batch of {config.optimization.batch} images with {config.sampler.steps} network evaluations each"
+    batch = f"a batch of {config.optimization.batch} images with {config.budgets[-1]} network evaluations each"
     check_memory(shared * each, device, f"{batch} on {max(1, workers)} workers" if workers else batch,
                  "make --batch smaller")  # fmt: skip
 

@@ -26,6 +26,7 @@ from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord
+from mmd_ddm.finetuning.names import LOSS_METRICS
 from mmd_ddm.training import milestones
 
 Report = Callable[[Row, Path | None], None]
@@ -57,9 +58,9 @@ def finetune(
     Args:
         config: complete.
         folder: of the run, made if missing; on storage that all workers see.
-        report: given, each time the run is scored, the numbers by name (`update`, `score`, `kid_*`, `fid_*`, `mmd2`,
-            and of the state that is kept so far `kept_update` and `kept_score`) and, on rank 0, the checkpoint
-            folder; called on every worker, after everything is on disk.
+        report: given, each time the run is scored, the numbers by name (`update`, `score`, `kid_*`, `fid_*`, the loss
+            as `mmd2` or `frechet`, and of the state that is kept so far `kept_update` and `kept_score`) and, on rank 0,
+            the checkpoint folder; called on every worker, after everything is on disk.
         on_update: called after each update, on every worker.
         should_stop: asked before each update.
         checkpoint: continue from this one.
@@ -88,11 +89,11 @@ def finetune(
 
     def compute(update: int) -> torch.Tensor:
         assert state.route is not None
-        mmd2, state.route = gradient.compute(state.route, update)
-        return mmd2
+        loss, state.route = gradient.compute(state.route, update)
+        return loss
 
     def record(update: UpdateRecord) -> None:
-        run.record(update)
+        run.record(update, gradient.budget(update.update - 1) if len(config.budgets) > 1 else None)
         on_update(update)
 
     loop.finetune(
@@ -130,7 +131,7 @@ def _sampled(denoiser: Denoiser, average: EMA | None = None) -> Iterator[None]:
 
 def _score(parts: Parts, average: EMA | None = None) -> Metrics:
     with _sampled(parts.denoiser, average):
-        return parts.evaluator.score()
+        return parts.score()
 
 
 class _Run:
@@ -141,6 +142,7 @@ class _Run:
     ) -> None:
         self.parts, self.folder, self.report, self.baseline, self.kept = parts, folder, report, baseline, kept
         self.config, self.leader, self.origins = parts.config, parts.collective.rank == 0, origins
+        self.loss = LOSS_METRICS[parts.config.objective.loss]
         self.outcome = Outcome()
         self.last: UpdateRecord | None = None
 
@@ -151,10 +153,11 @@ class _Run:
             write_json(self.folder / BASELINE, flat(self.baseline))
             truncate_rows(self.folder, state.update)
 
-    def record(self, update: UpdateRecord) -> None:
+    def record(self, update: UpdateRecord, nfe: int | None) -> None:
         self.last = update
         if self.leader:
-            append_row(self.folder, update._asdict())
+            numbers = {"update": update.update, self.loss: update.loss, "grad_norm": update.grad_norm}
+            append_row(self.folder, numbers | ({"nfe": nfe} if nfe else {}))
 
     def keep(self, state: TrainingState) -> Path:
         settings: dict[str, object] = dict(self.config.trajectory())
@@ -180,7 +183,7 @@ class _Run:
             "kept_update": kept.update,
             "kept_score": kept.score,
             **({f"score_{weights}": each.score for weights, each in scorings.items()} if ended else {}),
-            **({"mmd2": last.mmd2, "grad_norm": last.grad_norm} if last else {}),
+            **({self.loss: last.loss, "grad_norm": last.grad_norm} if last else {}),
         }
         checkpoint = self._save(state, better, row, export) if self.leader else None
         self.parts.collective.sum_(torch.zeros(1, device=self.parts.device))  # nobody reports before it is written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import share
 from mmd_ddm.experiment.build import Parts
@@ -18,26 +19,38 @@ class UpdateGradient:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.noise = parts, NoiseSource(parts.config.seed, "training")
         self.mine = share(parts.config.optimization.batch, parts.collective)
+        self.turns = NoiseSource(parts.config.seed, "budget")
 
     def choose_route(self) -> Route:
         """Choose what fits beside all else in memory, the same on all workers: they may sit on different machines."""
         parts, c = self.parts, self.parts.config.optimization
         parts.objective  # noqa: B018 (the real features take their memory first)
         workers = parts.collective.world
-        noise, largest = self._draw(0, range(2)), -(-c.batch // workers)
+        noise, largest = self._draw(parts.chain, 0, range(2)), -(-c.batch // workers)
         mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
         stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
         everyone = parts.collective.gather_rows(stored)
         return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
 
     def compute(self, route: Route, update: int) -> tuple[Tensor, Route]:
-        """Add the gradient to the network's parameters; returns MMD^2 of the whole batch and the route that fitted."""
+        """Add the gradient to the network's parameters; returns the whole batch's loss and the route that fitted."""
+
+        pipeline = self.parts.pipelines[self.budget(update)]
 
         def draw(size: int) -> list[Tensor]:
-            return [self._draw(update, self.mine[start : start + size]) for start in range(0, len(self.mine), size)]
+            starts = range(0, len(self.mine), size)
+            return [self._draw(pipeline.chain, update, self.mine[start : start + size]) for start in starts]
 
-        return fitting_gradient(self.parts.pipeline, self.parts.objective, route, draw, update)
+        return fitting_gradient(pipeline, self.parts.objective, route, draw, update)
 
-    def _draw(self, update: int, positions: range) -> Tensor:
-        draws, shape = self.parts.chain.draws, self.parts.denoiser.image_shape
-        return self.noise.draw(update, positions, draws, shape).to(self.parts.device)
+    def budget(self, update: int) -> int:
+        """The budget that an update is for: each in turn, in an order that is drawn anew for each round of them."""
+        budgets = self.parts.config.budgets
+        if len(budgets) == 1:
+            return budgets[0]
+        past, place = divmod(update, len(budgets))
+        return budgets[int(torch.randperm(len(budgets), generator=self.turns.generator(past))[place])]
+
+    def _draw(self, chain: Chain, update: int, positions: range) -> Tensor:
+        shape = self.parts.denoiser.image_shape
+        return self.noise.draw(update, positions, chain.draws, shape).to(self.parts.device)

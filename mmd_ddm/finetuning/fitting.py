@@ -25,7 +25,7 @@ def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Dra
     the network together. Workers agree on the loss once, so that each may choose for itself.
 
     Returns:
-        MMD^2 of the whole batch, a float64 scalar, and the route that fitted.
+        The loss of the whole batch, a float64 scalar, and the route that fitted.
 
     Raises:
         ResourceError: Not even one sample fits.

@@ -58,7 +58,7 @@ def stored_gradient(
     """Add the objective's gradient to the denoiser's parameters through a stored graph of all micro-batches' noises.
 
     Returns:
-        MMD^2 of the whole batch, a float64 scalar.
+        The loss of the whole batch, a float64 scalar.
     """
     features = [pipeline.embed(pipeline.trajectory(noise, (update, i))[-1].image) for i, noise in enumerate(noises)]
     value, gradient = objective(torch.cat([f.detach() for f in features]), update)

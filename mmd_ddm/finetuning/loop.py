@@ -18,7 +18,7 @@ class UpdateRecord(NamedTuple):
     """What one update says of itself: its number (1, 2 ...), the loss before it, and the norm of its gradient."""
 
     update: int
-    mmd2: float
+    loss: float
     grad_norm: float
 
 
@@ -39,7 +39,7 @@ def finetune(
     Args:
         state: where to start; changed in place.
         compute_gradient: given the number of updates done, adds this worker's part of the gradient to the
-            parameters and returns MMD^2.
+            parameters and returns the loss.
         updates: the total number of optimizer updates.
         clip: largest norm of the gradient of an update, applied once to the whole; none for no clipping.
         collective: the workers; gradients are summed over them.
@@ -54,19 +54,19 @@ def finetune(
     parameters = list(state.denoiser.parameters())
     while state.update < updates and not should_stop():
         state.optimizer.zero_grad(set_to_none=True)
-        mmd2 = float(compute_gradient(state.update))
+        loss = float(compute_gradient(state.update))
         sum_gradients(parameters, collective)
         norm = float(nn.utils.clip_grad_norm_(parameters, clip if clip is not None else math.inf))
-        if not (math.isfinite(mmd2) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergenceError(
-                f"update {state.update + 1} has loss {mmd2:.4g} and gradient norm {norm:.4g}: the run diverged; "
+                f"update {state.update + 1} has loss {loss:.4g} and gradient norm {norm:.4g}: the run diverged; "
                 "use a smaller learning rate or clip the gradient"
             )
         state.optimizer.step()
         if state.ema is not None:
             state.ema.update(state.denoiser, state.update)
         state.update += 1
-        on_update(UpdateRecord(state.update, mmd2, norm))
+        on_update(UpdateRecord(state.update, loss, norm))
         if state.update in milestones:
             on_milestone(state)
 

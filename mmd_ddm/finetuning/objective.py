@@ -1,4 +1,7 @@
-"""The loss as a function of the generated features: its value and its gradient on them (paper, Equation 7)."""
+"""The loss as a function of the generated features: its value and its gradient on them; here MMD^2 (paper, Equation 7).
+
+Another loss is in `frechet`.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from mmd_ddm.discrepancy.mmd import sum_and_gradient, within_mean
 
 
 class ValueAndGradient(NamedTuple):
-    """The loss MMD^2 (a float64 scalar) and its gradient on this worker's features (n, D)."""
+    """The loss of all workers' features (a float64 scalar) and its gradient on this worker's (n, D)."""
 
-    mmd2: Tensor
+    value: Tensor
     gradient: Tensor
 
 
@@ -97,7 +100,7 @@ class Objective:
     def __call__(self, features: Float[Tensor, "n D"], update: int) -> ValueAndGradient:
         """The loss of this worker's n generated features and all others', together at least 2, in an update."""
         everyone = self.collective.gather_rows(features.detach())
-        offset = self._offset(len(features), features.device)
+        offset = first_row(len(features), self.collective, features.device)
         mine = slice(offset, offset + len(features))
         real = self.reference.at(update)
         n, m = len(everyone), real.total
@@ -112,6 +115,8 @@ class Objective:
         self.collective.sum_(gradient)
         return ValueAndGradient(self.collective.sum_(value) + real.within_mean, gradient[mine])
 
-    def _offset(self, count: int, device: torch.device) -> int:
-        counts = self.collective.gather_rows(torch.tensor([count], device=device))
-        return int(counts[: self.collective.rank].sum())
+
+def first_row(count: int, collective: Collective, device: torch.device) -> int:
+    """Where the `count` rows of this worker begin among those that are gathered from all."""
+    counts = collective.gather_rows(torch.tensor([count], device=device))
+    return int(counts[: collective.rank].sum())

@@ -9,6 +9,7 @@ from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.records import read_record
 
 RECORD = "mmd_ddm.json"
+BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budgets, for each but the largest
 STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
 
 
@@ -23,6 +24,12 @@ def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0) -> li
         f"pipeline = {kind}.from_pretrained({source!r}{trust})",
         f"images = pipeline(batch_size=16, num_inference_steps={steps}{noise}).images",
     ]
+
+
+def budget_folder(folder: Path, steps: int | None) -> Path:
+    """Where a model that was finetuned for several budgets lies as a pipeline for one of them (None: the largest)."""
+    own = folder / BUDGET_FOLDER.format(steps)
+    return own if (own / RECORD).is_file() else folder
 
 
 def sampling_settings(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,9 @@ def parts(rows: int) -> list[torch.Tensor]:
     return [torch.randn(rows, dim, dtype=torch.float64) for dim in DIMS]
 
 
-@pytest.mark.parametrize("specification", ["cubic", "rbf:median", "cubic+rational_quadratic:0.3*median"])
+@pytest.mark.parametrize(
+    "specification", ["cubic", "rbf:median", "cubic+rational_quadratic:0.3*median", "cubic+energy"]
+)
 def test_mmd_is_the_weighted_sum(specification: str) -> None:
     x, y, terms = parts(6), parts(9), parse_kernel(specification)
     mixture = mixture_kernel(terms, y, WEIGHTS)

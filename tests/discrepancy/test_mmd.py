@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+from scipy.stats import energy_distance
 from torch import Tensor
 
 import mmd_ddm.discrepancy.mmd as mmd_module
-from mmd_ddm.discrepancy.kernels import Cubic, Gaussian, Kernel, Linear
+from mmd_ddm.discrepancy.kernels import Cubic, Energy, Gaussian, Kernel, Linear
 from mmd_ddm.discrepancy.mmd import mmd2, mmd2_with_error, sum_and_gradient, within_mean
 
-KERNELS = [Linear(), Cubic(), Gaussian(1.5)]
+KERNELS = [Linear(), Cubic(), Gaussian(1.5), Energy()]
 
 
 def by_definition(x: Tensor, y: Tensor, kernel: Kernel) -> float:
@@ -41,6 +42,14 @@ def test_linear_kernel_by_hand() -> None:
     """x = (1, 2), y = (0, 1, 5) in one dimension: 2 - 2 * 3 * 2 / ... = xx 2, xy mean 3, yy mean 5/3."""
     x, y = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [1.0], [5.0]])
     assert float(mmd2(x, y, Linear())) == pytest.approx(2 - 2 * (1.5 * 2) + (0 * 1 + 0 * 5 + 1 * 5) / 3)
+
+
+def test_energy_kernel_gives_scipys_energy_distance() -> None:
+    """Theirs, in one dimension, is the root of the statistic with the diagonals: 1 - 1/N of our means."""
+    x, y = torch.randn(11, 1, dtype=torch.float64), 2 * torch.randn(17, 1, dtype=torch.float64) + 1
+    theirs = energy_distance(x[:, 0].numpy(), y[:, 0].numpy()) ** 2
+    within = float(within_mean(x, Energy())) / 11 + float(within_mean(y, Energy())) / 17
+    assert float(mmd2(x, y, Energy())) - within == pytest.approx(theirs, rel=1e-12)
 
 
 def test_linear_expectation_is_the_squared_distance_of_means() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from mmd_ddm.evaluation.measures.fid import Gaussian, fid, frechet_distance
+from mmd_ddm.discrepancy.gaussian import Gaussian
+from mmd_ddm.evaluation.measures.fid import fid, frechet_distance
 from mmd_ddm.evaluation.measures.kid import kid
 
 

@@ -48,7 +48,7 @@ def test_flat_and_back() -> None:
         ("clip", 0, "clip is 0.0.*positive number, or none"),
         ("schedule", "cosine", "cosine.*linear, quadratic, stride, trailing, logsnr"),
         ("dataset", "mnist", "mnist.*digits"),
-        ("kernel", "quartic", "quartic"),
+        ("kernel", "quartic", "quartic.*energy"),
         ("bandwidth", 1.0, "no term"),
         ("eta", 1.5, "eta is 1.5.*0 to 1"),
         ("variance", "fixed_large", "belongs to sampler ddpm"),
@@ -79,6 +79,12 @@ def test_a_budget_of_one_alone_is_not_spent_on_timestep_zero(start: Config) -> N
     assert start.replace(steps=2).sampler.schedule == start.sampler.schedule
     with pytest.raises(UserError, match="nothing to denoise"):
         check(start.replace(steps=1, schedule="quadratic"))
+
+
+def test_contradiction_of_loss_and_reference() -> None:
+    assert Config().replace(loss="frechet").objective.loss == "frechet"
+    with pytest.raises(UserError, match=r"reference is 'batch'.*frechet.*leave it at bank"):
+        preset("paper", "digits").replace(loss="frechet")
 
 
 def test_checks_against_data_set_and_model() -> None:

@@ -21,6 +21,7 @@ TEXTS = {  # other values of the settings whose values are neither numbers nor n
     "kernel": "linear",
     "bandwidth": "dim",
     "score_features": "classifier",
+    "other_steps": "2",
     "data": "nowhere",
     "name": "birds",
     "base_model": "./nowhere",

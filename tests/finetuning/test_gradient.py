@@ -24,17 +24,21 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective, share
+from mmd_ddm.discrepancy.frechet import RealMoments
+from mmd_ddm.discrepancy.gaussian import fit
 from mmd_ddm.discrepancy.make_kernel import make_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
 from mmd_ddm.discrepancy.specification import parse_kernel
+from mmd_ddm.finetuning.frechet import FrechetObjective
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.loop import sum_gradients
-from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
+from mmd_ddm.finetuning.objective import BankReference, BatchReference, Loss, Objective
 from tests.conftest import SHAPE, ToyNetwork
 
 BATCH, UPDATE, DIM, REAL = 14, 3, 5, 23
 SIZES = {"1": [14], "2": [7, 7], "7": [2] * 7, "7 unequal": [1, 2, 3, 1, 4, 2, 1], "2 unequal": [13, 1]}
-KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear"]
+KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cubic+rbf:0.5+linear", "0.1*cubic+energy"]
+FRECHET = "frechet"  # in place of a kernel
 SAMPLERS = {"ddim eta 0": ("ddim", 0.0), "ddim eta 1": ("ddim", 1.0), "ddpm": ("ddpm", 0.0)}
 TABLES = {name: (name, 0.0) for name in MULTISTEP}
 
@@ -52,6 +56,9 @@ class Setting:
         self.collective = collective
         name, eta = {**SAMPLERS, **TABLES}[sampler]
         self.chain = make_chain(schedule, sampler=name, steps=5 if name in TABLES else 4, eta=eta)
+        if kernel == FRECHET:
+            self.objective: Loss = FrechetObjective([RealMoments.of(fit(self.real))], [0.7], collective)
+            return
         self.kernel = make_kernel(parse_kernel(kernel), self.real)
         common = (Bank(self.real), self.kernel, collective, self.real)
         kinds: dict[str, Callable[[], BankReference | BatchReference]] = {
@@ -59,21 +66,23 @@ class Setting:
             "batch": lambda: BatchReference(*common, size=9, seed=1),
         }
         self.reference = kinds[reference]()
+        self.objective = Objective(self.kernel, self.reference, collective)
 
     def noise(self, positions: range) -> Tensor:
         return NoiseSource(1, "training").draw(UPDATE, positions, self.chain.draws, SHAPE).double()
 
     def plain_loss(self) -> Tensor:
-        real = self.reference.at(UPDATE).shard  # of the single process: all
         features = self.space(self.chain.sample(self.denoiser, self.noise(range(BATCH))))
+        if isinstance(self.objective, FrechetObjective):
+            return 0.7 * plain_frechet(features, self.real)
+        real = self.reference.at(UPDATE).shard  # of the single process: all
         return mmd2(features, real, self.kernel)
 
     def gradient(self, route: str, sizes: list[int]) -> tuple[float, Tensor]:
         self.denoiser.zero_grad()
         mine = share(BATCH, self.collective)
         pieces = list(self.noise(mine).split(sizes if sum(sizes) == len(mine) else 3, dim=1))
-        objective = Objective(self.kernel, self.reference, self.collective)
-        value = GRADIENTS[route](Rollout(self.denoiser, self.chain, self.space), objective, pieces, UPDATE)
+        value = GRADIENTS[route](Rollout(self.denoiser, self.chain, self.space), self.objective, pieces, UPDATE)
         sum_gradients(list(self.denoiser.parameters()), self.collective)
         return float(value), flat_gradient(self.denoiser)
 
@@ -82,6 +91,14 @@ class Setting:
         loss = self.plain_loss()
         loss.backward()
         return loss.item(), flat_gradient(self.denoiser)
+
+
+def plain_frechet(x: Tensor, y: Tensor) -> Tensor:
+    """By autograd through the eigenvalues of S_x S_y, both of full rank here; those of a product of them are real."""
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    root = torch.linalg.cholesky(y.T.cov())
+    cross = torch.linalg.eigvalsh(root.T @ x.T.cov() @ root).sqrt().sum()
+    return shift + x.T.cov().trace() + y.T.cov().trace() - 2 * cross
 
 
 def flat_gradient(module: nn.Module) -> Tensor:
@@ -93,8 +110,10 @@ def assert_same(found: tuple[float, Tensor], expected: tuple[float, Tensor]) -> 
     assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-10
 
 
-@pytest.mark.parametrize("reference", ["bank", "batch"])
-@pytest.mark.parametrize("kernel", KERNELS)
+CASES = [(kernel, reference) for kernel in KERNELS for reference in ("bank", "batch")] + [(FRECHET, "bank")]
+
+
+@pytest.mark.parametrize(("kernel", "reference"), CASES)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_routes_and_micro_batches_give_one_gradient(kernel: str, sampler: str, reference: str) -> None:
     setting = Setting(kernel, sampler, reference, SingleCollective())
@@ -122,7 +141,7 @@ def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
             assert_same((found["value"], found["gradient"]), expected)
 
 
-WORKER_CASES = [(kernel, "ddim eta 1", "bank") for kernel in KERNELS]
+WORKER_CASES = [(kernel, "ddim eta 1", "bank") for kernel in (*KERNELS, FRECHET)]
 WORKER_CASES += [("cubic", name, "bank") for name in ("ipndm", "dpm-solver++-3m", "unipc-3", "heun-2")]
 WORKER_CASES += [("cubic", "ddim eta 0", "batch"), ("rbf:median", "ddpm", "batch")]
 
@@ -144,7 +163,7 @@ def _worker(rank: int, world: int, rendezvous: Path, output: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("kernel", ["cubic", "rbf:median"])
+@pytest.mark.parametrize("kernel", ["cubic", "rbf:median", "energy", FRECHET])
 def test_plain_gradient_by_finite_differences(kernel: str) -> None:
     setting = Setting(kernel, "ddim eta 1", "bank", SingleCollective())
     _, gradient = setting.expected()
@@ -179,7 +198,7 @@ def test_mean_of_parts_is_not_the_gradient() -> None:
 def test_dropout_masks_are_the_same_in_replay(route: str) -> None:
     setting = Setting("cubic", "ddim eta 1", "bank", SingleCollective())
     setting.denoiser.train()
-    objective = Objective(setting.kernel, setting.reference, setting.collective)
+    objective = setting.objective
     pipeline = Rollout(setting.denoiser, setting.chain, setting.space, NoiseSource(4, "dropout"))
     found = []
     for each in (route, "stored"):

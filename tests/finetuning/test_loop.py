@@ -57,7 +57,7 @@ def test_records_and_milestones(toy: Denoiser) -> None:
     assert [r.update for r in records] == [1, 2, 3, 4, 5]
     assert seen == [2, 5]
     assert records[0].grad_norm == pytest.approx(norm)
-    assert records[0].mmd2 == pytest.approx(norm**2 / 2)
+    assert records[0].loss == pytest.approx(norm**2 / 2)
 
 
 def test_first_adam_step_has_the_size_of_the_learning_rate(toy: Denoiser) -> None:

@@ -20,7 +20,7 @@ CHOOSING_IMAGES = 1000  # of a run's own scoring, which only says whether raw or
 CHECKPOINT_EVERY = 60  # updates; a run keeps a checkpoint each time it is scored
 
 _NO_KEYS = ("dataset", "data", "resolution", "base_model", "seed", "score_features", "score_images",
-            "scorings", "keep")  # fmt: skip
+            "scorings", "keep", "other_steps")  # fmt: skip
 
 
 def table_grid(table: Table, config: Config, *, steps: Sequence[int], seeds: int, images: int, preset: str) -> Grid:

@@ -22,7 +22,7 @@ from tune.space.space import CONDITIONS, Space, conditioning, takes_bandwidth
 
 LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
 FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "score_features", "score_images",
-         "scorings")  # fmt: skip
+         "scorings", "other_steps")  # fmt: skip
 
 
 def read_space(default: Space, texts: Iterable[str], base: Config) -> Space:
@@ -103,9 +103,14 @@ def _value(key: str, value: object, base: Config) -> Scalar:
     beside: dict[str, object] = {}  # what the value needs to mean anything
     if key in ("bandwidth", "kernel"):
         beside = {"kernel": "rbf", "bandwidth": None}
+    elif key in ("loss", "reference"):
+        beside = {"loss": "mmd", "reference": "bank"}
     elif key in ("eta", "variance", "sampler"):
         beside = {"eta": 0.0, "variance": "model", "sampler": "ddpm" if key == "variance" else "ddim"}
-    return base.replace(**{**beside, key: value}).flat()[key]
+    found = base.replace(**{**beside, key: value})
+    if found.budgets != (found.sampler.steps,):
+        raise UserError(f"--space: steps is {value!r}; a trial has one budget, so write each as a choice of its own")
+    return found.flat()[key]
 
 
 def parse_space(written: Mapping[str, object], base: Config) -> Space:

@@ -11,6 +11,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import scored_spaces
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.specification import parse_features
+from mmd_ddm.finetuning.names import MMD
 from tune.space.dimension import Choice, Dimension, Range, Suggester
 
 
@@ -42,15 +43,20 @@ class Space:
         A fixed value that lies outside of its dimension is taken as it is, and not shown to `trial`.
         """
         point: dict[str, Scalar] = {}
-        for name in sorted(self.dimensions, key=lambda name: (name in CONDITIONS, name)):  # after what they depend on
-            dimension, condition = self.dimensions[name], CONDITIONS.get(name)
-            if condition and not condition.holds(point.get(condition.on, self.given.get(condition.on))):
+        for name in sorted(self.dimensions, key=lambda name: (self._depth(name), name)):  # after what they depend on
+            dimension = self.dimensions[name]
+            if not means_something(name, {**self.given, **point}):
                 point[name] = None
             elif fixed is not None and name in fixed and fixed[name] not in dimension:
                 point[name] = fixed[name]
             else:
                 point[name] = dimension.suggest(name, trial)
         return point
+
+    def _depth(self, name: str) -> int:
+        """On how many others, one after the other, a searched setting depends."""
+        condition = CONDITIONS.get(name)
+        return 0 if condition is None else self._depth(condition.on) + (condition.on in self.dimensions)
 
     def reachable(self, name: str) -> bool:
         """Whether a setting means anything in some point of the space."""
@@ -59,7 +65,7 @@ class Space:
             return True
         dimension = self.dimensions.get(condition.on)
         values = dimension.values if isinstance(dimension, Choice) else (self.given.get(condition.on),)
-        return any(condition.holds(value) for value in values)
+        return any(condition.holds(value) for value in values) and self.reachable(condition.on)
 
     @property
     def searches_budgets(self) -> bool:
@@ -86,13 +92,23 @@ def takes_preprocessing(features: Scalar) -> bool:
     return all(name == "clip" or name.split("_")[0] == "inception" for name in names)
 
 
-CONDITIONS: Mapping[str, Condition] = {
+CONDITIONS: Mapping[str, Condition] = {  # each after what it depends on
+    "kernel": Condition("loss", lambda loss: loss in (None, MMD), "cubic", "loss mmd"),
+    "reference": Condition("loss", lambda loss: loss in (None, MMD), "bank", "loss mmd"),
     "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
     "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
     "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),
     "schedule": Condition("steps", lambda steps: steps != 1, default_schedule(1), "budgets of 2 and more"),
     "preprocessing": Condition("features", takes_preprocessing, "evaluation", "features inception and clip"),
 }
+
+
+def means_something(name: str, values: Mapping[str, Scalar]) -> bool:
+    """Whether a setting means anything beside the values of others, as far as they are known."""
+    condition = CONDITIONS.get(name)
+    if condition is None:
+        return True
+    return means_something(condition.on, values) and condition.holds(values.get(condition.on))
 
 
 def conditioning(config: Config) -> dict[str, Scalar]:
@@ -133,10 +149,10 @@ def _losses(base: Config) -> tuple[str, ...]:
 
 def settle(config: Config, point: Mapping[str, Scalar]) -> Config:
     """Put a point of the space into a configuration; settings that the point makes meaningless become neutral."""
-    values = dict(point)
-    together = {**config.flat(), **values}
+    values, known = dict(point), config.flat()
     for name, condition in CONDITIONS.items():
-        if (name in values or condition.on in values) and not condition.holds(together[condition.on]):
+        told = name in values or condition.on in values
+        if told and not means_something(name, {**known, **values}):
             values[name] = condition.neutral
     return config.replace(**values)
 
@@ -147,15 +163,11 @@ def outside(space: Space, config: Config) -> dict[str, Scalar]:
     return {
         name: values[name]
         for name, dimension in space.dimensions.items()
-        if values[name] not in dimension
-        and (name not in CONDITIONS or CONDITIONS[name].holds(values[CONDITIONS[name].on]))
+        if values[name] not in dimension and means_something(name, values)
     }
 
 
 def meaningful(config: Config) -> dict[str, Scalar]:
     """Return the settings as they are recorded: None for one that means nothing beside the others."""
     values = config.flat()
-    for name, condition in CONDITIONS.items():
-        if not condition.holds(values[condition.on]):
-            values[name] = None
-    return values
+    return {name: value if means_something(name, values) else None for name, value in values.items()}

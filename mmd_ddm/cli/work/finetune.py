@@ -27,11 +27,15 @@ from mmd_ddm.experiment.run_folder import BASELINE, CONFIG, METRICS, MODEL, late
 from mmd_ddm.experiment.tracking.description import describe_run
 from mmd_ddm.experiment.tracking.tracker import tags
 from mmd_ddm.files import absent, remove, remove_empty
+from mmd_ddm.finetuning.names import FRECHET, MMD
 from mmd_ddm.pretrained.record import RECORD
 from mmd_ddm.progress import progress
 from mmd_ddm.records import read_record
 
 CPU = torch.device("cpu")
+
+
+_LOSSES = {MMD: "MMD^2", FRECHET: "Frechet distance"}
 
 
 def run(config: Config, folder: Path, options: argparse.Namespace) -> None:
@@ -79,7 +83,7 @@ def _forgotten_unless_begun(folder: Path) -> Iterator[None]:
 
 
 def _in_process(config: Config, folder: Path, resume: bool) -> None:
-    asked = threading.Event()
+    asked, loss = threading.Event(), _LOSSES[config.objective.loss]
     with (
         progress("finetuning", config.optimization.updates) as advance,
         Interruption().heard() as interruption,
@@ -89,7 +93,7 @@ def _in_process(config: Config, folder: Path, resume: bool) -> None:
             config,
             folder,
             report=lambda row, checkpoint: _show(row),
-            on_update=lambda record: advance(f"update {record.update} MMD^2 {record.mmd2:.4f}"),
+            on_update=lambda record: advance(f"update {record.update} {loss} {record.loss:.4f}"),
             should_stop=asked.is_set,
             checkpoint=latest_checkpoint(folder) if resume else None,
         )

@@ -20,6 +20,7 @@ from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.pretrained.configs import scheduler_config, shape_of, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
+from mmd_ddm.pretrained.record import budget_folder
 
 BATCH = 256  # images that pass the network together; a multiple of GRAIN
 GRAIN = 16  # torch.randn computes so many numbers together, so only multiples can be drawn one after the other
@@ -78,7 +79,7 @@ def sample(
     Raises:
         UserError: the model can't be had, or not be sampled so, or the images don't fit in memory.
     """
-    folder = model_folder(str(model))
+    folder = budget_folder(model_folder(str(model)), steps)
     chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
     check_images(images, shape_of(unet_config(folder)))
     return torch.cat(list(sample_batches(folder, chosen, images, seed)))

@@ -35,6 +35,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
 )
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import SHIPPED
+from mmd_ddm.pretrained.record import budget_folder
 
 ALL = "all"
 
@@ -100,13 +101,20 @@ def evaluate(
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
     config = scored_config(record, folder, (dataset, data, resolution), features, asked)
-    budgets = list(steps) or [record.sampler.steps]
+    budgets = list(steps) or list(record.budgets)
     role = FINETUNED if record.finetuned else BASE
-    models = _variants(role, folder, record.sampler, budgets, sampler, eta, variance, schedule)
+    by_folder: dict[Path, list[int]] = {}
+    for each in budgets:
+        by_folder.setdefault(budget_folder(folder, each), []).append(each)
+    models, told = [], list[int]()
+    for where, some in by_folder.items():
+        there = read_record(where)
+        some = some if where == folder else [there.sampler.steps]
+        models += _variants(role, where, there.sampler, some, sampler, eta, variance, schedule)
+        # the stride makes more evaluations than it is asked for
+        told += [there.base_sampler.steps if each == there.sampler.steps else each for each in some]
     if (base_model := find_base(record, base)) is not None:
         like = record.base_sampler
-        # the stride makes more evaluations than it is asked for
-        told = [like.steps if each == record.sampler.steps else each for each in budgets]
         larger = [each for each in LARGER if each > max(budgets)]
         models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
     check_fits(unet_config(folder), dataset_of(config))

@@ -29,6 +29,12 @@ class ModelRecord:
     origins: Origins = field(default_factory=Origins)  # what that run was made of
 
     @property
+    def budgets(self) -> tuple[int, ...]:
+        """What it was finetuned for, the smallest first; in its folder is a pipeline for each (`budget_folder`)."""
+        others = () if self.config is None else self.config.budgets[:-1]
+        return *others, self.sampler.steps
+
+    @property
     def base_sampler(self) -> SamplerConfig:
         """How its base model is sampled alike: that one has to be told the timesteps."""
         run = self.sampler if self.config is None else self.config.sampler

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.finetuning.names import MMD
 
 NOTE = "mlflow.note.content"
 _SCORE = (
@@ -16,10 +17,12 @@ _SCORE = (
 def describe_run(name: str, config: Config) -> str:
     """Describe a single run, or a trial, as Markdown."""
     o, objective, s = config.optimization, config.objective, config.sampler
+    budgets = ", ".join(map(str, config.budgets))
+    loss = f"kernel {objective.kernel}" if objective.loss == MMD else "the Frechet distance"
     return (
-        f"{name}: the {config.images_name} base model finetuned for {s.steps} network evaluations an image in "
-        f"{o.updates} updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, kernel "
-        f"{objective.kernel}, features {objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are "
+        f"{name}: the {config.images_name} base model finetuned for {budgets} network evaluations an image in "
+        f"{o.updates} updates of {o.batch} images, with learning rate {o.learning_rate:.3g}, "
+        f"{loss}, features {objective.features}, sampler {s.sampler}, schedule {s.schedule}. Metrics are "
         f"by update; {_SCORE}."
     )
 

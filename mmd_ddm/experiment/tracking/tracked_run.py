@@ -197,8 +197,9 @@ class TrackedRun:
 
 
 def _values(rows: Sequence[Row]) -> Iterator[tuple[str, float, int, int]]:
+    """Metrics by name, value, update and time in ms; MLflow allows no @, which names one of several budgets."""
     for row in rows:
         when = int(1000 * row.get("time", time.time()))
         for key, value in row.items():
             if key not in _NOT_METRICS and isinstance(value, (int, float)) and math.isfinite(value):
-                yield key, float(value), int(row["update"]), when
+                yield key.replace("@", "/"), float(value), int(row["update"]), when

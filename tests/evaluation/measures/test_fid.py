@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from mmd_ddm.evaluation.measures.fid import PANEL, Gaussian, fid, fit, frechet_distance
+from mmd_ddm.discrepancy.gaussian import PANEL, Gaussian, fit
+from mmd_ddm.evaluation.measures.fid import fid, frechet_distance
 
 
 @pytest.mark.parametrize("piece", [1, 7, 64, 5000])
@@ -19,7 +20,7 @@ def test_pieces_give_numpys_mean_and_covariance(monkeypatch: pytest.MonkeyPatch,
     """Ten classes one after the other, all far from zero: what shifted sums must stand."""
     classes = torch.randn(10, PANEL + 44, generator=torch.Generator().manual_seed(1)).double()
     features = offset + torch.randn(410, PANEL + 44).double() * 0.1 + classes[torch.arange(410) * 10 // 410]
-    monkeypatch.setattr("mmd_ddm.evaluation.measures.fid.PIECE", piece)
+    monkeypatch.setattr("mmd_ddm.discrepancy.gaussian.PIECE", piece)
     mean, covariance = fit(features)
     theirs = torch.from_numpy(np.cov(features.numpy(), rowvar=False))
     rounding = 1e-15 * max(1, offset)  # of an element; the errors of 410 terms add up as a random walk

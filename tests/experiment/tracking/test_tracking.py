@@ -88,6 +88,15 @@ def test_a_run_is_recorded_whole(folder):
     assert folder.parent.joinpath("mlruns").is_dir()
 
 
+def test_a_score_at_one_of_several_budgets_has_a_name_that_mlflow_allows(folder):
+    tracker = Tracker("experiment")
+    run = follow(tracker, folder)
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": 1, "time": 1e9, "kid_a@2": 0.5}) + "\n")
+    run.close("FINISHED")
+    assert tracker.close() == []
+    assert [each.value for each in stored(run, "kid_a/2")[1]] == [0.5]
+
+
 def test_an_outage_delays_and_loses_nothing(folder, monkeypatch, caplog):
     outage = Outage(monkeypatch)
     tracker = Tracker("experiment")

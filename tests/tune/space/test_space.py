@@ -130,6 +130,7 @@ EVERY = {
     "schedule": ("schedule=linear,quadratic,stride", "stride"),
     "reference": ("reference=bank,batch", "batch"),
     "bandwidth": ("bandwidth=median,2.5", 2.5),
+    "loss": ("loss=mmd,frechet", "frechet"),
 }
 
 
@@ -150,6 +151,10 @@ CASES = [  # setting, its space, what it depends on, a value with which it means
     ("schedule", "schedule=linear,logsnr", "steps=1,5", 5, 1, "trailing"),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
+    ("bandwidth", "bandwidth=dim,0.5", "kernel=rbf,energy", "rbf", "energy", None),
+    ("bandwidth", "bandwidth=dim,0.5", "loss=mmd,frechet", "mmd", "frechet", None),
+    ("kernel", "kernel=rbf,linear", "loss=mmd,frechet", "mmd", "frechet", "cubic"),
+    ("reference", "reference=batch", "loss=mmd,frechet", "mmd", "frechet", "bank"),
 ]
 
 
@@ -157,7 +162,7 @@ CASES = [  # setting, its space, what it depends on, a value with which it means
 def test_a_setting_is_there_only_where_it_means_something(name, text, other, yes, no, neutral):
     space = read_space(DEFAULT, [text, other], BASE)
     on = other.partition("=")[0]
-    with_, without = Script(**{on: yes}), Script(**{on: no})
+    with_, without = (Script(**{"kernel": "rbf", on: value}) for value in (yes, no))
     drawn, absent = space.suggest(with_), space.suggest(without)
     assert name in with_.asked
     assert name not in without.asked
@@ -194,11 +199,20 @@ def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
     [
         ("variance=fixed_small,fixed_large", "belongs to sampler ddpm"),
         ("preprocessing=published", "belongs to features inception and clip"),
+        ("kernel=rbf,linear loss=frechet", "kernel belongs to loss mmd"),
+        ("bandwidth=dim loss=frechet", "bandwidth belongs to"),
     ],
 )
 def test_a_setting_that_no_trial_would_have_is_refused(text, words):
     with pytest.raises(UserError, match=words):
-        read_space(DEFAULT, [text], BASE)
+        read_space(DEFAULT, text.split(), BASE)
+
+
+def test_a_point_with_the_frechet_loss_settles_all_that_belongs_to_the_mmd():
+    batch = preset("paper", "digits")
+    for base in (BASE, batch):
+        settled = settle(base, {"loss": "frechet"}).objective
+        assert (settled.kernel, settled.bandwidth, settled.reference) == ("cubic", None, "bank")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +220,12 @@ def test_a_setting_that_no_trial_would_have_is_refused(text, words):
 )
 def test_two_objectives_are_for_several_budgets(text, several):
     assert read_space(DEFAULT, [text], BASE).searches_budgets is several
+
+
+def test_a_trial_has_one_budget(tmp_path):
+    (tmp_path / "space.json").write_text(json.dumps({"steps": [5, "2,3"]}))
+    with pytest.raises(UserError, match="steps is '2,3'; a trial has one budget"):
+        read_space(DEFAULT, [str(tmp_path / "space.json")], BASE)
 
 
 def test_what_of_a_preset_lies_outside_is_told():
