@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 COMPILE = OFF, ON = ("off", "on")
 BACKEND = "inductor"
 _LIMIT = 64  # forms of a function that are kept compiled: of several models, each with and without gradient
+# by the compiler: it looks at all tensors' gradients, and diffusers remembers PyTorch's version
+_SAID = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo detected a call to a `functools.lru_cache`")
 _rows: ContextVar[int | None] = ContextVar("rows", default=None)
 
 
@@ -50,8 +52,8 @@ class Compiled:
         if count > rows:
             raise ValueError(f"a batch has {count} rows where at most {rows} were announced")
         with warnings.catch_warnings():
-            # the compiler looks there
-            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+            for harmless in _SAID:
+                warnings.filterwarnings("ignore", harmless)
             result: Tensor = self._compiled(*(_uniform(tensor, rows) for tensor in tensors))
         return result if count == rows else result[:count]
 
