@@ -22,7 +22,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
 from mmd_ddm.experiment.distributed.retry import run_retried
 from mmd_ddm.experiment.distributed.shared_storage import await_folder
-from mmd_ddm.experiment.interruption import agreed_stop, asked_to_stop
+from mmd_ddm.experiment.interruption import asked_to_stop, leader_asked
 from mmd_ddm.experiment.run import finetune
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     finetune(
         job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
         baseline=None if job.baseline is None else job.baseline(), device=device,
-        should_stop=agreed_stop(job.where_asked, collective, device),
+        should_stop=leader_asked(job.where_asked, collective),
     )  # fmt: skip
 
 
