@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmd_ddm.cli.options import add_image_options, add_model_options, add_weights_option
+from mmd_ddm.cli.options import add_image_options, add_model_options, add_speed_options, add_weights_option
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import flat
 from mmd_ddm.evaluation.names import parse_measures
@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which model, against what, at which budgets."""
     measures = "kid, fid, precision_recall, nn_auc, is, sfid; the last two need inception's weights [kid,fid]"
     add_model_options(parser)
+    add_speed_options(parser)
     add_image_options(parser)
     add_weights_option(parser)
     add = parser.add_argument
@@ -56,7 +57,7 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (
         "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance", "images",
-        "measures", "workers",
+        "measures", "workers", "precision", "compile",
     )  # fmt: skip
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)

@@ -28,6 +28,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
 
 
+def add_speed_options(parser: argparse.ArgumentParser) -> None:
+    """--precision and --compile, as `finetune` has them among its settings."""
+    from mmd_ddm.compilation import COMPILE, OFF
+    from mmd_ddm.precision import FP32, PRECISIONS
+
+    precision = "inside the diffusion model: fp32, tf32 (products of NVIDIA GPUs) or bf16 [fp32]"
+    compiled = "whether networks are compiled: worth a minute or more where there are many images [off]"
+    parser.add_argument("--precision", default=FP32, choices=PRECISIONS, help=precision)
+    parser.add_argument("--compile", default=OFF, choices=COMPILE, help=compiled)
+
+
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """--dataset, --data and --resolution."""
     data = "images in place of the data set's source: folder, Parquet, LMDB, archive, store"

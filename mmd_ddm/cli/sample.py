@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmd_ddm.cli.options import add_model_options
+from mmd_ddm.cli.options import add_model_options, add_speed_options
 from mmd_ddm.experiment.scoring.model_record import model_folder
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which model, how many images, where to."""
     output = "folder of N PNG files and a sheet; those of an earlier sample are replaced [%(default)s]"
     add_model_options(parser)
+    add_speed_options(parser)
     add = parser.add_argument
     add("--steps", type=int, metavar="S", help="network evaluations an image [what it was finetuned for]")
     add("--images", type=int, default=64, metavar="N", help="how many [64]")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmd_ddm.compilation import Compiled
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.precision import FP32, inside_network
 
@@ -34,16 +36,24 @@ class Denoiser(nn.Module):
         schedule: noise levels and prediction type.
         image_shape: (C, H, W) of the images it was trained on.
         precision: one of `PRECISIONS`, in which the network calculates inside; what it predicts has the images' dtype.
+        compiled: whether the network is compiled within `batches_of`; its parameters keep their names.
     """
 
     def __init__(
-        self, network: nn.Module, schedule: NoiseSchedule, image_shape: tuple[int, int, int], precision: str = FP32
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        image_shape: tuple[int, int, int],
+        precision: str = FP32,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.image_shape = image_shape
         self.precision = precision
+        evaluate = partial(_evaluate, network)
+        self._evaluate = Compiled(evaluate) if compiled else evaluate
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
@@ -54,7 +64,7 @@ class Denoiser(nn.Module):
         # a tensor, since torch.compile specialises on each Python int
         times = torch.full((len(image),), timestep, device=image.device)
         with inside_network(self.precision, image.device.type):
-            output: Tensor = self.network(image, times).sample.to(image.dtype)
+            output = self._evaluate(image, times).to(image.dtype)
         channels = image.shape[1]
         if output.shape[1] == channels:
             return Prediction(self._epsilon(image, output, timestep))
@@ -69,3 +79,8 @@ class Denoiser(nn.Module):
         if self.schedule.prediction_type == "sample":
             return (image - signal * output) / noise
         return signal * output + noise * image
+
+
+def _evaluate(network: nn.Module, image: Tensor, times: Tensor) -> Tensor:
+    output: Tensor = network(image, times).sample
+    return output

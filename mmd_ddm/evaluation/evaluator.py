@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from mmd_ddm.compilation import Compiled, batches_of
 from mmd_ddm.diffusion.baselines import Baseline
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, share
+from mmd_ddm.errors import ResourceError, first_line, out_of_memory
 from mmd_ddm.evaluation.measure import measure
 from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.evaluation.reference import RealSide
@@ -22,6 +26,7 @@ from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.precision import whole_products
 from mmd_ddm.progress import Advance, progress
 
+_log = logging.getLogger(__name__)
 SAMPLING_BATCH = 128  # larger ones leave the cache of a core: a quarter slower
 Sampler = Chain | Baseline  # with its budget
 
@@ -52,6 +57,7 @@ class Evaluator:
     noise: NoiseSource  # the same for every model that is compared
     collective: Collective  # the workers over which sampling and embedding are spread
     device: torch.device  # of denoiser and spaces
+    compiled: bool = False  # the pass through the spaces; the denoiser knows for itself
 
     @property
     def nfe(self) -> int:
@@ -68,12 +74,13 @@ class Evaluator:
         together = FeatureMixture(list(self.spaces.values()))
         batches = range(0, self.images, SAMPLING_BATCH)
         mine = share(len(batches), self.collective)
-        parts = [torch.empty(0, sum(together.dims), device=self.device)]
+        embed = Compiled(together) if self.compiled else together
+        parts, size = [torch.empty(0, sum(together.dims), device=self.device)], self._most
         with self._progress(len(mine)) as advance:
             for start in batches[mine.start : mine.stop]:
-                images = self.sample(range(start, min(start + SAMPLING_BATCH, self.images)))
-                with whole_products():
-                    parts.append(together(from_uint8(to_uint8(images))))
+                batch = range(start, min(start + SAMPLING_BATCH, self.images))
+                found, size = self._fitting(embed, batch, size)
+                parts.append(found)
                 advance("")
         everyone = self.collective.gather_rows(torch.cat(parts))
         return {name: each.contiguous() for name, each in zip(self.spaces, together.split(everyone), strict=True)}
@@ -84,8 +91,39 @@ class Evaluator:
             return nullcontext(lambda figures: None)
         return progress(f"scoring, {self.nfe} network evaluations", batches)
 
+    @property
+    def _most(self) -> int:
+        """Images that pass the networks together."""
+        return min(SAMPLING_BATCH, self.images)
+
+    def _fitting(
+        self, embed: Callable[[Tensor], Tensor], indices: range, size: int
+    ) -> tuple[Float[Tensor, "N D"], int]:
+        """Features of the images at some positions, so many at a time or, where memory runs out, half as many."""
+        while True:
+            pieces = [indices[start : start + size] for start in range(0, len(indices), size)]
+            try:
+                return torch.cat([self._embedded(embed, piece, size) for piece in pieces]), size
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                said = first_line(error)
+            # beyond the except block, whose traceback holds on to what didn't fit
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if size == 1:
+                raise ResourceError(f"sampling one image doesn't fit in memory ({said}); take a device with more")
+            size //= 2
+            _log.warning("Memory ran out while scoring (%s); from now on %d images are sampled together.", said, size)
+
+    def _embedded(self, embed: Callable[[Tensor], Tensor], indices: range, most: int) -> Tensor:
+        images = from_uint8(to_uint8(self.sample(indices, most)))
+        with whole_products(), batches_of(most):
+            return embed(images)
+
     @torch.no_grad()
-    def sample(self, indices: range) -> Tensor:
-        """Images (n, C, H, W) of some positions of the evaluation's noise."""
+    def sample(self, indices: range, most: int | None = None) -> Tensor:
+        """Images (n, C, H, W) of some positions of the evaluation's noise, n at most `most` (None: as scores have)."""
         noise = self.noise.draw(0, indices, self.sampler.draws, self.denoiser.image_shape).to(self.device)
-        return self.sampler.sample(self.denoiser, noise)
+        with batches_of(most or self._most):
+            return self.sampler.sample(self.denoiser, noise)

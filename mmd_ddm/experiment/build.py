@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmd_ddm.compilation import ON, Compiled
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
@@ -107,7 +108,11 @@ class Parts:
     def _load(self, folder: Path) -> Denoiser:
         check_fits(unet_config(folder), dataset_of(self.config))
         use_tensor_cores(precision := self.config.optimization.precision)
-        return load_denoiser(folder, precision).to(self.device)
+        return load_denoiser(folder, precision, self._compiles).to(self.device)
+
+    @property
+    def _compiles(self) -> bool:
+        return self.config.optimization.compile == ON
 
     @cached_property
     def chains(self) -> dict[int, Chain]:
@@ -157,10 +162,13 @@ class Parts:
         c = self.config.objective
         return FeatureMixture([self._space(name, c.preprocessing) for name in c.spaces])
 
+    @cached_property
+    def _loss_pass(self) -> Callable[[Tensor], Tensor]:
+        return Compiled(self.loss_space) if self._compiles else self.loss_space
+
     def embed(self, images: Tensor) -> Tensor:
         """Features of the loss (N, sum of D_i) of images (N, C, H, W)."""
-        features: Tensor = self.loss_space(into_range(images, self.config.objective.image_range))
-        return features
+        return self._loss_pass(into_range(images, self.config.objective.image_range))
 
     @property
     def pipeline(self) -> Rollout:
@@ -223,4 +231,5 @@ class Parts:
         needed = 4.0 * images * sum(space.dim for space in self.spaces.values())
         check_memory(needed, self.device, f"the features of {images} generated images", "ask for fewer")
         noise = NoiseSource(self.config.seed if seed is None else seed, stream)
-        return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, self.collective, self.device)
+        place = self.collective, self.device
+        return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, *place, compiled=self._compiles)

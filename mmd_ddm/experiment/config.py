@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
+from mmd_ddm.compilation import COMPILE, OFF
 from mmd_ddm.data.catalogue import FINEST, dataset_names
 from mmd_ddm.data.names import OWN
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
@@ -100,6 +101,8 @@ class OptimizationConfig:
     dropout: str = setting("eval", one_of("eval", "train"), "the network's dropout while finetuning: off or on")
     precision: str = setting(FP32, one_of(*PRECISIONS),
         "inside the diffusion model: fp32, tf32 (products of NVIDIA GPUs) or bf16; all else is fp32 or better")
+    compile: str = setting(OFF, one_of(*COMPILE),
+        "whether the diffusion model and the feature networks are compiled, which takes a minute or more at the start")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
-
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.files import write_whole
 
@@ -77,13 +75,6 @@ def asked_to_stop(folder: Path) -> bool:
         return False
 
 
-def agreed_stop(folder: Path, collective: Collective, device: torch.device | None) -> Callable[[], bool]:
-    """Return the question for all workers of a run, who get the same answer: that of the first one."""
-
-    def ask() -> bool:
-        mine = collective.rank == 0 and asked_to_stop(folder)
-        if collective.world == 1:
-            return mine
-        return bool(collective.sum_(torch.tensor(int(mine), dtype=torch.int64, device=device)))
-
-    return ask
+def leader_asked(folder: Path, collective: Collective) -> Callable[[], bool]:
+    """Return the question for a worker of a run; the first one answers for all, who hear of it with the gradient."""
+    return lambda: collective.rank == 0 and asked_to_stop(folder)

@@ -111,7 +111,10 @@ def finetune(
 def _state(parts: Parts, checkpoint: Path | None, origins: Origins) -> TrainingState:
     c = parts.config.optimization
     ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
-    state = TrainingState(parts.denoiser, torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate), ema)
+    # one kernel for all weights; on the CPU it would round otherwise than the default, which is one by one
+    fused = True if parts.device.type == "cuda" else None
+    adam = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate, fused=fused)
+    state = TrainingState(parts.denoiser, adam, ema)
     if checkpoint is not None:
         load_checkpoint(state, checkpoint, dict(parts.config.trajectory()), origins.fingerprints)
         if state.update > c.updates:

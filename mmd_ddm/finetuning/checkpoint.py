@@ -130,7 +130,8 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
         keys = ("step", "exp_avg", "exp_avg_sq")
         moments = {key: tensors[f"adam/{key}/{name}"] for key in keys if f"adam/{key}/{name}" in tensors}
         if moments:
-            # the step stays on the CPU, as Adam keeps it
+            # Adam keeps the step on the CPU unless it is fused
+            apart = () if state.optimizer.defaults["fused"] else ("step",)
             state.optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device) for key, value in moments.items()
+                key: value.clone() if key in apart else value.to(parameter.device) for key, value in moments.items()
             }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mmd_ddm.compilation import batches_of
 from mmd_ddm.errors import ResourceError, first_line, out_of_memory
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Route, free_bytes, readable
@@ -33,7 +34,9 @@ def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Dra
     agreed = _Agreed(objective)
     while True:
         try:
-            return GRADIENTS[route.gradient](pipeline, agreed, draw(route.micro_batch), update), route
+            noises = draw(route.micro_batch)
+            with batches_of(max(noise.shape[1] for noise in noises)):
+                return GRADIENTS[route.gradient](pipeline, agreed, noises, update), route
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

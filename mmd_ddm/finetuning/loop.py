@@ -46,17 +46,22 @@ def finetune(
         milestones: numbers of updates after which `on_milestone` is called.
         on_update: called after each update.
         on_milestone: evaluates, reports and saves.
-        should_stop: asked before each update.
+        should_stop: asked before each update; if any worker says so all stop, after the update that they are at.
 
     Raises:
         DivergenceError: the loss or the gradient is not finite; the weights are still those of the update before.
     """
     parameters = list(state.denoiser.parameters())
-    while state.update < updates and not should_stop():
+    alone = collective.world == 1
+    stop = bool(collective.sum_(torch.full((), float(should_stop()), device=parameters[0].device)))
+    while state.update < updates and not stop:
         state.optimizer.zero_grad(set_to_none=True)
-        loss = float(compute_gradient(state.update))
-        sum_gradients(parameters, collective)
-        norm = float(nn.utils.clip_grad_norm_(parameters, clip if clip is not None else math.inf))
+        value = compute_gradient(state.update)
+        asked = sum_gradients(parameters, collective, not alone and should_stop())
+        total = nn.utils.clip_grad_norm_(parameters, clip if clip is not None else math.inf)
+        # the only time in an update that the processor waits for a GPU
+        told = [each.detach().double().to(total.device) for each in (value, total, asked)]
+        loss, norm, asking = torch.stack(told).tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergenceError(
                 f"update {state.update + 1} has loss {loss:.4g} and gradient norm {norm:.4g}: the run diverged; "
@@ -69,15 +74,18 @@ def finetune(
         on_update(UpdateRecord(state.update, loss, norm))
         if state.update in milestones:
             on_milestone(state)
+        stop = should_stop() if alone else asking > 0
 
 
-def sum_gradients(parameters: list[nn.Parameter], collective: Collective) -> None:
-    """Sum the parameters' gradients over workers in one exchange."""
-    if collective.world == 1:
-        return
-    flat = collective.sum_(torch.cat([_gradient(p).flatten() for p in parameters]))
-    for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = piece.view_as(parameter)
+def sum_gradients(parameters: list[nn.Parameter], collective: Collective, asked: bool = False) -> Tensor:
+    """Sum the parameters' gradients over workers; returns how many of them ask for something, in the same exchange."""
+    asking = torch.full((1,), float(asked), dtype=parameters[0].dtype, device=parameters[0].device)
+    if collective.world > 1:
+        flat = collective.sum_(torch.cat([*(_gradient(p).flatten() for p in parameters), asking]))
+        *pieces, asking = flat.split([*(p.numel() for p in parameters), 1])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+    return asking[0]
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -91,7 +91,7 @@ def choose_route(
         pipeline: from noise to features.
         noise: (draws, n, C, H, W) for the trial run.
         batch: samples of this worker in an update.
-        processes: workers that share this machine's memory (of no weight on a GPU).
+        processes: workers that share this machine's memory (of no weight on a GPU, see `keep_to_share`).
         gradient: `stored`, `replay` or `auto`: stored if the whole batch's graph fits.
         micro_batch: none: the whole batch if it fits, otherwise the largest power of two that does, at least 1.
     """
@@ -109,15 +109,35 @@ def choose_route(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the bytes of a device's memory, or this machine's, that are free for more."""
+    """Return the bytes of a device's memory, or this machine's, that are free for more.
+
+    Of a GPU that is shared they are those of this process's share (see `keep_to_share`), unless what else runs there
+    leaves less.
+    """
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        (free, total), used = torch.cuda.mem_get_info(device), torch.cuda.memory_allocated(device)
+        cached = torch.cuda.memory_reserved(device) - used
+        return max(0, min(free + cached, int(_share(device) * total) - used))
     told = Path("/proc/meminfo")  # its figure counts the files in memory, banks among them, as free
     if told.exists():
         (line,) = (line for line in told.read_text().splitlines() if line.startswith("MemAvailable"))
         return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def keep_to_share(device: torch.device, share: float) -> None:
+    """Leave the rest of a GPU to the others that it is shared with: what asks for more runs out of memory.
+
+    Args:
+        device: The GPU.
+        share: Of its memory that this process may take, above 0 and at most 1.
+    """
+    torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def _share(device: torch.device) -> float:
+    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # PyTorch 2.8
+    return 1.0 if told is None else float(told(device))
 
 
 def readable(count: float) -> str:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 
-def load_denoiser(folder: Path, precision: str = FP32) -> Denoiser:
+def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -> Denoiser:
     """Load the network and noise schedule of a diffusers pipeline, in eval mode, with float32 weights, on the CPU.
 
-    It calculates inside in one of `PRECISIONS`.
+    It calculates inside in one of `PRECISIONS`, compiled or not (see `compilation`).
 
     Raises:
         UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
@@ -41,7 +41,7 @@ def load_denoiser(folder: Path, precision: str = FP32) -> Denoiser:
             f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
-    return Denoiser(network, schedule, (channels, *sides), precision)
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled)
 
 
 def load_network(folder: Path) -> UNet2DModel:

@@ -11,10 +11,8 @@ from torch import nn
 
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import GRADIENTS
-from tests.benchmarks import church_update, one_update
+from tests.benchmarks import church_update, one_update, real_size
 from tests.benchmarks.test_attraction import shares_of_an_update
-from tests.benchmarks.test_paper_size import PRECISIONS, denoiser_of
-from tests.benchmarks.test_paper_size import update_seconds as paper_seconds
 from tests.benchmarks.test_scores import kid_over_fresh_images, seconds_and_values
 from tests.benchmarks.test_update import bytes_kept, update_seconds
 
@@ -30,13 +28,23 @@ def space() -> FeatureSpace:
     return FeatureSpace("tiny", nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5)), torch.ones(5), (3, 8, 8))
 
 
-@pytest.mark.parametrize("route", GRADIENTS)
-@pytest.mark.parametrize("precision", [each for each in PRECISIONS if "compiled" not in each])
-def test_update_of_the_papers_size(precision: str, route: str, space: FeatureSpace) -> None:
-    denoiser = denoiser_of(UNET, precision, torch.device("cpu"))
-    seconds, loss = paper_seconds(denoiser, space, route, batch=2, steps=2, real=20, updates=1)
-    assert math.isfinite(loss)
-    assert seconds > 0
+def test_updates_of_true_size(space: FeatureSpace) -> None:
+    ways = [way for way, (_, compiled) in real_size.WAYS.items() if not compiled]
+    sizes = {"batch": 3, "steps": 2, "real": 20, "updates": 1, "side": 8}
+    rows = real_size.table_of(UNET, space, ways, **sizes, device=torch.device("cpu"))
+    assert len(rows) == 1 + len(ways) * len(GRADIENTS)
+    for row in rows[1:]:
+        numbers = [cell for cell in row if isinstance(cell, float)]
+        assert len(numbers) == len(real_size.HEAD) - 2
+        assert all(map(math.isfinite, numbers))
+        assert sum(numbers[-4:]) == pytest.approx(1)
+
+
+def test_flops_are_those_of_the_products() -> None:
+    """Replaying computes each evaluation once more: forward 1, backward 2, the first image needs no gradient."""
+    stored, replayed = (real_size.network_flops(UNET, route, 2) for route in ("stored", "replay"))
+    assert 1.3 < replayed / stored < 1.4
+    assert real_size.network_flops(UNET, "stored", 4) == pytest.approx(2 * stored, rel=0.02)
 
 
 def test_update_of_churchs_size(space: FeatureSpace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmd_ddm import compilation
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, settings
 from mmd_ddm.experiment.presets import preset
@@ -48,14 +49,21 @@ def other_value(item: Setting, value: Scalar) -> Scalar:
     return 5 if whole else 1e-4
 
 
-def outcome(config: Config, folder: Path) -> object:
-    """The rows of the run and how its gradient was computed, or why it is refused."""
+def outcome(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """The rows of the run, how its gradient was computed and what was compiled for it, or why it is refused."""
     rows: list[dict[str, float]] = []
+    compiled: list[str] = []
+
+    def compile_nothing(function: object) -> object:
+        compiled.append(type(function).__name__)
+        return function
+
+    monkeypatch.setattr(compilation, "_compile", compile_nothing)
     try:
         finetune(config, folder, report=lambda row, checkpoint: rows.append(row))
     except UserError as refusal:
         return str(refusal)
-    return rows, json.loads((folder / "checkpoint" / "state.json").read_text())["route"]
+    return rows, json.loads((folder / "checkpoint" / "state.json").read_text())["route"], compiled
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +72,15 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Config, object]:
 
 
 @pytest.mark.parametrize("item", settings(), ids=lambda item: item.name)
-def test_another_value_changes_something(item: Setting, tmp_path: Path, outcomes: dict[Config, object]) -> None:
+def test_another_value_changes_something(
+    item: Setting, tmp_path: Path, outcomes: dict[Config, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = BASE.replace(**BESIDE.get(item.name, {}))
     if base not in outcomes:
-        outcomes[base] = outcome(base, tmp_path / "base")
+        outcomes[base] = outcome(base, tmp_path / "base", monkeypatch)
     assert not isinstance(outcomes[base], str)
     try:
         changed = base.replace(**{item.name: other_value(item, base.flat()[item.name])})
     except UserError:
         return
-    assert outcome(changed, tmp_path / "changed") != outcomes[base]
+    assert outcome(changed, tmp_path / "changed", monkeypatch) != outcomes[base]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mmd_ddm.cli.main import main
 from mmd_ddm.discrepancy.collective import SingleCollective
-from mmd_ddm.experiment.interruption import Interruption, agreed_stop, ask_to_stop, asked_to_stop, let_go_on
+from mmd_ddm.experiment.interruption import Interruption, ask_to_stop, asked_to_stop, leader_asked, let_go_on
 from mmd_ddm.experiment.run_folder import METRICS, read_rows
 from mmd_ddm.records import read_record
 from mmd_ddm.saved_state import RECORD, TENSORS
@@ -41,16 +41,15 @@ def test_where_nothing_can_be_asked_the_first_signal_ends() -> None:
     assert interruption.asked
 
 
-def test_all_workers_get_the_first_ones_answer(tmp_path: Path) -> None:
-    alone = agreed_stop(tmp_path, SingleCollective(), None)
+def test_the_first_worker_answers_for_all(tmp_path: Path) -> None:
+    alone = leader_asked(tmp_path, SingleCollective())
     assert not alone()  # nobody has said anything
     let_go_on(tmp_path)
     assert not alone()
-    assert agreed_stop(tmp_path, Second(1), None)()
     ask_to_stop(tmp_path)
     assert asked_to_stop(tmp_path)
     assert alone()
-    assert not agreed_stop(tmp_path, Second(0), torch.device("cpu"))()  # it saw the word too late for this update
+    assert not leader_asked(tmp_path, Second(0))()  # another one, which might see the word later
     let_go_on(tmp_path)
     assert not alone()
 

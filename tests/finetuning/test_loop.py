@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -42,7 +43,8 @@ def advance(state: TrainingState, updates: int, **changes: object) -> list[Updat
     records: list[UpdateRecord] = []
     settings: dict[str, object] = {"clip": None, "milestones": (), "on_milestone": lambda state: None, **changes}
     compute = settings.pop("compute", quadratic(state.denoiser))
-    finetune(state, compute, updates=updates, collective=SingleCollective(), on_update=records.append, **settings)
+    settings.setdefault("collective", SingleCollective())
+    finetune(state, compute, updates=updates, on_update=records.append, **settings)
     return records
 
 
@@ -118,6 +120,32 @@ def test_non_finite_stops_before_the_weights_change(toy: Denoiser, value: float,
 def test_should_stop_is_asked_before_each_update(toy: Denoiser) -> None:
     state = state_of(toy)
     assert len(advance(state, 10, should_stop=lambda: state.update == 4)) == 4
+
+
+class Partner:
+    """The second of two workers, whose partner has no gradient and asks to stop in some exchange of the gradient."""
+
+    rank, world = 1, 2
+
+    def __init__(self, exchange: int) -> None:
+        self.exchange, self.done = exchange, -1
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        self.done += tensor.ndim > 0
+        if self.done == self.exchange:
+            tensor[-1] += 1
+        return tensor
+
+
+@pytest.mark.parametrize("exchange", [0, 3])
+def test_all_workers_stop_after_the_update_in_which_one_asks(toy: Denoiser, exchange: int) -> None:
+    state, alone = state_of(toy), state_of(copy.deepcopy(toy))
+    assert len(advance(state, 10, collective=Partner(exchange))) == exchange + 1
+    advance(alone, exchange + 1)
+    assert torch.equal(weights(toy), weights(alone.denoiser))  # asking is no part of the gradient
 
 
 def test_resume_is_bit_exact(toy: Denoiser, tmp_path: Path) -> None:

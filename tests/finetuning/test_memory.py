@@ -9,6 +9,8 @@ import mmd_ddm.finetuning.memory as memory_module
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.experiment.build import Parts
+from mmd_ddm.experiment.update import UpdateGradient
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Footprint, Route, choose_route, footprint
 from tests.conftest import SHAPE
@@ -91,3 +93,41 @@ def test_what_is_left_open_is_chosen_by_the_free_memory(
         free = int(processes * room * unit / memory_module.SHARE)
         monkeypatch.setattr(memory_module, "free_bytes", lambda device, free=free: free)
         assert choose_route(pipeline, noise, 100, processes, gradient=gradient, micro_batch=micro_batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "own", "cached", "share", "expected"),
+    [
+        (60, 10, 0, 1.0, 60),  # a GPU of its own, of which others have 10
+        (60, 10, 5, 1.0, 65),  # what PyTorch has cached is free for it
+        (60, 10, 5, 0.25, 10),  # of its share of 20, 10 are taken
+        (4, 10, 2, 0.25, 6),  # others took more than theirs
+        (60, 25, 0, 0.25, 0),
+    ],
+)
+def test_a_gpu_that_is_shared_is_counted_as_shared(
+    free: int, own: int, cached: int, share: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU of 80 units."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: own)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: own + cached)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: share)
+    assert memory_module.free_bytes(torch.device("cuda")) == expected
+
+
+@pytest.mark.gpu
+def test_what_is_chosen_on_a_gpu_fits_its_share() -> None:
+    device = torch.device("cuda")
+    total = torch.cuda.mem_get_info(device)[1]
+    memory_module.keep_to_share(device, 0.1)
+    try:
+        assert memory_module.free_bytes(device) <= 0.1 * total
+        update = DigitsUpdate(5, 8192, 8192)
+        parts = Parts(update.parts.config, device)
+        gradient = UpdateGradient(parts)
+        route = gradient.choose_route()
+        assert gradient.compute(route, 0)[1] == route
+        assert torch.cuda.max_memory_allocated(device) <= 0.1 * total
+    finally:
+        memory_module.keep_to_share(device, 1.0)

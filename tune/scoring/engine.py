@@ -15,6 +15,7 @@ from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.distributed.cluster import places, usable_nodes
 from mmd_ddm.experiment.distributed.spread import Tell, results
 from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel
+from mmd_ddm.precision import FP32
 from tune.scoring.final_scores import measure, measure_with
 from tune.study.folder import Study
 from tune.study.settings import Machines, SearchSettings
@@ -70,7 +71,7 @@ def _measure_all(
 ) -> None:
     """Score models as one of the workers; real images are the first one's, while the others wait."""
     study = Study.open(folder, SearchSettings)
-    parts = Parts(study.settings.first, device, collective)
+    parts = Parts(study.settings.first.replace(precision=FP32), device, collective)
     for model in sorted(models, key=lambda each: each is None):
         if model is not None or collective.rank == 0:
             tell(measure_with(parts, study, model, images))

@@ -22,6 +22,7 @@ from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, LARGER, Scored, ScoredModel, read_scored
+from mmd_ddm.precision import FP32
 from tune.study.folder import Study
 from tune.study.settings import SearchSettings
 
@@ -108,9 +109,9 @@ def measure_with(parts: Parts, study: Study[SearchSettings], model: ScoredModel 
 
 @lru_cache(maxsize=1)  # Ray gives the tasks of a study to the same few processes
 def make_parts(config: Config, threads: int) -> Parts:
-    """Return the parts of a configuration, the same again while it is the same."""
+    """Return the parts of a configuration, the same again while it is the same; they calculate in fp32."""
     torch.set_num_threads(threads)
-    return Parts(config)
+    return Parts(config.replace(precision=FP32))
 
 
 def open_exported(parts: Parts, model: ScoredModel, exported: Path | None, images: int, seed: int) -> Evaluator:

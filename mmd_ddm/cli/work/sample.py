@@ -26,12 +26,12 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "steps")}
     sampler = choose_sampler(folder, **how)
     written, shown = 0, list[Tensor]()
-    for images in sample_batches(folder, sampler, options.images, options.seed):
+    for images in sample_batches(folder, sampler, options.images, options.seed, options.precision, options.compile):
         if not written:
             for file in own_files(output):
                 file.unlink(missing_ok=True)
             # before the images: what an interrupted sample leaves is known as its own
-            asked = {name: getattr(options, name) for name in ("model", *how, "seed", "images")}
+            asked = {name: getattr(options, name) for name in ("model", *how, "seed", "images", "precision", "compile")}
             write_json(output / RECORD, asked)
         for i, pixels in enumerate(to_uint8(images), written):
             Image.fromarray(pixels.movedim(0, 2).squeeze(2).numpy()).save(output / NAME.format(i))

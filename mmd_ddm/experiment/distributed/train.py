@@ -22,8 +22,9 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.agreement import agreed_checkpoint
 from mmd_ddm.experiment.distributed.retry import run_retried
 from mmd_ddm.experiment.distributed.shared_storage import await_folder
-from mmd_ddm.experiment.interruption import agreed_stop, asked_to_stop
+from mmd_ddm.experiment.interruption import asked_to_stop, leader_asked
 from mmd_ddm.experiment.run import finetune
+from mmd_ddm.finetuning.memory import keep_to_share
 
 if TYPE_CHECKING:
     from ray.train import UserCallback
@@ -73,7 +74,7 @@ def run_job(job: Job, collective: Collective, report: Report, device: torch.devi
     finetune(
         job.config, folder, report=lambda row, checkpoint: report(row), checkpoint=checkpoint, collective=collective,
         baseline=None if job.baseline is None else job.baseline(), device=device,
-        should_stop=agreed_stop(job.where_asked, collective, device),
+        should_stop=leader_asked(job.where_asked, collective),
     )  # fmt: skip
 
 
@@ -170,10 +171,13 @@ def _worker(settings: _WorkerSettings) -> None:
 
 def own_place() -> tuple[Collective, torch.device]:
     """Return, in a worker of Ray Train, its place among the workers and its device, which becomes the current one."""
+    import ray
     import ray.train.torch
 
     device: torch.device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        if 0 < (share := ray.get_runtime_context().get_assigned_resources().get("GPU", 1)) < 1:
+            keep_to_share(device, share)
     alone = not dist.is_initialized() or dist.get_world_size() == 1
     return (SingleCollective() if alone else DistributedCollective()), device

@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmd_ddm.compilation import OFF, ON, batches_of
 from mmd_ddm.diffusion.names import SAMPLERS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
-from mmd_ddm.experiment.config import with_steps
+from mmd_ddm.experiment.config import Config, with_steps
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
+from mmd_ddm.precision import FP32, use_tensor_cores
 from mmd_ddm.pretrained.configs import scheduler_config, shape_of, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import budget_folder
@@ -57,6 +59,8 @@ def sample(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
+    precision: str = FP32,
+    compile: str = OFF,
 ) -> Tensor:
     """Generate images from the same noise as diffusers, whatever their number.
 
@@ -72,6 +76,8 @@ def sample(
         schedule: of the timesteps, for `SAMPLERS`; None: linear, or trailing for one evaluation.
         eta: ddim's, 0 to 1; None: as finetuned, or 0.
         variance: ddpm's, as in the configuration; None: as finetuned, or the model's own.
+        precision: inside the network, as in the configuration.
+        compile: `on` or `off`, as in the configuration.
 
     Returns:
         (N, C, H, W) in [-1, 1] but for what the sampler overshoots, float32 on the CPU.
@@ -82,19 +88,35 @@ def sample(
     folder = budget_folder(model_folder(str(model)), steps)
     chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
     check_images(images, shape_of(unet_config(folder)))
-    return torch.cat(list(sample_batches(folder, chosen, images, seed)))
+    return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile)))
 
 
 @torch.no_grad()
-def sample_batches(folder: Path, sampler: Sampler, images: int, seed: int) -> Iterator[Tensor]:
+def sample_batches(
+    folder: Path, sampler: Sampler, images: int, seed: int, precision: str = FP32, compile: str = OFF
+) -> Iterator[Tensor]:
     """Yield the images of `sample` batch by batch."""
     if images < 1:
         raise UserError(f"images is {images}; it must be at least 1")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
-    denoiser = load_denoiser(folder).to(device := default_device())
+    Config().replace(precision=precision, compile=compile)  # refuses what there is not
+    use_tensor_cores(precision)
+    denoiser = load_denoiser(folder, precision, compile == ON).to(device := default_device())
+    most = max(batch_sizes(images))
     for noise in seeded_batches(seed, sampler.draws, images, denoiser.image_shape):
-        yield sampler.sample(denoiser, noise.to(device)).cpu()
+        with batches_of(most):
+            sampled = sampler.sample(denoiser, noise.to(device)).cpu()
+        yield sampled
+
+
+def batch_sizes(images: int, size: int = BATCH) -> list[int]:
+    """The sizes of the batches of `seeded_batches`."""
+    whole, rest = divmod(images, size)
+    sizes = [size] * whole + ([rest] if rest else [])
+    if whole and 0 < rest < GRAIN:  # fewer than GRAIN numbers would be computed in another way
+        sizes[-2:] = [size + rest]
+    return sizes
 
 
 def seeded_batches(seed: int, draws: int, images: int, shape: tuple[int, ...], size: int = BATCH) -> Iterator[Tensor]:
@@ -104,10 +126,7 @@ def seeded_batches(seed: int, draws: int, images: int, shape: tuple[int, ...], s
     CPU generator g, in the memory of one batch: the generator runs through all draws once to learn where each begins.
     Each is (draws, n, C, H, W) with n = size, a multiple of GRAIN; the last one may have up to GRAIN more.
     """
-    whole, rest = divmod(images, size)
-    sizes = [size] * whole + ([rest] if rest else [])
-    if whole and 0 < rest < GRAIN:  # fewer than GRAIN numbers would be computed in another way
-        sizes[-2:] = [size + rest]
+    sizes = batch_sizes(images, size)
     runner, generators = torch.Generator().manual_seed(seed), []
     for draw in range(draws):
         generators.append(torch.Generator().set_state(runner.get_state()))

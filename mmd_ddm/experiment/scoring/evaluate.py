@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from mmd_ddm.compilation import OFF
 from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.discrepancy.collective import Collective
@@ -33,6 +34,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
     read_scored,
     write_scored,
 )
+from mmd_ddm.precision import FP32
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import SHIPPED
 from mmd_ddm.pretrained.record import budget_folder
@@ -57,6 +59,8 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     measures: str = "kid,fid",
     workers: int = 1,
+    precision: str = FP32,
+    compile: str = OFF,
     file: Path | None = None,
     show: Callable[[Scored], None] | None = None,
 ) -> list[Scored]:
@@ -81,6 +85,8 @@ def evaluate(
         measures: names joined by commas.
         workers: processes that share the work, of this machine, or of the cluster that RAY_ADDRESS names; their number
             changes no score.
+        precision: inside the diffusion model, as in the configuration; features and scores are float32 or better.
+        compile: `on` or `off`, as in the configuration.
         file: where the results go too, as JSON, as they come.
         show: given each result as it comes; importable by name if there are several workers.
 
@@ -101,6 +107,7 @@ def evaluate(
     asked, folder = parse_measures(measures), model_folder(str(model))
     record = read_record(folder)
     config = scored_config(record, folder, (dataset, data, resolution), features, asked)
+    config = config.replace(precision=precision, compile=compile)
     budgets = list(steps) or list(record.budgets)
     role = FINETUNED if record.finetuned else BASE
     by_folder: dict[Path, list[int]] = {}
