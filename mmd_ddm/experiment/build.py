@@ -29,7 +29,7 @@ from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.metrics import Metrics, at_budget
 from mmd_ddm.evaluation.reference import RealSide
-from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
 from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
@@ -117,8 +117,8 @@ class Parts:
     @cached_property
     def chains(self) -> dict[int, Chain]:
         """The sampler with each budget."""
-        how, levels = self.config.sampler, self.denoiser.schedule
-        return {steps: make_chain(levels, **vars(with_steps(how, steps))) for steps in self.config.budgets}
+        levels = self.denoiser.schedule
+        return {steps: make_chain(levels, **vars(how)) for steps, how in self.config.samplers.items()}
 
     @property
     def chain(self) -> Chain:

@@ -170,6 +170,12 @@ class Config:
         return tuple(sorted({self.sampler.steps, *self._other_budgets}))
 
     @property
+    def samplers(self) -> dict[int, SamplerConfig]:
+        """How images are generated with each budget, the smallest first."""
+        own = self.sampler
+        return {steps: own if steps == own.steps else with_steps(own, steps) for steps in self.budgets}
+
+    @property
     def _other_budgets(self) -> tuple[int, ...]:
         return tuple(int(each) for each in (self.optimization.other_steps or "").split(",") if each)
 

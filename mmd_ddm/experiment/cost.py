@@ -12,7 +12,7 @@ from mmd_ddm.diffusion.budgets import evaluations
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.formats.architecture import build_unet
@@ -33,8 +33,7 @@ class NetworkEvaluations(NamedTuple):
 def network_evaluations(config: Config) -> NetworkEvaluations:
     """Count those of a run that is not stopped early; at its end raw and averaged weights are both scored."""
     c, length = config.optimization, max(_LENGTH, *config.budgets)
-    chains = [with_steps(config.sampler, steps) for steps in config.budgets]
-    nfe = [evaluations(each.sampler, each.schedule, each.steps, length) for each in chains]
+    nfe = [evaluations(how.sampler, how.schedule, how.steps, length) for how in config.samplers.values()]
     images = config.scoring.score_images * (1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0))
     # an update is for one of the budgets, a scoring for all of them
     return NetworkEvaluations(c.updates * c.batch * sum(nfe) // len(nfe), images * sum(nfe))

@@ -9,7 +9,7 @@ from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.diffusion.budgets import check_chain
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
@@ -60,5 +60,5 @@ def check(config: Config) -> None:
         check_fits(unet_config(local), dataset_of(config))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
-            for how in (with_steps(config.sampler, steps) for steps in config.budgets):
+            for how in config.samplers.values():
                 check_chain(how.sampler, how.schedule, how.steps, length)
