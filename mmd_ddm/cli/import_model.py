@@ -2,8 +2,9 @@
 
 Writes a diffusers folder that every --base-model and --model takes. A folder under ~/.cache/mmd-ddm/models (or
 $MMD_DDM_HOME/models) is found by its name alone. Formats of files: ddim (Ho et al. 2020 and Song et al. 2021: CIFAR-10,
-LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN) and guided-diffusion (Dhariwal
-& Nichol 2021: LSUN and ImageNet up to 256 pixels, those without class labels).
+LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN), guided-diffusion (Dhariwal &
+Nichol 2021: LSUN and ImageNet up to 256 pixels) and edm (Karras et al. 2022, NVlabs' pickles, of which nothing is run:
+CIFAR-10, FFHQ and AFHQv2, VP and VE); those without class labels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from mmd_ddm.errors import UserError
 
-FORMATS = ("diffusers", "ddim", "improved-diffusion", "guided-diffusion")
+FORMATS = ("diffusers", "ddim", "improved-diffusion", "guided-diffusion", "edm")
 _UNTOLD = (
     "resolution", "prediction_type", "variance_type", "dropout", "heads", "head_width", "qkv_order", "beta_schedule",
     "length",
@@ -64,7 +65,8 @@ def execute(options: argparse.Namespace) -> None:
     print(f"model: {folder}")
     print(f"parameters: {parameters:,}".replace(",", " "))
     print(f"images: {channels} x {height} x {width}")
+    betas = "its own betas" if config.get("trained_betas") else config.get("beta_schedule")
     print(
-        f"schedule: {config.get('beta_schedule')}, {denoiser.schedule.length} timesteps, predicts "
+        f"schedule: {betas}, {denoiser.schedule.length} timesteps, predicts "
         f"{denoiser.schedule.prediction_type}, variance {denoiser.schedule.variance_type}"
     )

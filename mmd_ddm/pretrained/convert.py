@@ -14,36 +14,53 @@ from torch import Tensor
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, locked, sha256_of
 from mmd_ddm.pretrained.folder import write_pipeline
-from mmd_ddm.pretrained.formats import ddim, guided_diffusion, improved_diffusion
+from mmd_ddm.pretrained.formats import ddim, edm, guided_diffusion, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted, Untold, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 
-FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion, guided_diffusion)}
+# those of tensors by name; beside them there is `edm`
+STATE_DICTS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion, guided_diffusion)}
+FORMATS = (*STATE_DICTS, edm.NAME)
 
 
 def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
-    """Convert a checkpoint file into a DDPM pipeline folder, written whole or not at all.
+    """Convert a checkpoint file into a pipeline folder, written whole or not at all.
 
     Args:
         path: of the checkpoint.
         folder: where the pipeline goes; replaced if it exists.
-        form: one of `FORMATS`; none: as the names of the tensors tell.
+        form: one of `FORMATS`; none: as the file and the names of its tensors tell.
         told: what the file does not tell, by the names of `Untold`; the format's own values for the rest.
 
     Raises:
         UserError: the file cannot be read, or is of another format or architecture.
     """
-    from diffusers import DDPMPipeline, DDPMScheduler
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
-    tensors = read_checkpoint(path)
-    module = FORMATS[form] if form else _recognise(tensors, path)
-    converted: Converted = module.convert(tensors, _untold(module, told or {}))
+    name, converted = _converted_by(path, form, told or {})
     with torch.device("meta"):  # the weights are at hand: none need be drawn
         network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
-    pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
-    record = {"source": path.name, "sha256": sha256_of(path), "format": module.NAME}
+    if "variance_type" in converted.scheduler:
+        pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
+    else:
+        pipeline = DDIMPipeline(network, DDIMScheduler(**converted.scheduler))
+    record = {"source": path.name, "sha256": sha256_of(path), "format": name}
     return write_pipeline(pipeline, folder, {"imported.json": record})
+
+
+def _converted_by(path: Path, form: str | None, told: Mapping[str, object]) -> tuple[str, Converted]:
+    if form == edm.NAME or (form is None and edm.recognises(path)):
+        if foreign := sorted(set(told) - {"length"}):
+            option = foreign[0].replace("_", "-")
+            raise UserError(f"--{option} is of no use with --format {edm.NAME}, whose files tell it; leave it out")
+        length = told.get("length", edm.LENGTH)
+        assert isinstance(length, int)
+        return edm.NAME, edm.convert(path, length)
+    tensors = read_checkpoint(path)
+    module = STATE_DICTS[form] if form else _recognise(tensors, path)
+    converted: Converted = module.convert(tensors, _untold(module, told))
+    return module.NAME, converted
 
 
 def _untold(module: ModuleType, told: Mapping[str, object]) -> Untold:
@@ -56,7 +73,7 @@ def _untold(module: ModuleType, told: Mapping[str, object]) -> Untold:
 
 
 def _recognise(tensors: Mapping[str, Tensor], path: Path) -> ModuleType:
-    for module in FORMATS.values():
+    for module in STATE_DICTS.values():
         if module.recognises(tensors):
             return module
     if "time_embedding.linear_1.weight" in tensors:

@@ -3,7 +3,8 @@
 diffusers' DDIM and DDPM schedulers can express the timesteps 0, T // S, 2 (T // S) ... alone. Any other choice
 tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): the process of length S whose
 alpha_bar_i is the original's at tau_i, and a network whose time embedding is a table of S rows, row i the original
-embedding of tau_i. It samples with `num_inference_steps=S` like any other pipeline.
+embedding of tau_i (of an EDM network: whose table of noise levels has S). It samples with `num_inference_steps=S` like
+any other pipeline.
 
 Multistep solvers are always exported respaced: the multistep DPM-Solver++ with diffusers' own scheduler, which then
 has the same levels and ends without noise as the chain does, and which `DDPMPipeline` can run; the others, whose
@@ -61,14 +62,21 @@ def save_pipeline(
     """
     from diffusers import DDIMPipeline, DDPMPipeline
 
+    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+
     network: UNet2DModel = denoiser.network
     ordered = tuple(sorted(set(chain.timesteps)))
     common = _process(denoiser, base_scheduler, ordered, sampler in MULTISTEP)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if common["num_train_timesteps"] != denoiser.schedule.length:
-        changes |= {"time_embedding_type": "learned", "num_train_timesteps": len(ordered)}
-        weights["time_proj.weight"] = network.time_proj(torch.tensor(ordered, device=network.device)).detach()
+        changes["num_train_timesteps"] = len(ordered)
+        rows = torch.tensor(ordered, device=network.device)
+        if isinstance(network, EDMUNet2DModel):
+            weights["sigmas"] = network.sigmas[rows]
+        else:
+            changes["time_embedding_type"] = "learned"
+            weights["time_proj.weight"] = network.time_proj(rows).detach()
     channels = denoiser.image_shape[0]
     if sampler == "ddpm":
         variance = ddpm_variance(denoiser.schedule, variance)

@@ -18,6 +18,8 @@ from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
+_SAME_SIGMA = 1e-6  # relative; the network has them in float32
+
 
 def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -> Denoiser:
     """Load the network and noise schedule of a diffusers pipeline, in eval mode, with float32 weights, on the CPU.
@@ -41,6 +43,7 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
             f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
+    _check_noise_levels(network, schedule, config)
     return Denoiser(network, schedule, (channels, *sides), precision, compiled)
 
 
@@ -53,14 +56,16 @@ def load_network(folder: Path) -> UNet2DModel:
     unet = part_of(folder, "unet")
     config = unet_config(folder)
     kind = config.get("_class_name")
-    if kind not in ("UNet2DModel", "MultiHeadUNet2DModel"):
-        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
     from diffusers import UNet2DModel
 
+    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
 
     # our own class, not the file that lies in the folder: no code of a model is run
-    build = UNet2DModel if kind == "UNet2DModel" else MultiHeadUNet2DModel
+    known = {each.__name__: each for each in (UNet2DModel, MultiHeadUNet2DModel, EDMUNet2DModel)}
+    build = known.get(str(kind))
+    if build is None:
+        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
     try:
         weights = read_weights(unet)
         with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
@@ -71,8 +76,26 @@ def load_network(folder: Path) -> UNet2DModel:
         # the first line may only announce the second
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
+    if isinstance(network, EDMUNet2DModel):
+        return network.eval()
     if network.class_embedding is not None:
         raise UserError(f"the network in {unet} needs class labels; only unconditional models are supported")
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
     return network.eval()
+
+
+def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:
+    """Refuse a network that knows noise levels, not timesteps, where its scheduler's config says otherwise."""
+    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+
+    if not isinstance(network, EDMUNet2DModel):
+        return
+    levels = ((1 - schedule.alpha_bar) / schedule.alpha_bar).sqrt()
+    if network.sigmas.shape != levels.shape or not torch.allclose(network.sigmas.double(), levels, _SAME_SIGMA, 0.0):
+        raise UserError(f"the noise levels of the network of {config} are not those of its scheduler config")
+    if network.predicts != schedule.prediction_type:
+        raise UserError(
+            f"prediction_type of the scheduler config is {schedule.prediction_type}, and the network of {config} "
+            f"predicts {network.predicts}"
+        )

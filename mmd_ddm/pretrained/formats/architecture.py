@@ -88,18 +88,22 @@ class Architecture:
 class Converted:
     """A checkpoint in diffusers' terms."""
 
-    config: dict[str, object]  # of the U-Net; one with `num_attention_heads` is for `MultiHeadUNet2DModel`
+    # of the U-Net; with `num_attention_heads` of `MultiHeadUNet2DModel`, with `preconditioning` of `EDMUNet2DModel`
+    config: dict[str, object]
     weights: dict[str, Tensor]  # its state dict, float32
-    scheduler: dict[str, object]  # config of its `DDPMScheduler`
+    scheduler: dict[str, object]  # config of its `DDPMScheduler`, or without a variance `DDIMScheduler`
 
 
 def build_unet(config: Mapping[str, object]) -> UNet2DModel:
     """Build the network of a config in eval mode, with weights drawn at random or, on the meta device, none."""
     from diffusers import UNet2DModel
 
+    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
 
     build: type[UNet2DModel] = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
+    if "preconditioning" in config:
+        build = EDMUNet2DModel
     return build(**config).eval()
 
 
