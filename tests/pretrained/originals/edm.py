@@ -26,6 +26,7 @@ class EDMStructure:
     skip_decoder: bool = False
     preconditioning: str = "EDMPrecond"
     augmentations: int = 9
+    channels: int = 3
 
     @property
     def taps(self) -> list[int]:
@@ -40,7 +41,7 @@ class EDMStructure:
     def settings(self) -> dict[str, object]:
         """Of the network, as NVlabs' training script gives them."""
         return {
-            "img_resolution": self.side, "in_channels": 3, "out_channels": 3, "label_dim": 0,
+            "img_resolution": self.side, "in_channels": self.channels, "out_channels": self.channels, "label_dim": 0,
             "augment_dim": self.augmentations, "model_channels": self.width, "channel_mult": list(self.multipliers),
             "num_blocks": self.blocks, "attn_resolutions": list(self.attention), "dropout": 0.13,
             "embedding_type": "fourier" if self.ncsn else "positional", "channel_mult_noise": 1 + self.ncsn,
@@ -50,7 +51,12 @@ class EDMStructure:
 
     def attributes(self) -> dict[str, object]:
         """Of the preconditioning."""
-        common: dict[str, object] = {"img_resolution": self.side, "img_channels": 3, "label_dim": 0, "use_fp16": True}
+        common: dict[str, object] = {
+            "img_resolution": self.side,
+            "img_channels": self.channels,
+            "label_dim": 0,
+            "use_fp16": True,
+        }
         return common | {
             "EDMPrecond": {"sigma_min": 0, "sigma_max": math.inf, "sigma_data": 0.5},
             "VPPrecond": {
@@ -90,8 +96,8 @@ def edm_shapes(s: EDMStructure) -> Shapes:
         yield "map_augment.weight", (noise, s.augmentations)
     yield from layer("map_layer0", time, noise)
     yield from layer("map_layer1", time, time)
-    now, taken, skips = s.width, 3, [s.width]
-    yield from layer(f"enc.{s.levels[0][0]}_conv", now, 3, 3, 3)
+    now, taken, skips = s.width, s.channels, [s.width]
+    yield from layer(f"enc.{s.levels[0][0]}_conv", now, s.channels, 3, 3)
     for name, side, width in s.levels:
         if side < s.side:
             yield from block(f"enc.{name}_down", now, now, resampled=True)
@@ -115,7 +121,7 @@ def edm_shapes(s: EDMStructure) -> Shapes:
             now = width
         if s.skip_decoder or level == 0:
             yield from layer(f"dec.{name}_aux_norm", now)
-            yield from layer(f"dec.{name}_aux_conv", 3, now, 3, 3)
+            yield from layer(f"dec.{name}_aux_conv", s.channels, now, 3, 3)
 
 
 def edm_weights(s: EDMStructure, seed: int = 0) -> Weights:
