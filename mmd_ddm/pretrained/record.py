@@ -13,10 +13,18 @@ BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budg
 STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
 
 
-def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0) -> list[str]:
-    """Return the Python lines that sample from an exported model with diffusers alone."""
+def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False) -> list[str]:
+    """Return the Python lines that sample from an exported model with diffusers alone.
+
+    Args:
+        source: folder or hub id.
+        sampler: one of `SAMPLERS`.
+        steps: the budget.
+        eta: of DDIM.
+        own_network: whether its folder brings the code of its network.
+    """
     kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
-    trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" else ""
+    trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" or own_network else ""
     noise = f", eta={eta:g}" if sampler == "ddim" else ""
     return [
         f"from diffusers import {kind}",

@@ -54,4 +54,5 @@ def read_weights(folder: Path) -> str:
 def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
     sampler = read_record(folder).sampler
-    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta))
+    own_network = any((folder / "unet").glob("*.py"))
+    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network))

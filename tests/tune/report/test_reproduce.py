@@ -60,3 +60,11 @@ def test_loading_code_names_the_pipeline_and_the_budget(tmp_path, sampler, call,
     assert f"{pipeline}.from_pretrained" in code
     assert ("trust_remote_code=True" in code) == (pipeline == "DiffusionPipeline")
     assert f"num_inference_{call})" in code
+
+
+def test_loading_code_trusts_a_network_that_lies_in_the_folder(tmp_path):
+    (tmp_path / "mmd_ddm.json").write_text(json.dumps({"sampler": "ddim", "steps": 5, "eta": 0, "variance": "model"}))
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/edm_unet.py").touch()
+    assert "DDIMPipeline.from_pretrained" in loading_code(tmp_path)
+    assert "trust_remote_code=True" in loading_code(tmp_path)
