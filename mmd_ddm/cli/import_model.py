@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="FILE", help="checkpoint file; for diffusers a folder or hub id")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the result")
-    add("--format", choices=FORMATS, help="[as the names of the tensors tell]")
+    add("--format", choices=FORMATS, help="[as the file tells]")
     common = "[the published models' own, as far as it is common to them]"
     tell = parser.add_argument_group("what a checkpoint does not tell", common).add_argument
     tell(

@@ -185,11 +185,16 @@ def test_half_of_a_file_is_damaged_wherever_it_is_cut(tmp_path: Path) -> None:
             edm.convert(tmp_path / "half.pkl")
 
 
-def test_modules_within_themselves_are_refused(tmp_path: Path) -> None:
+def test_modules_within_themselves_and_nests_of_modules_are_refused(tmp_path: Path) -> None:
     content = edm_content(SMALL, {})
     enc = content["ema"].model.enc
     enc._modules["again"] = enc
-    with pytest.raises(UserError, match=r"nested too deeply, down to model\.enc\.again\.again"):
+    with pytest.raises(UserError, match=r"its module model\.enc\.again occurs more than once"):
+        tensors_of(read_network(write_edm(tmp_path / "edm.pkl", content)))
+    del enc._modules["again"]
+    for _ in range(20):
+        enc._modules["in"] = enc = torch.nn.ModuleDict()
+    with pytest.raises(UserError, match=r"nested too deeply, down to model\.enc\.in\.in"):
         tensors_of(read_network(write_edm(tmp_path / "edm.pkl", content)))
 
 

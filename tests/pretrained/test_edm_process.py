@@ -230,6 +230,7 @@ def changed_pickle(change: Callable[[dict[str, Any]], object], file: Path) -> Pa
             "holds a iDDPMPrecond; supported are EDMPrecond, VP",
         ),
         (lambda c: c["ema"].model.__dict__.update(_kind="DhariwalUNet"), "network DhariwalUNet; only SongUNet"),
+        (lambda c: c["ema"].model.__dict__.update(_init_args=(32,)), "its model was made from settings without names"),
         (lambda c: c["ema"].model._init_kwargs.update(depth=3), "has a setting depth, which is none of SongUNet's"),
         (lambda c: c["ema"].model._init_kwargs.update(encoder_type="skip"), "encoder_type is 'skip'; it must be one"),
         (lambda c: c["ema"].model._init_kwargs.update(num_blocks="4"), "num_blocks is '4'; it must be a whole number"),
@@ -241,6 +242,8 @@ def changed_pickle(change: Callable[[dict[str, Any]], object], file: Path) -> Pa
         (lambda c: c["ema"].model._init_kwargs.update(resample_filter=[1, 3, 3, 1]), "not what its setting resample_"),
         (lambda c: c["ema"].model._init_kwargs.update(resample_filter=[1, 2, 1]), "a filter in this|cannot be built"),
         (lambda c: c["ema"].__dict__.update(sigma_max=0.001), "noise levels from 0.002 to 0.001, which are none"),
+        (lambda c: c["ema"].model._init_kwargs.update(channel_mult=(1, 2)), None),
+        (lambda c: c["ema"].model.enc["8x8_conv"].__dict__.update(_init_kwargs=None, _init_args=None), None),
         (lambda c: c["ema"].model.add_module("extra", edm_module(TINY, {}).model.enc), None),  # holds nothing
         (lambda c: c["ema"].model.register_buffer("extra", torch.ones(2)), "its tensor model.extra gives extra of"),
         (lambda c: c["ema"].model.map_layer0.bias.fill_(torch.nan), "model.map_layer0.bias holds NaN"),

@@ -74,6 +74,7 @@ def _settings(inner: Persistent, path: Path) -> Record:
     if unknown := sorted(set(inner.settings) - set(_DEFAULTS) - _NEEDED):
         raise UserError(f"the network in {path} has a setting {unknown[0]}, which is none of {inner.kind}'s")
     given = {name: number(value) for name, value in inner.settings.items()}
+    given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
     return Record({**_DEFAULTS, **given}, f"{path}, {inner.kind},")
 
 

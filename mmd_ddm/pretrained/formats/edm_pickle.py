@@ -86,13 +86,20 @@ def submodule(module: Persistent, name: str) -> Persistent:
 
 
 def _persistent(found: object, place: str) -> Persistent:
+    kind, state = _kind_and_state(found, place)
+    if state.get("_init_args") not in (None, (), []):
+        raise UserError(f"its {place} was made from settings without names")
+    return Persistent(kind, _entries(state.get("_init_kwargs")), state)
+
+
+def _kind_and_state(found: object, place: str) -> tuple[str, Mapping[str, object]]:
     if not isinstance(found, Made) or found.name != _PERSISTENT or len(found.arguments) != 1:
         raise UserError(f"its {place} is no persistent object")
     meta = _entries(found.arguments[0])
-    state, kind = _entries(meta.get("state")), meta.get("class_name")
-    if meta.get("type") != "class" or not isinstance(kind, str) or state.get("_init_args") not in (None, (), []):
+    kind = meta.get("class_name")
+    if meta.get("type") != "class" or not isinstance(kind, str):
         raise UserError(f"its {place} is a persistent object of another kind than is known")
-    return Persistent(kind, _entries(state.get("_init_kwargs")), state)
+    return kind, _entries(meta.get("state"))
 
 
 def tensors_of(module: Persistent) -> dict[str, Tensor]:
@@ -101,7 +108,7 @@ def tensors_of(module: Persistent) -> dict[str, Tensor]:
     Raises:
         UserError: one cannot be read.
     """
-    return dict(_walk(module.state, ""))
+    return dict(_walk(module.state, "", set()))
 
 
 def number(value: object) -> object:
@@ -128,7 +135,7 @@ def _entries(value: object) -> Mapping[str, object]:
     return {str(key): each for key, each in value.items()}
 
 
-def _walk(state: Mapping[str, object], before: str) -> Iterator[tuple[str, Tensor]]:
+def _walk(state: Mapping[str, object], before: str, met: set[int]) -> Iterator[tuple[str, Tensor]]:
     if before.count(".") > _DEEPEST:
         raise UserError(f"its modules are nested too deeply, down to {before[:60]}...")
     for kind in ("_parameters", "_buffers"):
@@ -138,8 +145,14 @@ def _walk(state: Mapping[str, object], before: str) -> Iterator[tuple[str, Tenso
     for name, module in _entries(state.get("_modules")).items():
         if module is None:
             continue
-        inner = module.state if isinstance(module, Made) and module.name.startswith(_MODULES) else None
-        yield from _walk(_entries(inner or _persistent(module, before + name).state), f"{before}{name}.")
+        if id(module) in met:  # few modules within one another many times would never end
+            raise UserError(f"its module {before}{name} occurs more than once")
+        met.add(id(module))
+        if isinstance(module, Made) and module.name.startswith(_MODULES):
+            inner = _entries(module.state)
+        else:
+            inner = _kind_and_state(module, before + name)[1]
+        yield from _walk(inner, f"{before}{name}.", met)
 
 
 def _tensor(value: object, name: str) -> Tensor:
