@@ -67,8 +67,9 @@ def _compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     torch._dynamo.config.recompile_limit = max(_LIMIT, torch._dynamo.config.recompile_limit)
     # random numbers as without compilation, so that dropout's masks are the same with and without gradient
-    options = {"fallback_random": True} if BACKEND == "inductor" else None
-    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, backend=BACKEND, options=options)
+    compiled: Callable[..., Tensor] = torch.compile(
+        function, dynamic=False, backend=BACKEND, options={"fallback_random": True} if BACKEND == "inductor" else None
+    )
     return compiled
 
 
