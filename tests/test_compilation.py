@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmd_ddm import compilation
@@ -29,20 +32,12 @@ from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import Route
 from mmd_ddm.finetuning.objective import ValueAndGradient
 from mmd_ddm.precision import BF16, FP32, use_tensor_cores
+from tests.compiled_run import Counting
 from tests.conftest import SHAPE, ToyNetwork
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 BATCH, MICRO = 10, 4  # the last micro-batch has two
 EPSILON = 2.0**-24  # of float32
-
-
-class Counting:
-    """A backend that runs what it is given, and counts."""
-
-    compiled = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
-        self.compiled += 1
-        return graph.forward
 
 
 @pytest.fixture
@@ -198,6 +193,16 @@ def test_scores_are_made_as_asked(asked: list[object], tmp_path: Path) -> None:
     assert scores("--compile", "on") == whole
     assert len(asked) == 2 * len([each for each in whole if each.model])  # the network and the pass through the spaces
     assert scores("--precision", "bf16") != whole
+
+
+@pytest.mark.slow
+def test_a_run_of_digits_compiles_nothing_twice(tmp_path: Path) -> None:
+    """Updates of uneven micro-batches, scorings of uneven batches of raw and averaged weights, a sheet."""
+    command = [sys.executable, "-m", "tests.compiled_run", str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    # network and spaces of the scores without gradient for 128 rows; both for 4, with gradient and without
+    assert done.stdout.split() == ["6"] * 5, done.stderr
+    assert not any("_orig_mod" in name for name in load_file(tmp_path / "model" / "unet" / WEIGHTS))
 
 
 @pytest.mark.slow
