@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmd_ddm import compilation
+from mmd_ddm.cli.main import main
 from mmd_ddm.compilation import Compiled, batches_of
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.collective import SingleCollective
+from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Evaluator
+from mmd_ddm.experiment.inference.sample import sample
+from mmd_ddm.experiment.scoring.scored_model import Scored, read_scored
 from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.fitting import fitting_gradient
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import Route
 from mmd_ddm.finetuning.objective import ValueAndGradient
 from mmd_ddm.precision import BF16, FP32, use_tensor_cores
+from tests.compiled_run import Counting
 from tests.conftest import SHAPE, ToyNetwork
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 BATCH, MICRO = 10, 4  # the last micro-batch has two
 EPSILON = 2.0**-24  # of float32
-
-
-class Counting:
-    """A backend that runs what it is given, and counts."""
-
-    compiled = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
-        self.compiled += 1
-        return graph.forward
 
 
 @pytest.fixture
@@ -156,6 +156,53 @@ def test_the_replayed_gradient_is_the_stored_one(
     assert_close(replayed, stored, 100 * EPSILON)
     uncompiled = Setting(noise_schedule, False, precision).gradient("stored", 0)
     assert_close(stored, uncompiled, 100 * EPSILON if precision == FP32 else 2.0**-8)
+
+
+@pytest.fixture
+def asked(backend: Counting, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The functions that would be compiled."""
+    functions: list[object] = []
+
+    def compile_nothing(function: object) -> object:
+        functions.append(function)
+        return function
+
+    monkeypatch.setattr(compilation, "_compile", compile_nothing)
+    return functions
+
+
+def test_samples_are_made_as_asked(asked: list[object]) -> None:
+    whole, low = (sample("digits", 5, steps=2, precision=each) for each in (FP32, BF16))
+    assert asked == []
+    assert 0 < float((low - whole).norm() / whole.norm()) < 0.05  # two evaluations of some ten layers, each 2^-9
+    assert torch.equal(sample("digits", 5, steps=2, compile="on"), whole)
+    assert len(asked) == 1
+    with pytest.raises(UserError, match="compile is 'yes'; it must be one of off, on"):
+        sample("digits", 1, compile="yes")
+
+
+def test_scores_are_made_as_asked(asked: list[object], tmp_path: Path) -> None:
+    def scores(*options: str) -> list[Scored]:
+        file = tmp_path / "scores.json"
+        few = ["--images", "8", "--features", "classifier", "--steps", "2", "--measures", "kid", "--json", str(file)]
+        assert main(["evaluate", *few, *options]) == 0
+        return read_scored(file)
+
+    whole = scores()
+    assert asked == []
+    assert scores("--compile", "on") == whole
+    assert len(asked) == 2 * len([each for each in whole if each.model])  # the network and the pass through the spaces
+    assert scores("--precision", "bf16") != whole
+
+
+@pytest.mark.slow
+def test_a_run_of_digits_compiles_nothing_twice(tmp_path: Path) -> None:
+    """Updates of uneven micro-batches, scorings of uneven batches of raw and averaged weights, a sheet."""
+    command = [sys.executable, "-m", "tests.compiled_run", str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    # network and spaces of the scores without gradient for 128 rows; both for 4, with gradient and without
+    assert done.stdout.split() == ["6"] * 5, done.stderr
+    assert not any("_orig_mod" in name for name in load_file(tmp_path / "model" / "unet" / WEIGHTS))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -246,6 +247,7 @@ def table_of(
                 share = batch * network_flops(unet, route, steps) / found.network / rate
                 parts = [each / found.update for each in (found.network, found.features, found.mmd, found.optimizer)]
                 rows.append([way, route, found.update, batch / found.update, found.peak / GIB, share, *parts])
+                print(*rows[-1], file=sys.stderr, flush=True)  # compilation may take many minutes
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
     return rows

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from mmd_ddm.evaluation.metrics import read_metrics
+from mmd_ddm.evaluation.metrics import kids, read_metrics
+from mmd_ddm.evaluation.verdict import Score, Standing, standing
 from mmd_ddm.experiment.config import SamplerConfig
 from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart
-from tests.tune.made_study import BEST
+from tests.tune import made_study
+from tests.tune.made_study import BEST, Folder
 from tune.report.verdicts import sureness, verdicts
 from tune.scoring.final_scores import wanted_models
 from tune.scoring.finalists import final_metrics
@@ -136,3 +138,17 @@ def test_metrics_of_a_study_have_the_budget_as_their_step():
     kids = [m for m in final_metrics(found, trial(1, 0.5)) if not m[0].endswith("stderr")]
     own = [("finetuned_kid_a", 1, 5), ("base_kid_a", 9, 5)]
     assert kids == [*own, ("finetuned_002_kid_a", 2, 10), ("base_kid_a", 3, 20)]
+
+
+def test_a_space_whose_frechet_distance_was_the_loss_decides_nothing(tmp_path):
+    """Its FID is the loss itself, and its KID follows; the trial gains there and nowhere else."""
+    made = Folder(tmp_path)
+    made.trial(1, {"contrastive": 0.01, "classifier": 0.1}, loss="frechet", features="contrastive")
+    trial = made.study.trial(1)
+    assert trial.config.objective.loss == "frechet"
+    assert trial.held_out == {"classifier"}
+    base, after = (
+        {space: Score(kid.value, kid.stderr) for space, kid in kids(each).items()}
+        for each in (made_study.BASELINE, trial.kept.metrics)
+    )
+    assert standing(base, after, trial.config.objective.spaces) is Standing.BEHIND
