@@ -41,9 +41,9 @@ _EPILOG = """examples:
       --space variance=fixed_small,fixed_large
   python tune/search.py --resume studies/digits-5steps-20270101-120000
 
---space can search any setting of a run: those of mmd-ddm finetune --help but for data set, base model, seed, updates
-and the group scoring. A comma separates choices; + and * belong to one. A setting is drawn only where it means
-something: kernel and reference with loss mmd, bandwidth for kernels that leave one open, eta with sampler ddim,
+--space can search any setting of a run: those of mmd-ddm finetune --help but for data set, base model, seed, updates,
+other_steps and the group scoring. A comma separates choices; + and * belong to one. A setting is drawn only where it
+means something: kernel and reference with loss mmd, bandwidth for kernels that leave one open, eta with sampler ddim,
 variance with sampler ddpm, preprocessing with features that the published code prepares in its own way.
 
 Where --space names several values of steps, there are two objectives, the score and the number of network
