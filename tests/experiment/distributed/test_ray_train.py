@@ -155,5 +155,5 @@ def test_a_divergence_in_a_worker_comes_out_at_once(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_too_many_workers_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(UserError, match="needs 1000 CPUs"):
+    with pytest.raises(UserError, match="needs 1000 x 1 CPUs"):
         run_distributed(config(), tmp_path / "run", workers=1000, report=print)
