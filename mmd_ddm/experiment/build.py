@@ -15,8 +15,9 @@ from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
 from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
@@ -34,6 +35,7 @@ from mmd_ddm.features.space import FeatureSpace
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
+from mmd_ddm.finetuning.names import SAMPLER, WEIGHTS
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits, unet_config
@@ -88,7 +90,13 @@ class Parts:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The base model, in the mode in which it is finetuned."""
-        return self._load(self.folder).train(self.config.optimization.dropout == "train")
+        denoiser = self._load(self.folder)
+        if self.config.optimization.learn != WEIGHTS:
+            chain = make_learned_chain(denoiser.schedule, **vars(self.config.sampler))
+            denoiser.learn(chain.learned.to(self.device))
+        if self.config.optimization.learn == SAMPLER:
+            denoiser.network.requires_grad_(False)
+        return denoiser.train(self.config.optimization.dropout == "train")
 
     def model(self, folder: Path | None) -> Denoiser:
         """A model to be sampled: the one in a folder, of which the latest is kept, or (None) the base model."""
@@ -107,7 +115,9 @@ class Parts:
     @cached_property
     def chain(self) -> Chain:
         """The sampler with its budget."""
-        return make_chain(self.denoiser.schedule, **vars(self.config.sampler))
+        chain = make_chain(self.denoiser.schedule, **vars(self.config.sampler))
+        learned = self.denoiser.learned
+        return LearnedChain(chain.solver, chain.timesteps, learned) if isinstance(learned, LearnedSampler) else chain
 
     def _space(self, name: str, preprocessing: str) -> FeatureSpace:
         key = name, preprocessing

@@ -51,7 +51,7 @@ def finetune(
     Raises:
         DivergenceError: the loss or the gradient is not finite; the weights are still those of the update before.
     """
-    parameters = list(state.denoiser.parameters())
+    parameters = [each for each in state.denoiser.parameters() if each.requires_grad]
     while state.update < updates and not should_stop():
         state.optimizer.zero_grad(set_to_none=True)
         mmd2 = float(compute_gradient(state.update))
