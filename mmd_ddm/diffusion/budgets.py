@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmd_ddm.diffusion.names import TWICE
+from mmd_ddm.diffusion.names import LEARNED, TWICE
 from mmd_ddm.diffusion.timesteps import check_budget
 from mmd_ddm.errors import UserError
 
@@ -18,8 +18,12 @@ def levels_of(sampler: str, evaluations: int) -> int:
 
 
 def check_chain(sampler: str, schedule: str, steps: int, length: int) -> None:
-    """Refuse a budget that a sampler can't have on a process of T timesteps, as `make_chain` would."""
-    check_budget(schedule, levels_of(sampler, steps), length)
+    """Refuse a budget that a sampler can't have on a process of T timesteps, as `make_chain` would.
+
+    The one that lies beside a model is not looked at.
+    """
+    if sampler != LEARNED:
+        check_budget(schedule, levels_of(sampler, steps), length)
 
 
 def evaluations(sampler: str, schedule: str, steps: int, length: int) -> int:

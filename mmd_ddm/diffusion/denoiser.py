@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmd_ddm.compilation import Compiled
+from mmd_ddm.diffusion.continuous_time import tell_between
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.precision import FP32, inside_network
 
@@ -54,28 +55,41 @@ class Denoiser(nn.Module):
         self.precision = precision
         evaluate = partial(_evaluate, network)
         self._evaluate = Compiled(evaluate) if compiled else evaluate
+        self.learned: nn.Module | None = None  # parameters of its sampler, where that is finetuned too
+
+    def learn(self, sampler: nn.Module) -> None:
+        """Make a sampler's parameters part of these, and the network one that is told times between timesteps."""
+        self.learned = sampler
+        tell_between(self.network)
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
         return self.predict(image, timestep).epsilon
 
-    def predict(self, image: Float[Tensor, "N C H W"], timestep: int) -> Prediction:
-        """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance."""
-        # a tensor, since torch.compile specialises on each Python int
-        times = torch.full((len(image),), timestep, device=image.device)
+    def predict(
+        self, image: Float[Tensor, "N C H W"], timestep: int | Tensor, level: Tensor | None = None
+    ) -> Prediction:
+        """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance.
+
+        A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have.
+        """
+        if isinstance(timestep, Tensor):
+            times = timestep.to(image).expand(len(image))
+        else:
+            # a tensor, since torch.compile specialises on each Python int
+            times = torch.full((len(image),), timestep, device=image.device)
+        alpha_bar = float(self.schedule.alpha_bar[timestep]) if level is None else level
         with inside_network(self.precision, image.device.type):
             output = self._evaluate(image, times).to(image.dtype)
         channels = image.shape[1]
         if output.shape[1] == channels:
-            return Prediction(self._epsilon(image, output, timestep))
-        return Prediction(self._epsilon(image, output[:, :channels], timestep), output[:, channels:])
+            return Prediction(self._epsilon(image, output, alpha_bar))
+        return Prediction(self._epsilon(image, output[:, :channels], alpha_bar), output[:, channels:])
 
-    def _epsilon(self, image: Tensor, output: Tensor, timestep: int) -> Tensor:
+    def _epsilon(self, image: Tensor, output: Tensor, alpha_bar: float | Tensor) -> Tensor:
         if self.schedule.prediction_type == "epsilon":
             return output
-        alpha_bar = float(self.schedule.alpha_bar[timestep])
-        signal: float = alpha_bar**0.5
-        noise: float = (1 - alpha_bar) ** 0.5
+        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
         if self.schedule.prediction_type == "sample":
             return (image - signal * output) / noise
         return signal * output + noise * image

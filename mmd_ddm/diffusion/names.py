@@ -6,7 +6,8 @@ MULTISTEP = (  # deterministic ones that are tables, see `multistep.methods.METH
     "ipndm", "dpm-solver++-2m", "dpm-solver++-3m", "dpm-solver++-2s", "dpm-solver-2s", "unipc-2", "unipc-3", "deis-2",
     "deis-3", "heun-2",
 )  # fmt: skip
-SAMPLERS = ("ddim", "ddpm", *MULTISTEP)  # those that finetuning goes through
+LEARNED = "learned"  # the one that lies beside a model whose sampler was finetuned too
+SAMPLERS = ("ddim", "ddpm", LEARNED, *MULTISTEP)  # those that finetuning goes through
 TWICE = ("heun-2",)  # those that evaluate all timesteps but the first twice, and so an odd number of times
 VARIANCES = ("model", "fixed_small", "fixed_large", "learned_range")  # of ddpm
 BASELINES = (  # to compare with, see `published_samplers.PUBLISHED`

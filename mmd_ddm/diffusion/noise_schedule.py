@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.betas import betas
+from mmd_ddm.diffusion.table import Table, read_table
 from mmd_ddm.errors import UserError
 
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -28,11 +29,13 @@ class NoiseSchedule:
         prediction_type: `epsilon`, `sample` (x_0) or `v_prediction` (Salimans & Ho 2022), as diffusers names them.
         variance_type: of the model's own DDPM sampler, as diffusers names it (`fixed_small`, `fixed_large`,
             `learned_range` ...); none if its scheduler has no such thing (DDIM).
+        table: of a model that lies beside a sampler of its own, which is no other than that.
     """
 
     alpha_bar: Tensor
     prediction_type: PredictionType = "epsilon"
     variance_type: str | None = "fixed_small"
+    table: Table | None = None
 
     @property
     def length(self) -> int:
@@ -62,7 +65,7 @@ class NoiseSchedule:
         _refuse_what_chains_cannot_do(config)
         alpha_bar = torch.cumprod(1 - betas(config), 0)
         variance = config.get("variance_type")
-        return cls(alpha_bar, predicted, None if variance is None else str(variance))
+        return cls(alpha_bar, predicted, None if variance is None else str(variance), read_table(config))
 
 
 def _refuse_what_chains_cannot_do(config: Mapping[str, object]) -> None:

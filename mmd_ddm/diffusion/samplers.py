@@ -6,8 +6,11 @@ from mmd_ddm.diffusion.budgets import levels_of
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.ddpm import DDPM
-from mmd_ddm.diffusion.multistep.methods import METHODS
-from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
+from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
+from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
+from mmd_ddm.diffusion.multistep.methods import LEARNABLE, METHODS
+from mmd_ddm.diffusion.multistep.terms import EPSILON, ONE, SAMPLE, Row
+from mmd_ddm.diffusion.names import LEARNED, SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.timesteps import default_schedule, timesteps
 from mmd_ddm.errors import UserError
@@ -37,6 +40,8 @@ def make_chain(
     """
     if sampler not in SAMPLERS:
         raise UserError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    if sampler == LEARNED:
+        return _chain_beside(noise_schedule, steps)
     count, alpha_bar = levels_of(sampler, steps), noise_schedule.alpha_bar.cpu()
     order = timesteps(schedule or default_schedule(count), count, alpha_bar.tolist())[::-1]
     if sampler in METHODS:
@@ -46,6 +51,44 @@ def make_chain(
     if sampler == "ddim":
         return Chain(DDIM(levels, eta), order)
     return Chain(DDPM(levels, ddpm_variance(noise_schedule, variance)), order)
+
+
+def _chain_beside(noise_schedule: NoiseSchedule, steps: int) -> Chain:
+    """The chain of the sampler that lies beside a model: its coefficients at all levels of the model's process."""
+    if (table := noise_schedule.table) is None:
+        raise UserError(
+            f"sampler {LEARNED} is one that was finetuned with a model, which this model has not; name another"
+        )
+    if steps != (made := len(table.rows)):
+        raise UserError(
+            f"the sampler that was finetuned with this model makes {made} network evaluations; choose {made}"
+        )
+    alpha_bar = noise_schedule.alpha_bar.cpu().flip(0)
+    rows = tuple(
+        Row(len(alpha_bar) - 1 - t, *({i: c * ONE for i, c in pairs} for pairs in both)) for t, *both in table.rows
+    )
+    predicts = SAMPLE if table.predicts == SAMPLE else EPSILON
+    return Chain(LinearMultistep(rows, alpha_bar, predicts), tuple(t for t, _, _ in table.rows))
+
+
+def make_learned_chain(
+    noise_schedule: NoiseSchedule, *, sampler: str, steps: int, schedule: str, eta: float, variance: str
+) -> LearnedChain:
+    """Build a chain whose sampler can be learned, as `make_chain` builds the one that it begins as.
+
+    Raises:
+        UserError: as `make_chain`, or a sampler that is no table of coefficients: one with noise.
+    """
+    if sampler not in LEARNABLE or eta:
+        said = f"sampler {sampler} with eta {eta:g}" if eta else f"sampler {sampler}"
+        raise UserError(f"{said} draws noise and can't be learned; choose from {', '.join(LEARNABLE)}, without eta")
+    plain = make_chain(
+        noise_schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance
+    )  # fmt: skip
+    levels = tuple(sorted(set(plain.timesteps), reverse=True))
+    return LearnedChain(
+        plain.solver, plain.timesteps, LearnedSampler(LEARNABLE[sampler], noise_schedule.alpha_bar, levels)
+    )
 
 
 def ddpm_variance(noise_schedule: NoiseSchedule, variance: str) -> str:

@@ -17,8 +17,9 @@ from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
 from mmd_ddm.diffusion.noise import NoiseSource
-from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
@@ -39,7 +40,7 @@ from mmd_ddm.finetuning.frechet import FrechetObjective
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
-from mmd_ddm.finetuning.names import FRECHET
+from mmd_ddm.finetuning.names import FRECHET, SAMPLER, WEIGHTS
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits, unet_config
@@ -94,7 +95,13 @@ class Parts:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The base model, in the mode in which it is finetuned."""
-        return self._load(self.folder).train(self.config.optimization.dropout == "train")
+        denoiser = self._load(self.folder)
+        if self.config.optimization.learn != WEIGHTS:
+            chain = make_learned_chain(denoiser.schedule, **vars(self.config.sampler))
+            denoiser.learn(chain.learned.to(self.device))
+        if self.config.optimization.learn == SAMPLER:
+            denoiser.network.requires_grad_(False)
+        return denoiser.train(self.config.optimization.dropout == "train")
 
     def model(self, folder: Path | None) -> Denoiser:
         """A model to be sampled: the one in a folder, of which the latest is kept, or (None) the base model."""
@@ -117,8 +124,11 @@ class Parts:
     @cached_property
     def chains(self) -> dict[int, Chain]:
         """The sampler with each budget."""
-        levels = self.denoiser.schedule
-        return {steps: make_chain(levels, **vars(how)) for steps, how in self.config.samplers.items()}
+        levels, learned = self.denoiser.schedule, self.denoiser.learned
+        chains = {steps: make_chain(levels, **vars(how)) for steps, how in self.config.samplers.items()}
+        if isinstance(learned, LearnedSampler):  # of the only budget
+            return {steps: LearnedChain(each.solver, each.timesteps, learned) for steps, each in chains.items()}
+        return chains
 
     @property
     def chain(self) -> Chain:

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from mmd_ddm.compilation import COMPILE, OFF
 from mmd_ddm.data.catalogue import FINEST, dataset_names
 from mmd_ddm.data.names import OWN
+from mmd_ddm.diffusion.names import LEARNED as LEARNED_SAMPLER
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.timesteps import FROM_ZERO, SCHEDULES, default_schedule
 from mmd_ddm.discrepancy.names import DTYPES
@@ -24,7 +25,7 @@ from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.features.specification import parse_features
-from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, LOSSES, MMD, ROUTES
+from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, LEARNED, LOSSES, MMD, ROUTES, WEIGHTS
 from mmd_ddm.precision import FP32, PRECISIONS
 
 
@@ -85,6 +86,10 @@ class OptimizationConfig:
 
     learning_rate: float = setting(5e-6, number(0, 1, "a positive number of at most 1", low_included=False),
         "Adam's learning rate")
+    learn: str = setting(WEIGHTS, one_of(*LEARNED),
+        "what is finetuned: the weights, the sampler (its noise levels, coefficients and told times), or both")
+    sampler_learning_rate: float = setting(1e-2, number(0, 1, "a positive number of at most 1", low_included=False),
+        "Adam's learning rate of the sampler's parameters, where they are learned")
     updates: int = setting(500, whole(1), "number of optimizer updates")
     other_steps: str | None = setting(None,
         or_none(Rule(read_budgets, bool, "whole numbers of at least 1, such as 2,3")),
@@ -163,6 +168,14 @@ class Config:
         if how.sampler != "ddpm" and how.variance != "model":
             instead = "ddim has eta" if how.sampler == "ddim" else f"{how.sampler} has none"
             raise UserError(f"variance is {how.variance!r}, but it belongs to sampler ddpm; {instead}")
+        if self.optimization.learn != WEIGHTS and (how.sampler in ("ddpm", LEARNED_SAMPLER) or how.eta):
+            said = f"learn is {self.optimization.learn}, but sampler {how.sampler}"
+            why = "was learned before" if how.sampler == LEARNED_SAMPLER else "draws noise"
+            raise UserError(f"{said} {why}; choose another, or ddim with eta 0")
+        if self.optimization.learn != WEIGHTS and len(self.budgets) > 1:
+            budgets = ",".join(map(str, self.budgets))
+            said = f"learn is {self.optimization.learn}, but steps is {budgets}"
+            raise UserError(f"{said}, and a sampler is learned for one budget; name one")
 
     @property
     def budgets(self) -> tuple[int, ...]:

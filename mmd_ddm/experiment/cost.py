@@ -10,6 +10,7 @@ import torch
 
 from mmd_ddm.diffusion.budgets import evaluations
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
@@ -62,7 +63,8 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))
     # any of the variances: DDPM draws noise for each step whichever it has, and an absent model tells none
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
-    chain = make_chain(schedule, **vars(replace(sampler, variance=variance)))
+    name = "ddim" if sampler.sampler == LEARNED else sampler.sampler  # an absent model tells of no sampler
+    chain = make_chain(schedule, **vars(replace(sampler, sampler=name, variance=variance)))
     denoiser = Denoiser(network, schedule, (channels, height, width))
     noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
     kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise).evaluation

@@ -26,7 +26,7 @@ from mmd_ddm.finetuning import loop
 from mmd_ddm.finetuning.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mmd_ddm.finetuning.ema import EMA
 from mmd_ddm.finetuning.loop import UpdateRecord
-from mmd_ddm.finetuning.names import LOSS_METRICS
+from mmd_ddm.finetuning.names import BOTH, LOSS_METRICS
 from mmd_ddm.training import milestones
 
 Report = Callable[[Row, Path | None], None]
@@ -111,15 +111,24 @@ def finetune(
 def _state(parts: Parts, checkpoint: Path | None, origins: Origins) -> TrainingState:
     c = parts.config.optimization
     ema = EMA(parts.denoiser, c.ema) if c.ema > 0 else None
-    # one kernel for all weights; on the CPU it would round otherwise than the default, which is one by one
-    fused = True if parts.device.type == "cuda" else None
-    adam = torch.optim.Adam(parts.denoiser.parameters(), lr=c.learning_rate, fused=fused)
-    state = TrainingState(parts.denoiser, adam, ema)
+    state = TrainingState(parts.denoiser, _optimizer(parts), ema)
     if checkpoint is not None:
         load_checkpoint(state, checkpoint, dict(parts.config.trajectory()), origins.fingerprints)
         if state.update > c.updates:
             raise UserError(f"updates is {c.updates}, but the run has done {state.update} already; name more")
     return state
+
+
+def _optimizer(parts: Parts) -> torch.optim.Adam:
+    c, denoiser = parts.config.optimization, parts.denoiser
+    # one kernel for all weights; on the CPU it would round otherwise than the default, which is one by one
+    fused = True if parts.device.type == "cuda" else None
+    if denoiser.learned is None:
+        return torch.optim.Adam(denoiser.parameters(), lr=c.learning_rate, fused=fused)
+    groups: list[dict[str, object]] = [{"params": denoiser.learned.parameters(), "lr": c.sampler_learning_rate}]
+    if c.learn == BOTH:
+        groups.insert(0, {"params": denoiser.network.parameters(), "lr": c.learning_rate})
+    return torch.optim.Adam(groups, fused=fused)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class TrainingState:
     """
 
     denoiser: Denoiser  # with the raw weights
-    optimizer: torch.optim.Adam  # over the denoiser's parameters, in their order
+    optimizer: torch.optim.Adam  # over the denoiser's parameters, those of its sampler included
     ema: EMA | None
     update: int = 0  # updates done
     route: Route | None = None  # once chosen

@@ -51,7 +51,7 @@ def finetune(
     Raises:
         DivergenceError: the loss or the gradient is not finite; the weights are still those of the update before.
     """
-    parameters = list(state.denoiser.parameters())
+    parameters = [each for each in state.denoiser.parameters() if each.requires_grad]
     alone = collective.world == 1
     stop = bool(collective.sum_(torch.full((), float(should_stop()), device=parameters[0].device)))
     while state.update < updates and not stop:

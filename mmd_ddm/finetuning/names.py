@@ -5,4 +5,5 @@ from __future__ import annotations
 LOSSES = MMD, FRECHET = ("mmd", "frechet")  # see `objective` and `frechet`
 LOSS_METRICS = {MMD: "mmd2", FRECHET: "frechet"}  # as their values are recorded
 ROUTES = STORED, REPLAY = ("stored", "replay")  # of the gradient, see `gradient`
+LEARNED = WEIGHTS, SAMPLER, BOTH = ("weights", "sampler", "both")  # what is finetuned
 IMAGE_RANGES = ("none", "clamp", "straight_through")  # see `image_range`

@@ -8,7 +8,8 @@ any other pipeline.
 
 Multistep solvers are always exported respaced: the multistep DPM-Solver++ with diffusers' own scheduler, which then
 has the same levels and ends without noise as the chain does, and which `DDPMPipeline` can run; the others, whose
-schedulers no pipeline for images without conditions runs, or which don't go to no noise, with `TableScheduler`.
+schedulers no pipeline for images without conditions runs, or which don't go to no noise, and those that were learned,
+with `TableScheduler`.
 
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
@@ -23,10 +24,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
-from mmd_ddm.diffusion.names import MULTISTEP
+from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.record import RECORD
@@ -55,7 +57,7 @@ def save_pipeline(
         base_scheduler: scheduler config of the base model.
         folder: its final name; replaced if it exists.
         sampler: one of `SAMPLERS`: the class of pipeline and scheduler.
-        chain: of that sampler, as it was finetuned.
+        chain: of that sampler, as it was finetuned; if it was learned, the record names `learned`.
         eta: of DDIM, for the record: a call's argument in diffusers.
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
@@ -65,18 +67,25 @@ def save_pipeline(
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
 
     network: UNet2DModel = denoiser.network
-    ordered = tuple(sorted(set(chain.timesteps)))
-    common = _process(denoiser, base_scheduler, ordered, sampler in MULTISTEP)
+    solver, times = chain.solver, tuple[float, ...](sorted(set(chain.timesteps)))
+    if isinstance(chain, LearnedChain):
+        with torch.no_grad():
+            sampler, (solver, told) = LEARNED, chain.learned.stage()
+        times, alpha_bar = tuple(told.flip(0).tolist()), solver.alpha_bar.flip(0)
+    else:
+        alpha_bar = denoiser.schedule.alpha_bar[sorted(set(chain.timesteps))]
+    respaced = isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length)
+    common = _process(denoiser, base_scheduler, alpha_bar if respaced else None)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
-    if common["num_train_timesteps"] != denoiser.schedule.length:
-        changes["num_train_timesteps"] = len(ordered)
-        rows = torch.tensor(ordered, device=network.device)
+    if respaced:
+        changes["num_train_timesteps"] = len(times)
+        told = torch.tensor(times, device=network.device)
         if isinstance(network, EDMUNet2DModel):
-            weights["sigmas"] = network.sigmas[rows]
+            weights["sigmas"] = network.log_sigma(told).exp()
         else:
             changes["time_embedding_type"] = "learned"
-            weights["time_proj.weight"] = network.time_proj(rows).detach()
+            weights["time_proj.weight"] = network.time_proj(told).detach()
     channels = denoiser.image_shape[0]
     if sampler == "ddpm":
         variance = ddpm_variance(denoiser.schedule, variance)
@@ -86,19 +95,19 @@ def save_pipeline(
         head = network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(network, changes, weights) if changes else network
-    scheduler = _scheduler(sampler, chain, common, variance)
+    scheduler = _scheduler(sampler, solver, common, variance)
     pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
-    how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": ordered}
+    how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
 
 
-def is_leading(timesteps: tuple[int, ...], length: int) -> bool:
+def is_leading(timesteps: tuple[float, ...], length: int) -> bool:
     """Whether diffusers' `leading` spacing gives just these timesteps, in increasing order."""
     ratio = length // len(timesteps)
     return timesteps == tuple(i * ratio for i in range(len(timesteps)))
 
 
-def _scheduler(sampler: str, chain: Chain, common: Mapping[str, object], variance: str) -> SchedulerMixin:
+def _scheduler(sampler: str, solver: Solver, common: Mapping[str, object], variance: str) -> SchedulerMixin:
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
     from mmd_ddm.pretrained.table_scheduler import TableScheduler
@@ -110,7 +119,6 @@ def _scheduler(sampler: str, chain: Chain, common: Mapping[str, object], varianc
     process = {key: common[key] for key in ("num_train_timesteps", "trained_betas", "prediction_type")}
     if sampler in _ORDERS:
         return DPMSolverMultistepScheduler(**process, solver_order=_ORDERS[sampler], timestep_spacing="trailing")
-    solver = chain.solver
     assert isinstance(solver, LinearMultistep)
     # levels count from the noisiest, timesteps of the respaced process from the clean end
     top = len(solver.alpha_bar) - 1
@@ -118,21 +126,19 @@ def _scheduler(sampler: str, chain: Chain, common: Mapping[str, object], varianc
     return TableScheduler(**process, alpha_bar=solver.alpha_bar.flip(0).tolist(), rows=rows, predicts=solver.predicts)
 
 
-def _process(
-    denoiser: Denoiser, base: Mapping[str, object], timesteps: tuple[int, ...], respaced: bool
-) -> dict[str, object]:
+def _process(denoiser: Denoiser, base: Mapping[str, object], respaced: Tensor | None) -> dict[str, object]:
+    """The config of the original process, or of the one that has some values of alpha_bar, decreasing, alone."""
     fixed = {
         "prediction_type": denoiser.schedule.prediction_type,
         "clip_sample": False,  # the chain that was finetuned does not clip
         "timestep_spacing": "leading",
         "steps_offset": 0,
     }
-    if not respaced and is_leading(timesteps, denoiser.schedule.length):
+    if respaced is None:
         process = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
         return {**{key: base[key] for key in process if base.get(key) is not None}, **fixed}
-    alpha_bar = denoiser.schedule.alpha_bar[list(timesteps)]
-    betas = 1 - alpha_bar / torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
-    return {"num_train_timesteps": len(timesteps), "trained_betas": betas.tolist(), **fixed}
+    betas = 1 - respaced / torch.cat([respaced.new_ones(1), respaced[:-1]])
+    return {"num_train_timesteps": len(respaced), "trained_betas": betas.tolist(), **fixed}
 
 
 def _changed(network: UNet2DModel, changes: Mapping[str, object], weights: Mapping[str, Tensor]) -> UNet2DModel:

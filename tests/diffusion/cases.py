@@ -239,8 +239,8 @@ def rollout(network: nn.Module, scheduler: Any, noise: Tensor, **extra: float) -
     return image
 
 
-def evaluations_of(denoiser: Denoiser) -> list[int]:
+def evaluations_of(denoiser: Denoiser, kind: type[float] = int) -> list[Any]:
     """A list that gets the timestep of every evaluation of the network from now on."""
-    seen: list[int] = []
-    denoiser.network.register_forward_pre_hook(lambda module, inputs: seen.append(int(inputs[1][0])))
+    seen: list[Any] = []
+    denoiser.network.register_forward_pre_hook(lambda module, inputs: seen.append(kind(inputs[1][0].detach())))
     return seen

@@ -70,6 +70,15 @@ def test_contradiction_of_sampler_and_eta(sampler: str) -> None:
             Config().replace(sampler=sampler, variance="fixed_small")
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"sampler": "ddpm"}, "draws noise"), ({"eta": 0.5}, "draws noise"), ({"sampler": "learned"}, "learned before")],
+)
+def test_what_cannot_be_learned(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Config().replace(learn="both", **changes)
+
+
 @pytest.mark.parametrize("start", [Config(), preset("paper", "digits"), preset("published", "digits")])
 def test_a_budget_of_one_alone_is_not_spent_on_timestep_zero(start: Config) -> None:
     assert start.replace(steps=1).sampler.schedule == "trailing"

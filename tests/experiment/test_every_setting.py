@@ -30,6 +30,7 @@ TEXTS = {  # other values of the settings whose values are neither numbers nor n
 BESIDE: dict[str, dict[str, object]] = {  # what a setting means something beside
     "variance": {"sampler": "ddpm"},
     "bandwidth": {"kernel": "rbf"},
+    "sampler_learning_rate": {"learn": "both"},
     "schedule": {"steps": 7},  # the published stride equals linear timesteps for divisors of T
     "image_range": {"learning_rate": 0.1},  # pixels leave [-1, 1]
     "keep": {"learning_rate": 0.1, "scorings": 2},  # the second state is worse than the first

@@ -20,8 +20,10 @@ from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.run_folder import Scoring, read_rows
+from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.score import open_model
 from mmd_ddm.experiment.scoring.scored_model import FINETUNED, ScoredModel, relative_score
+from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import RECORD
 
 TINY = {
@@ -43,9 +45,16 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "checkpoint/state.safetensors")
 
 
-@pytest.mark.parametrize("gradient", [pytest.param("stored", marks=pytest.mark.slow), "replay"])
-def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, gradient: str) -> None:
-    config = tiny(gradient=gradient, micro_batch=3, eta=0.5, kernel="cubic+rbf", reference="batch")
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"gradient": "stored", "eta": 0.5}, marks=pytest.mark.slow),
+        {"gradient": "replay", "eta": 0.5},
+        {"gradient": "replay", "sampler": "unipc-2", "steps": 3, "learn": "both"},
+    ],
+)
+def test_six_updates_are_three_a_stop_and_three(tmp_path: Path, how: dict[str, object]) -> None:
+    config = tiny(**how, micro_batch=3, kernel="cubic+rbf", reference="batch")
     whole = finetune(config, tmp_path / "whole", report=lambda metrics, checkpoint: None)
     seen: list[int] = []
     stopped = finetune(
@@ -75,6 +84,28 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     assert longer.scoring == whole.scoring
     ours, theirs = weights_of(tmp_path / "part"), weights_of(tmp_path / "whole")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_a_sampler_learns_alone_and_leaves_the_weights(tmp_path: Path) -> None:
+    """The exported model scores as the run did, with the sampler that its folder has."""
+    config = tiny(learn="sampler", sampler="ipndm", steps=3, schedule="logsnr", updates=3, scorings=1, keep="last")
+    outcome = finetune(config, tmp_path / "run", report=lambda m, c: None)
+    assert outcome.model is not None
+    assert outcome.scoring is not None
+    base, ours = (load_denoiser(folder).network.state_dict() for folder in (Parts(config).folder, outcome.model))
+    assert all(torch.equal(value, ours[name]) for name, value in base.items() if "time_proj" not in name)
+    learned = {name: value for name, value in weights_of(tmp_path / "run").items() if "learned" in name}
+    assert {name for name in learned if name.startswith("weights/")} == {
+        f"weights/learned.{each}" for each in ("levels", "offsets", "corrections")
+    }
+    assert all(value.any() for value in learned.values())
+    assert not any("adam/exp_avg/network" in name for name in weights_of(tmp_path / "run"))
+    record = read_record(outcome.model)
+    assert (record.sampler.sampler, record.base_sampler.sampler) == ("learned", "ipndm")
+    parts = Parts(tiny())
+    found = open_model(parts, ScoredModel(FINETUNED, record.sampler), outcome.model, images=40).score()
+    expected = {metric.name: metric.value for metric in outcome.scoring.metrics}
+    assert {metric.name: metric.value for metric in found} == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:

@@ -17,11 +17,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.learned import LearnedChain
+from mmd_ddm.diffusion.multistep.methods import LEARNABLE
 from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.collective import Collective, DistributedCollective, SingleCollective, share
 from mmd_ddm.discrepancy.frechet import RealMoments
@@ -41,6 +44,7 @@ KERNELS = ["linear", "cubic", "rbf:dim", "rbf:median", "rational_quadratic", "cu
 FRECHET = "frechet"  # in place of a kernel
 SAMPLERS = {"ddim eta 0": ("ddim", 0.0), "ddim eta 1": ("ddim", 1.0), "ddpm": ("ddpm", 0.0)}
 TABLES = {name: (name, 0.0) for name in MULTISTEP}
+LEARNED = {f"learned {name}": name for name in LEARNABLE}
 
 
 class Setting:
@@ -54,8 +58,11 @@ class Setting:
         self.space = nn.Sequential(nn.Flatten(), nn.Linear(size, DIM), nn.Tanh()).double().requires_grad_(False)
         self.real = torch.randn(REAL, DIM, dtype=torch.float64)
         self.collective = collective
-        name, eta = {**SAMPLERS, **TABLES}[sampler]
-        self.chain = make_chain(schedule, sampler=name, steps=5 if name in TABLES else 4, eta=eta)
+        if sampler in LEARNED:
+            self.chain: Chain = learned_chain(self.denoiser, LEARNED[sampler])
+        else:
+            name, eta = {**SAMPLERS, **TABLES}[sampler]
+            self.chain = make_chain(schedule, sampler=name, steps=5 if name in TABLES else 4, eta=eta)
         if kernel == FRECHET:
             self.objective: Loss = FrechetObjective([RealMoments.of(fit(self.real))], [0.7], collective)
             return
@@ -101,6 +108,19 @@ def plain_frechet(x: Tensor, y: Tensor) -> Tensor:
     return shift + x.T.cov().trace() + y.T.cov().trace() - 2 * cross
 
 
+def learned_chain(denoiser: Denoiser, sampler: str) -> LearnedChain:
+    """A sampler whose parameters have moved, as parts of the denoiser."""
+    how = {"sampler": sampler, "steps": 5, "schedule": "logsnr", "eta": 0.0, "variance": "model"}
+    chain = make_learned_chain(denoiser.schedule, **how)  # type: ignore[arg-type]
+    denoiser.learned = chain.learned.double()
+    for parameter in chain.learned.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():  # away from the ends of the process, beyond which the told times stay as they are
+        chain.learned.levels[0] = 1.0
+        chain.learned.offsets.copy_(-chain.learned.offsets.abs())
+    return chain
+
+
 def flat_gradient(module: nn.Module) -> Tensor:
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
@@ -129,6 +149,18 @@ def test_solvers_with_a_memory_have_the_same_law(sampler: str) -> None:
     test_routes_and_micro_batches_give_one_gradient("rbf:median", sampler, "bank")
 
 
+@pytest.mark.parametrize("sampler", LEARNED)
+def test_learned_samplers_have_the_same_law(sampler: str) -> None:
+    """Stored, replayed and plain gradients are of the weights and of every level, offset and coefficient."""
+    test_routes_and_micro_batches_give_one_gradient("rbf:median", sampler, "bank")
+    setting = Setting("rbf:median", sampler, "bank", SingleCollective())
+    setting.expected()
+    assert setting.denoiser.learned is not None
+    for name, parameter in setting.denoiser.learned.named_parameters():
+        assert parameter.grad is not None, name
+        assert (parameter.grad != 0).all(), name
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
     """14 samples on 4 workers are 3, 4, 3 and 4, each in micro-batches of up to 3; 23 real features are uneven too."""
@@ -142,7 +174,9 @@ def test_workers_give_one_gradient(world: int, tmp_path: Path) -> None:
 
 
 WORKER_CASES = [(kernel, "ddim eta 1", "bank") for kernel in (*KERNELS, FRECHET)]
-WORKER_CASES += [("cubic", name, "bank") for name in ("ipndm", "dpm-solver++-3m", "unipc-3", "heun-2")]
+WORKER_CASES += [
+    ("cubic", name, "bank") for name in ("ipndm", "dpm-solver++-3m", "unipc-3", "heun-2", "learned unipc-3")
+]
 WORKER_CASES += [("cubic", "ddim eta 0", "batch"), ("rbf:median", "ddpm", "batch")]
 
 
@@ -163,23 +197,27 @@ def _worker(rank: int, world: int, rendezvous: Path, output: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("kernel", ["cubic", "rbf:median", "energy", FRECHET])
-def test_plain_gradient_by_finite_differences(kernel: str) -> None:
-    setting = Setting(kernel, "ddim eta 1", "bank", SingleCollective())
+@pytest.mark.parametrize(
+    ("kernel", "sampler"),
+    [*((k, "ddim eta 1") for k in ("cubic", "rbf:median", "energy", FRECHET)), *(("cubic", s) for s in LEARNED)],
+)
+def test_plain_gradient_by_finite_differences(kernel: str, sampler: str) -> None:
+    setting = Setting(kernel, sampler, "bank", SingleCollective())
     _, gradient = setting.expected()
     parameters = list(setting.denoiser.parameters())
     direction = [torch.randn_like(p) for p in parameters]
     slope = float(gradient @ torch.cat([d.flatten() for d in direction]))
-    step, values = 1e-5, []
-    for sign in (1, -1):
+    step, values = 2e-6, {}
+    for offset in (-2, -1, 1, 2):
         with torch.no_grad():
             for p, d in zip(parameters, direction, strict=True):
-                p.add_(d, alpha=sign * step)
-            values.append(setting.plain_loss().item())
+                p.add_(d, alpha=offset * step)
+            values[offset] = setting.plain_loss().item()
             for p, d in zip(parameters, direction, strict=True):
-                p.sub_(d, alpha=sign * step)
-    # central differences: the error is of order step^2 = 1e-10 times a third derivative, plus rounding 1e-16 / step
-    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-6)
+                p.sub_(d, alpha=offset * step)
+    # central differences of fourth order: their error is of order step^4 = 1e-23, and the rounding 1e-16 / step
+    found = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * step)
+    assert found == pytest.approx(slope, rel=1e-6)
 
 
 def test_mean_of_parts_is_not_the_gradient() -> None:

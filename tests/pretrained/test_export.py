@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DModel
 
 from mmd_ddm.diffusion.names import MULTISTEP
-from mmd_ddm.diffusion.samplers import make_chain
+from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
 from mmd_ddm.pretrained.export import is_leading, save_pipeline
@@ -98,6 +98,58 @@ def test_diffusers_alone_gives_our_images(
             ours = (chain.sample(model, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
         # float32 betas of the respaced process: alpha_bar to 1e-6, carried through the chain
         torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("embedding", ["positional", "learned"])
+@pytest.mark.parametrize(
+    ("sampler", "prediction"), [("ddim", "epsilon"), ("unipc-3", "v_prediction"), ("heun-2", "sample")]
+)
+def test_diffusers_alone_gives_our_images_of_a_learned_sampler(
+    embedding: str, sampler: str, prediction: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels between timesteps, changed coefficients, told times: all lies in the folder, the weights as they were."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    table = {"time_embedding_type": "learned", "num_train_timesteps": 400} if embedding == "learned" else {}
+    network = UNet2DModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,
+        norm_num_groups=4, down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+        **table,
+    )  # fmt: skip
+    write_pipeline(DDPMPipeline(network, DDPMScheduler(400, prediction_type=prediction)), tmp_path / "base", {})
+    denoiser = load_denoiser(tmp_path / "base")
+    chain = make_learned_chain(denoiser.schedule, sampler=sampler, steps=5, schedule="logsnr", eta=0, variance="model")
+    denoiser.learn(chain.learned)
+    for parameter in chain.learned.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    save_pipeline(
+        denoiser, scheduler_config(tmp_path / "base"), tmp_path / "model",
+        sampler=sampler, chain=chain, eta=0.0, variance="model", record={},
+    )  # fmt: skip
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "model", trust_remote_code=True)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        batch_size=3, generator=torch.Generator().manual_seed(5), num_inference_steps=5, output_type="np"
+    ).images
+    noise = torch.randn((1, 3, 3, 8, 8), generator=torch.Generator().manual_seed(5))
+    loaded, settings = load_denoiser(tmp_path / "model"), sampling_settings(tmp_path / "model")
+    assert settings["sampler"] == "learned"
+    again = make_chain(loaded.schedule, schedule="linear", **settings)
+    plain = make_chain(denoiser.schedule, sampler=sampler, steps=5, schedule="logsnr")
+    with torch.no_grad():
+        other = (plain.sample(denoiser, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        for model, how in ((denoiser, chain), (loaded, again)):
+            ours = (how.sample(model, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+            torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-5)
+            assert float((ours - other).abs().max()) > 1e-3
+    kept = loaded.network.state_dict()
+    assert all(
+        torch.equal(value, kept[name]) for name, value in network.state_dict().items() if "time_proj" not in name
+    )
+    with pytest.raises(UserError, match="makes 5 network evaluations; choose 5"):
+        make_chain(loaded.schedule, sampler="learned", steps=3)
+    with pytest.raises(UserError, match="was finetuned with a model, which this model has not"):
+        make_chain(denoiser.schedule, sampler="learned", steps=5)
 
 
 @pytest.mark.parametrize("heads", [None, 2])

@@ -20,7 +20,7 @@ from mmd_ddm.features.specification import parse_features
 from tune.space.dimension import Choice, Dimension, Range
 from tune.space.space import CONDITIONS, Space, conditioning, takes_bandwidth
 
-LOGARITHMIC = ("learning_rate", "bandwidth", "clip")
+LOGARITHMIC = ("learning_rate", "sampler_learning_rate", "bandwidth", "clip")
 FIXED = ("dataset", "data", "resolution", "base_model", "seed", "updates", "score_features", "score_images",
          "scorings", "other_steps")  # fmt: skip
 

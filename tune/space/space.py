@@ -11,7 +11,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import scored_spaces
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.features.specification import parse_features
-from mmd_ddm.finetuning.names import MMD
+from mmd_ddm.finetuning.names import MMD, SAMPLER, WEIGHTS
 from tune.space.dimension import Choice, Dimension, Range, Suggester
 
 
@@ -98,6 +98,8 @@ CONDITIONS: Mapping[str, Condition] = {  # each after what it depends on
     "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
     "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
     "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),
+    "sampler_learning_rate": Condition("learn", lambda learn: learn != WEIGHTS, 0.01, "learn sampler and both"),
+    "learning_rate": Condition("learn", lambda learn: learn != SAMPLER, 5e-6, "learn weights and both"),
     "schedule": Condition("steps", lambda steps: steps != 1, default_schedule(1), "budgets of 2 and more"),
     "preprocessing": Condition("features", takes_preprocessing, "evaluation", "features inception and clip"),
 }
@@ -123,9 +125,13 @@ _KERNELS = ("cubic", "linear", "rbf", "rational_quadratic")
 
 def default_space(base: Config) -> Space:
     """Return the space around a configuration that is searched unless users say otherwise."""
-    rate = base.optimization.learning_rate
+    c, rates = base.optimization, dict[str, float]()
+    if c.learn != SAMPLER:
+        rates["learning_rate"] = c.learning_rate
+    if c.learn != WEIGHTS:
+        rates["sampler_learning_rate"] = c.sampler_learning_rate
     dimensions: dict[str, Dimension] = {
-        "learning_rate": Range(rate / 10, min(rate * 10, 1), logarithmic=True),
+        **{name: Range(rate / 10, min(rate * 10, 1), logarithmic=True) for name, rate in rates.items()},
         "kernel": Choice(tuple(dict.fromkeys((*_KERNELS, base.objective.kernel)))),
         "bandwidth": Choice(("median", "0.3*median", "dim")),
         "features": Choice(_losses(base)),

@@ -45,7 +45,12 @@ class LinearMultistep:
     @cached_property
     def remembered(self) -> tuple[tuple[bool, int], ...]:
         """After each evaluation, whether the base and how many predictions are needed by later ones."""
-        return tuple(_remembered(self.rows, k) for k in range(len(self.rows)))
+        found, used = [(False, 0)], dict[int, set[int]]()  # what is used by each row, from the last one on
+        for k in range(len(self.rows) - 1, 0, -1):
+            used[k] = {*self.rows[k].image, *(self.rows[k].base if found[-1][0] else ())}
+            reach = (i - NOW - (j - k) for j, terms in used.items() for i in terms)
+            found.append((BASE in used[k], max(0, *reach)))
+        return tuple(found[::-1])
 
     def step(self, state: State, predicted: Prediction, k: int, noise: Float[Tensor, "N C H W"] | None) -> State:
         """Make of the k-th evaluation the next image; the last one ends at alpha_bar = 1."""
@@ -57,12 +62,6 @@ class LinearMultistep:
         seen = (state.image, state.image if state.base is None else state.base, now, *state.history)
         image = _combined(row.image, seen)
         return State(image, _combined(row.base, seen) if based else None, (now, *state.history)[:kept])
-
-
-def _remembered(rows: Sequence[Row], k: int) -> tuple[bool, int]:
-    later = [(j, {**row.image, **row.base}) for j, row in enumerate(rows) if j > k]
-    based = bool(later) and BASE in later[0][1]
-    return based, max((i - NOW - (j - k) + 1 for j, used in later for i in used if i - NOW >= j - k), default=0)
 
 
 def _combined(terms: Terms, seen: Sequence[Tensor]) -> Tensor:

@@ -31,7 +31,12 @@ class Method:
 
     def solver(self, alpha_bar: Tensor) -> LinearMultistep:
         """Make the solver of a chain whose levels are (L,) float64 values of alpha_bar, in increasing order."""
-        return LinearMultistep(tuple(self.rows(Levels.of(alpha_bar))), alpha_bar, self.predicts)
+        return LinearMultistep(tuple(map(_nonzero, self.rows(Levels.of(alpha_bar)))), alpha_bar, self.predicts)
+
+
+def _nonzero(row: Row) -> Row:
+    # to no noise nothing is kept of an image: its coefficient is exactly 0
+    return Row(row.level, *({i: c for i, c in terms.items() if bool(c.detach())} for terms in (row.image, row.base)))
 
 
 METHODS: Mapping[str, Method] = {
@@ -46,3 +51,5 @@ METHODS: Mapping[str, Method] = {
     "deis-3": Method(lambda levels: deis(levels, 3), EPSILON),
     "heun-2": Method(heun, EPSILON),
 }
+# those whose table can be learned: DDIM is one too
+LEARNABLE: Mapping[str, Method] = {"ddim": Method(lambda levels: ipndm(levels, 1), EPSILON), **METHODS}

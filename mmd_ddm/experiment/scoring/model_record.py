@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmd_ddm import records
 from mmd_ddm.data.names import OWN
+from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, SamplerConfig
 from mmd_ddm.experiment.inputs import base_folder
@@ -38,7 +39,8 @@ class ModelRecord:
     def base_sampler(self) -> SamplerConfig:
         """How its base model is sampled alike: that one has to be told the timesteps."""
         run = self.sampler if self.config is None else self.config.sampler
-        return replace(self.sampler, steps=run.steps, schedule=run.schedule)
+        name = run.sampler if self.sampler.sampler == LEARNED else self.sampler.sampler
+        return replace(self.sampler, sampler=name, steps=run.steps, schedule=run.schedule)
 
     def images(
         self, dataset: str | None, data: str | None, resolution: int | None

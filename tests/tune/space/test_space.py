@@ -149,6 +149,8 @@ CASES = [  # setting, its space, what it depends on, a value with which it means
     ("eta", "eta=0.5,1", "sampler=ddim,ddpm", "ddim", "ddpm", 0.0),
     ("variance", "variance=fixed_small,fixed_large", "sampler=ddim,ddpm", "ddpm", "ddim", "model"),
     ("schedule", "schedule=linear,logsnr", "steps=1,5", 5, 1, "trailing"),
+    ("sampler_learning_rate", "sampler_learning_rate=0.001,0.02", "learn=weights,both", "both", "weights", 0.01),
+    ("learning_rate", "learning_rate=1e-5,1e-4", "learn=sampler,both", "both", "sampler", 5e-6),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "cubic", None),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=cubic,rbf,rbf:2", "rbf", "rbf:2", None),
     ("bandwidth", "bandwidth=dim,0.5", "kernel=rbf,energy", "rbf", "energy", None),
@@ -182,6 +184,17 @@ def test_small_budgets_search_the_timesteps_that_begin_at_the_last(steps, schedu
     assert default_space(base).dimensions["schedule"] == Choice(schedules)
     assert outside(default_space(base), base) == {}
     assert "schedule" not in default_space(BASE.replace(steps=1)).dimensions
+
+
+def test_the_rates_of_what_is_learned_are_searched():
+    for learn, expected in (
+        ("weights", {"learning_rate"}),
+        ("sampler", {"sampler_learning_rate"}),
+        ("both", {"learning_rate", "sampler_learning_rate"}),
+    ):
+        base = BASE.replace(learn=learn)
+        assert {name for name in default_space(base).dimensions if name.endswith("learning_rate")} == expected
+        assert outside(default_space(base), base) == {}
 
 
 def test_preprocessing_is_drawn_only_for_features_of_the_published_code():
