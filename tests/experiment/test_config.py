@@ -72,7 +72,12 @@ def test_contradiction_of_sampler_and_eta(sampler: str) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"sampler": "ddpm"}, "draws noise"), ({"eta": 0.5}, "draws noise"), ({"sampler": "learned"}, "learned before")],
+    [
+        ({"sampler": "ddpm"}, "draws noise"),
+        ({"eta": 0.5}, "draws noise"),
+        ({"sampler": "learned"}, "learned before"),
+        ({"steps": "2,5"}, "learned for one budget"),
+    ],
 )
 def test_what_cannot_be_learned(changes: dict[str, object], told: str) -> None:
     with pytest.raises(UserError, match=told):
