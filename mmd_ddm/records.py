@@ -94,6 +94,11 @@ class Record:
         each = self._each(name)
         return [each.whole(key) for key in each]
 
+    def reals(self, name: str) -> list[float]:
+        """A list of numbers, none of them NaN."""
+        each = self._each(name)
+        return [each.number(key) for key in each]
+
     def texts(self, name: str) -> list[str]:
         """A list of strings."""
         each = self._each(name)

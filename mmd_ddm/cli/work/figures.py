@@ -11,6 +11,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inference import drawing
+from mmd_ddm.experiment.inference.learned_levels import learned_levels
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.model_record import ModelRecord, find_base
 
@@ -39,6 +40,16 @@ def run(config: Config, folder: Path, record: ModelRecord, options: argparse.Nam
         ) as results,
     ):  # fmt: skip
         drawn = drawing.draw(parts, models, options.output, f"{space} features{known}", about)
-        results.artifacts.extend((file, "figures") for file in drawn.files)
+        files = [*drawn.files, *_levels(folder, record, base, options.output)]
+        results.artifacts.extend((file, "figures") for file in files)
         results.metrics.extend(drawn.metrics)
-    print("\n".join(["", *map(str, drawn.files)]))
+    print("\n".join(["", *map(str, files)]))
+
+
+def _levels(folder: Path, record: ModelRecord, base: Path | None, output: Path) -> list[Path]:
+    """Draw where a learned sampler has moved its noise levels to, if it has one."""
+    if (levels := learned_levels(folder, record, base)) is None:
+        return []
+    from mmd_ddm.evaluation.figures.noise_levels import save_noise_levels  # matplotlib takes a second
+
+    return [save_noise_levels(levels, output / "noise_levels.png")]

@@ -47,16 +47,17 @@ def models_to_compare(
     The model that is looked at is the base model of `parts`; `base` is the folder of its own base model, if there is
     one. `steps` (None: as finetuned) and `large` are budgets; `images` are generated for the numbers.
     """
-    own = record.sampler
-    asked = None if steps in (None, own.steps) else with_steps(own, steps)
+    own, like = record.sampler, record.base_sampler
+    if steps not in (None, own.steps):
+        own, like = with_steps(own, steps), with_steps(like, steps)
 
     def opened(role: str, sampler: SamplerConfig, folder: Path | None = None) -> Compared:
         return Compared(role, open_model(parts, ScoredModel(role, sampler), folder, images=images))
 
-    model = opened(FINETUNED if record.finetuned else ONLY, asked or own)
-    models = [model] if base is None else [opened(BASE, asked or record.base_sampler, base), model]
+    model = opened(FINETUNED if record.finetuned else ONLY, own)
+    models = [model] if base is None else [opened(BASE, like, base), model]
     if large > model.evaluator.nfe and not (base is None and record.finetuned):
-        models.append(opened(ONLY if base is None else BASE, with_steps(own, large), base))
+        models.append(opened(ONLY if base is None else BASE, with_steps(like, large), base))
     return models
 
 
