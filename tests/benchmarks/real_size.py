@@ -170,7 +170,7 @@ def measure(
     def ended(record: loop.UpdateRecord) -> None:
         wait(device)
         ends.append(time.perf_counter())
-        losses.append(record.mmd2)
+        losses.append(record.loss)
 
     _forget_peak(device)
     loop.finetune(
