@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,9 @@ def models_to_compare(
     one. `steps` (None: as finetuned) and `large` are budgets; `images` are generated for the numbers.
     """
     own, like = record.sampler, record.base_sampler
+    plain = replace(own, sampler=like.sampler)  # a learned one is the model's alone
     if steps not in (None, own.steps):
-        own, like = with_steps(own, steps), with_steps(like, steps)
+        own, like = with_steps(own, steps), with_steps(plain, steps)
 
     def opened(role: str, sampler: SamplerConfig, folder: Path | None = None) -> Compared:
         return Compared(role, open_model(parts, ScoredModel(role, sampler), folder, images=images))
@@ -57,7 +59,7 @@ def models_to_compare(
     model = opened(FINETUNED if record.finetuned else ONLY, own)
     models = [model] if base is None else [opened(BASE, like, base), model]
     if large > model.evaluator.nfe and not (base is None and record.finetuned):
-        models.append(opened(ONLY if base is None else BASE, with_steps(like, large), base))
+        models.append(opened(ONLY if base is None else BASE, with_steps(plain, large), base))
     return models
 
 
