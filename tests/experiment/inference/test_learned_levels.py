@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmd_ddm.diffusion.samplers import make_learned_chain
+from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.multistep.learned import LearnedChain
+from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.evaluation.figures.noise_levels import save_noise_levels
+from mmd_ddm.experiment.build import Parts
+from mmd_ddm.experiment.inference.drawing import models_to_compare
 from mmd_ddm.experiment.inference.learned_levels import learned_levels
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.model_record import read_record
@@ -22,9 +26,9 @@ BASE = SHIPPED / "digits"
 HOW = {"sampler": "deis-3", "steps": 4, "schedule": "logsnr"}
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_levels_are_read_off_the_model(moved: bool, tmp_path: Path) -> None:
-    denoiser, folder = load_denoiser(BASE), tmp_path / "model"
+def export(folder: Path, moved: bool) -> tuple[Denoiser, LearnedChain]:
+    """Write a model with a learned sampler, which may still be what it began as."""
+    denoiser = load_denoiser(BASE)
     chain = make_learned_chain(denoiser.schedule, **HOW, eta=0.0, variance="model")  # type: ignore[arg-type]
     denoiser.learn(chain.learned)
     if moved:
@@ -35,6 +39,13 @@ def test_levels_are_read_off_the_model(moved: bool, tmp_path: Path) -> None:
         denoiser, scheduler_config(BASE), folder,
         sampler="deis-3", chain=chain, eta=0.0, variance="model", record={"config": config},
     )  # fmt: skip
+    return denoiser, chain
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_levels_are_read_off_the_model(moved: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    denoiser, chain = export(folder, moved)
     found = learned_levels(folder, read_record(folder), BASE)
     assert found is not None
     begun, learned, told = (torch.tensor(each, dtype=torch.float64) for each in found.values())
@@ -48,6 +59,18 @@ def test_levels_are_read_off_the_model(moved: bool, tmp_path: Path) -> None:
     torch.testing.assert_close(told, between, rtol=0, atol=1e-9)
     assert bool((learned - begun).abs().max() > 1e-2) == bool((told - learned).abs().max() > 1e-3) == moved
     assert save_noise_levels(found, tmp_path / "levels.png").stat().st_size > 1000
+
+
+def test_its_base_model_is_sampled_as_it_began(tmp_path: Path) -> None:
+    export(tmp_path / "model", True)
+    parts = Parts(preset("paper", "digits").replace(base_model=str(tmp_path / "model"), steps=1))
+    record = read_record(tmp_path / "model")
+    base, model, larger = models_to_compare(parts, record, base=BASE, steps=None, large=10, images=4)
+    assert (base.evaluator.nfe, model.evaluator.nfe, larger.evaluator.nfe) == (4, 4, 10)
+    plain = make_chain(base.evaluator.denoiser.schedule, **HOW)  # type: ignore[arg-type]
+    noise = base.evaluator.noise.draw(0, range(2), 1, (1, 8, 8))
+    with torch.no_grad():
+        assert torch.equal(base.evaluator.sample(range(2)), plain.sample(base.evaluator.denoiser, noise))
 
 
 def test_other_models_have_none() -> None:
