@@ -8,11 +8,13 @@ from mmd_ddm.experiment import default_spaces
 from mmd_ddm.experiment.default_spaces import with_spaces
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.features.untrained.listing import UNTRAINED
+from mmd_ddm.files import HOME
 from tests.data.sources import pictures, write_folder
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> str:
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv(HOME, str(tmp_path / "home"))  # without networks that other tests have trained
     return str(write_folder(tmp_path / "photos", pictures(20)))
 
 
