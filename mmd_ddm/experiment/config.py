@@ -150,9 +150,6 @@ class Config:
         for item, value in zip(settings(), self.flat().values(), strict=True):
             check(item, value)
         parse_kernel(self.objective.kernel, self.objective.bandwidth)
-        if len(self.budgets) < len((self.sampler.steps, *self._other_budgets)):
-            said = f"other_steps is {self.optimization.other_steps}, but steps is {self.sampler.steps} already"
-            raise UserError(f"{said}; name each budget once")
         if self.objective.loss == FRECHET and self.objective.reference != "bank":
             said = f"reference is {self.objective.reference!r}, but loss {FRECHET} has the moments of the whole bank"
             raise UserError(f"{said}; leave it at bank")
@@ -161,6 +158,10 @@ class Config:
         if self.dataset != OWN and self.name is not None:
             said = f"name is {self.name!r}, but it is for images of one's own"
             raise UserError(f"{said}; leave it out with {self.dataset}")
+        self._check_sampler()
+        self._check_budgets()
+
+    def _check_sampler(self) -> None:
         how = self.sampler
         if how.sampler != "ddim" and how.eta != 0:
             instead = "ddpm has variance instead" if how.sampler == "ddpm" else f"{how.sampler} has none"
@@ -172,6 +173,11 @@ class Config:
             said = f"learn is {self.optimization.learn}, but sampler {how.sampler}"
             why = "was learned before" if how.sampler == LEARNED_SAMPLER else "draws noise"
             raise UserError(f"{said} {why}; choose another, or ddim with eta 0")
+
+    def _check_budgets(self) -> None:
+        if len(self.budgets) < len((self.sampler.steps, *self._other_budgets)):
+            said = f"other_steps is {self.optimization.other_steps}, but steps is {self.sampler.steps} already"
+            raise UserError(f"{said}; name each budget once")
         if self.optimization.learn != WEIGHTS and len(self.budgets) > 1:
             budgets = ",".join(map(str, self.budgets))
             said = f"learn is {self.optimization.learn}, but steps is {budgets}"

@@ -58,7 +58,7 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     with torch.device("meta"):
         network = build_unet(unet)
     size, channels = network.config.sample_size, network.config.in_channels
-    sampler = replace(config.sampler, steps=config.budgets[-1])
+    sampler = config.samplers[config.budgets[-1]]
     height, width = (size, size) if isinstance(size, int) else size
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, max(_LENGTH, sampler.steps), dtype=torch.float64))
     # any of the variances: DDPM draws noise for each step whichever it has, and an absent model tells none

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.budgets import levels_of
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.timesteps import timesteps
-from mmd_ddm.experiment.config import Config
+from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.scoring.model_record import ModelRecord
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.record import RECORD
@@ -32,21 +30,16 @@ def learned_levels(folder: Path, record: ModelRecord, base: Path | None) -> dict
     """
     if record.sampler.sampler != LEARNED or record.config is None or base is None:
         return None
-    process = NoiseSchedule.from_scheduler_config(scheduler_config(base)).alpha_bar
+    of_base, how = NoiseSchedule.from_scheduler_config(scheduler_config(base)), record.config.sampler
+    process, begun = of_base.alpha_bar, sorted(set(make_chain(of_base, **vars(how)).timesteps), reverse=True)
     now = NoiseSchedule.from_scheduler_config(scheduler_config(folder)).alpha_bar.flip(0)
     times = read_record(folder / RECORD, "export the model again").reals("timesteps")
     told = np.interp(times, range(len(process)), _half_log_snr(process).numpy())
-    how = record.config.sampler
     return {
-        f"{how.sampler}, {how.schedule}": _half_log_snr(process[_begun(record.config, process)]).tolist(),
+        f"{how.sampler}, {how.schedule}": _half_log_snr(process[begun]).tolist(),
         "learned": _half_log_snr(now).tolist(),
         "told to the network": told[::-1].tolist(),
     }
-
-
-def _begun(config: Config, process: Tensor) -> list[int]:
-    how = config.sampler
-    return list(timesteps(how.schedule, levels_of(how.sampler, how.steps), process.tolist())[::-1])
 
 
 def _half_log_snr(alpha_bar: Tensor) -> Tensor:
