@@ -9,13 +9,16 @@ from typing import NamedTuple
 import torch
 
 from mmd_ddm.diffusion.budgets import evaluations
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import labels_in_turn
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
+from mmd_ddm.pretrained.configs import classes_of
 from mmd_ddm.pretrained.formats.architecture import build_unet
 from mmd_ddm.training import milestones
 
@@ -55,7 +58,7 @@ class MemoryEstimate(NamedTuple):
 
 def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) -> MemoryEstimate:
     """Count the bytes of an update on each of the workers that share a batch, on a network without storage."""
-    with torch.device("meta"):
+    with (meta := torch.device("meta")):
         network = build_unet(unet)
     size, channels = network.config.sample_size, network.config.in_channels
     sampler = config.samplers[config.budgets[-1]]
@@ -65,9 +68,10 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
     name = "ddim" if sampler.sampler == LEARNED else sampler.sampler  # an absent model tells of no sampler
     chain = make_chain(schedule, **vars(replace(sampler, sampler=name, variance=variance)))
-    denoiser = Denoiser(network, schedule, (channels, height, width))
-    noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
-    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise).evaluation
+    denoiser = Denoiser(network, schedule, (channels, height, width), classes=(classes := classes_of(unet)))
+    noise = torch.empty((chain.draws, 2, channels, height, width), device=meta)
+    start = Start(noise, labels_in_turn(classes, 2)).to(meta)
+    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), start).evaluation
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)

@@ -12,7 +12,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import classes_of, part_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
     _check_noise_levels(network, schedule, config)
-    return Denoiser(network, schedule, (channels, *sides), precision, compiled)
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes_of(network.config))
 
 
 def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
+        UserError: it is not a `UNet2DModel`, or one with other conditions than class labels, or its weights are not
+            whole, finite real numbers.
     """
     unet = part_of(folder, "unet")
     config = unet_config(folder)
@@ -66,6 +67,7 @@ def load_network(folder: Path) -> UNet2DModel:
     build = known.get(str(kind))
     if build is None:
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
+    classes_of(config)
     try:
         weights = read_weights(unet)
         with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
@@ -78,8 +80,6 @@ def load_network(folder: Path) -> UNet2DModel:
         raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
     if isinstance(network, EDMUNet2DModel):
         return network.eval()
-    if network.class_embedding is not None:
-        raise UserError(f"the network in {unet} needs class labels; only unconditional models are supported")
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
     return network.eval()
