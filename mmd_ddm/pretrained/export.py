@@ -30,7 +30,7 @@ from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.samplers import ddpm_variance
-from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ def save_pipeline(
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
     """
-    from diffusers import DDIMPipeline, DDPMPipeline
-
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
 
     network: UNet2DModel = denoiser.network
@@ -96,7 +94,7 @@ def save_pipeline(
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(network, changes, weights) if changes else network
     scheduler = _scheduler(sampler, solver, common, variance)
-    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
+    pipeline = make_pipeline(unet, scheduler)
     how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
 

@@ -13,7 +13,9 @@ BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budg
 STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
 
 
-def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False) -> list[str]:
+def loading_lines(
+    source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False, conditional: bool = False
+) -> list[str]:
     """Return the Python lines that sample from an exported model with diffusers alone.
 
     Args:
@@ -22,15 +24,17 @@ def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_n
         steps: the budget.
         eta: of DDIM.
         own_network: whether its folder brings the code of its network.
+        conditional: whether the model is class-conditional.
     """
     kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
+    kind, wanted = (kind, "batch_size=16") if not conditional else ("DiffusionPipeline", "class_labels=[0, 1] * 8")
     trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" or own_network else ""
     noise = f", eta={eta:g}" if sampler == "ddim" else ""
     return [
         f"from diffusers import {kind}",
         "",
         f"pipeline = {kind}.from_pretrained({source!r}{trust})",
-        f"images = pipeline(batch_size=16, num_inference_steps={steps}{noise}).images",
+        f"images = pipeline({wanted}, num_inference_steps={steps}{noise}).images",
     ]
 
 

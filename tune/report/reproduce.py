@@ -54,5 +54,6 @@ def read_weights(folder: Path) -> str:
 def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
     sampler = read_record(folder).sampler
+    conditional = any(folder.glob("*.py"))  # the pipeline that takes labels
     own_network = any((folder / "unet").glob("*.py"))
-    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network))
+    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network, conditional))
