@@ -68,7 +68,7 @@ class Chain:
         return len(self.timesteps) if self.solver.stochastic else 1
 
     def settled(self) -> Chain:
-        """The same chain while its parameters stay as they are: what its steps share is worked out, unless for grad."""
+        """This chain while its parameters stay: what all steps need is worked out once, where no gradient is kept."""
         return self
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
