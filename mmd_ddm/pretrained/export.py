@@ -29,6 +29,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
 from mmd_ddm.diffusion.names import LEARNED
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.record import RECORD
@@ -73,7 +74,7 @@ def save_pipeline(
             sampler, (solver, told) = LEARNED, chain.learned.stage()
         times, alpha_bar = tuple(told.flip(0).tolist()), solver.alpha_bar.flip(0)
     else:
-        alpha_bar = denoiser.schedule.alpha_bar[sorted(set(chain.timesteps))]
+        alpha_bar = _levels(chain, denoiser.schedule)
     respaced = isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length)
     common = _process(denoiser, base_scheduler, alpha_bar if respaced else None)
     changes: dict[str, object] = {}
@@ -99,6 +100,13 @@ def save_pipeline(
     pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
     how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
+
+
+def _levels(chain: Chain, schedule: NoiseSchedule) -> Tensor:
+    """The values of alpha_bar of a chain, decreasing."""
+    if chain.levels is not None:
+        return torch.tensor(sorted(set(chain.levels), reverse=True), dtype=torch.float64)
+    return schedule.alpha_bar[sorted({int(t) for t in chain.timesteps})]
 
 
 def is_leading(timesteps: tuple[float, ...], length: int) -> bool:
