@@ -20,14 +20,8 @@ from torch import Tensor
 from mmd_ddm.diffusion.betas import LONGEST
 from mmd_ddm.errors import UserError
 
-KINDS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")  # classes of diffusers
 # what moves the noise levels in ways that depend on the image's size or on the number of evaluations
 _REFUSED = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal")
-
-
-def is_flow_matching(config: Mapping[str, object]) -> bool:
-    """Whether a `scheduler_config.json` has this content of a model that was trained by flow matching."""
-    return config.get("_class_name") in KINDS
 
 
 def flow_alpha_bar(config: Mapping[str, object]) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.betas import betas
-from mmd_ddm.diffusion.flow_matching import flow_alpha_bar, is_flow_matching
+from mmd_ddm.diffusion.flow_matching import flow_alpha_bar
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.table import Table, read_table
 from mmd_ddm.errors import UserError
 

@@ -17,8 +17,8 @@ from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.flow_matching import is_flow_matching
 from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain

@@ -26,10 +26,9 @@ from torch import Tensor
 
 from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.flow_matching import is_flow_matching
 from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
-from mmd_ddm.diffusion.names import LEARNED
+from mmd_ddm.diffusion.names import LEARNED, is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import write_pipeline

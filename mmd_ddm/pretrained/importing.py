@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmd_ddm.diffusion.flow_matching import is_flow_matching
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.configs import scheduler_config

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.flow_matching import is_flow_matching
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32

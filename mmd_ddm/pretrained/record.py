@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmd_ddm.diffusion.flow_matching import is_flow_matching
-from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES, is_flow_matching
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.records import read_record
 

@@ -13,6 +13,7 @@ import torch
 from diffusers import DDPMPipeline, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from torch import Tensor, nn
 
+from mmd_ddm.cli import finetune as finetune_command
 from mmd_ddm.cli import import_model
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.load import load_dataset
@@ -28,6 +29,7 @@ from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import obtain
 from mmd_ddm.experiment.inference.sample import choose_sampler
+from mmd_ddm.experiment.inputs import suited
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
@@ -38,6 +40,9 @@ from mmd_ddm.pretrained.load import load_denoiser, load_network
 from mmd_ddm.pretrained.pretrain import LENGTH, flow_loss, pretrain
 from mmd_ddm.pretrained.record import sampling_settings
 from tests.conftest import Output
+from tune import search
+from tune.commands.search_settings import plan
+from tune.space.dimension import Choice
 
 
 def build(channels: int = 3, **changes: Any) -> UNet2DModel:
@@ -233,6 +238,19 @@ def test_a_schedule_that_begins_within_the_image_is_warned_of(tmp_path: Path, ca
 def test_the_base_model_is_sampled_from_its_end(base: Path) -> None:
     chain = choose_sampler(base, steps=4, sampler=None, schedule=None, eta=None)
     assert chain.timesteps == (999, 749, 499, 249)
+
+
+def test_commands_begin_at_the_end_of_its_process_unless_told_otherwise(tmp_path: Path) -> None:
+    folder = str(saved(tmp_path / "base", build(1)))
+    parser = argparse.ArgumentParser()
+    finetune_command.add_options(parser)
+    for given, expected in (((), "trailing"), (("--schedule", "linear"), "linear")):
+        options = parser.parse_args(["--base-model", folder, "--output", str(tmp_path / "run"), *given])
+        assert finetune_command._config(options, tmp_path / "run").sampler.schedule == expected
+    assert suited(None) == suited("digits") == suited("google/ddpm-cifar10-32") == {}
+    study = plan(search.parser().parse_args(["--dataset", "digits", "--base-model", folder]))
+    assert study.config.sampler.schedule == study.first.sampler.schedule == "trailing"
+    assert study.space.dimensions["schedule"] == Choice(("trailing", "logsnr"))
 
 
 def run_import(*arguments: str) -> None:
