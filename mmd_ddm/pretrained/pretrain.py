@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, write_pipeline
@@ -147,8 +148,9 @@ def _denoiser(
     network: UNet2DModel, scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, image_shape: tuple[int, int, int]
 ) -> Denoiser:
     """Make a denoiser of the network itself, which sees all that its training does to it."""
-    schedule = NoiseSchedule.from_scheduler_config({**scheduler.config, "_class_name": type(scheduler).__name__})
-    called = flow_network(network, schedule) if hasattr(scheduler, "shift") else network
+    config = {**scheduler.config, "_class_name": type(scheduler).__name__}  # as its file has it
+    schedule = NoiseSchedule.from_scheduler_config(config)
+    called = flow_network(network, schedule) if is_flow_matching(config) else network
     return Denoiser(called, schedule, image_shape)
 
 
