@@ -74,6 +74,10 @@ class Chain:
         """How many standard normal images one sample needs: the initial one, and one a noisy step."""
         return len(self.timesteps) if self.solver.stochastic else 1
 
+    def settled(self) -> Chain:
+        """This chain while its parameters stay: what all steps need is worked out once, where no gradient is kept."""
+        return self
+
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
@@ -82,7 +86,7 @@ class Chain:
 
     def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
         """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""
-        state = State(noise[0])
+        chain, state = self.settled(), State(noise[0])
         for k in range(len(self.timesteps)):
-            state = self.step(denoiser, state, k, noise)
+            state = chain.step(denoiser, state, k, noise)
         return state.image

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -46,9 +46,9 @@ class Rollout:
 
     def trajectory(self, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> list[State]:
         """All S + 1 states of a micro-batch."""
-        states = [State(noise[0])]
+        settled, states = replace(self, chain=self.chain.settled()), [State(noise[0])]
         for k in range(len(self.chain.timesteps)):
-            states.append(self.step(states[-1], k, noise, position))
+            states.append(settled.step(states[-1], k, noise, position))
         return states
 
 
