@@ -7,7 +7,7 @@ state, all that moves is in `State`, and random numbers come from outside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from jaxtyping import Float
@@ -57,10 +57,17 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with the timesteps of its S evaluations, from the noisiest on, for which the solver was made."""
+    """A sampler with the times of its S evaluations, from the noisiest on, for which the solver was made.
+
+    Args:
+        solver: its update rule.
+        timesteps: whole, or with levels anywhere from 0 to T-1.
+        levels: alpha_bar of each; none: the model's at whole timesteps.
+    """
 
     solver: Solver
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
+    levels: tuple[float, ...] | None = field(default=None, kw_only=True)
 
     @property
     def draws(self) -> int:
@@ -74,7 +81,8 @@ class Chain:
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
-        return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k]), k, used)
+        level = None if self.levels is None else self.levels[k]
+        return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k], level), k, used)
 
     def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
         """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""

@@ -56,35 +56,38 @@ class Denoiser(nn.Module):
         evaluate = partial(_evaluate, network)
         self._evaluate = Compiled(evaluate) if compiled else evaluate
         self.learned: nn.Module | None = None  # parameters of its sampler, where that is finetuned too
+        tell_between(network)
 
     def learn(self, sampler: nn.Module) -> None:
-        """Make a sampler's parameters part of these, and the network one that is told times between timesteps."""
+        """Make a sampler's parameters part of these."""
         self.learned = sampler
-        tell_between(self.network)
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
         return self.predict(image, timestep).epsilon
 
     def predict(
-        self, image: Float[Tensor, "N C H W"], timestep: int | Tensor, level: Tensor | None = None
+        self, image: Float[Tensor, "N C H W"], timestep: float | Tensor, level: float | Tensor | None = None
     ) -> Prediction:
         """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance.
 
-        A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have.
+        A time between timesteps, which may be a scalar tensor, needs `level`, the alpha_bar that the images then have.
         """
         if isinstance(timestep, Tensor):
             times = timestep.to(image).expand(len(image))
         else:
             # a tensor, since torch.compile specialises on each Python int
-            times = torch.full((len(image),), timestep, device=image.device)
-        alpha_bar = float(self.schedule.alpha_bar[timestep]) if level is None else level
+            dtype = torch.int64 if isinstance(timestep, int) else image.dtype
+            times = torch.full((len(image),), timestep, device=image.device, dtype=dtype)
+        if level is None:
+            assert isinstance(timestep, int)
+            level = float(self.schedule.alpha_bar[timestep])
         with inside_network(self.precision, image.device.type):
             output = self._evaluate(image, times).to(image.dtype)
         channels = image.shape[1]
         if output.shape[1] == channels:
-            return Prediction(self._epsilon(image, output, alpha_bar))
-        return Prediction(self._epsilon(image, output[:, :channels], alpha_bar), output[:, channels:])
+            return Prediction(self._epsilon(image, output, level))
+        return Prediction(self._epsilon(image, output[:, :channels], level), output[:, channels:])
 
     def _epsilon(self, image: Tensor, output: Tensor, alpha_bar: float | Tensor) -> Tensor:
         if self.schedule.prediction_type == "epsilon":
