@@ -30,7 +30,7 @@ class Baseline:
         return len(self.timesteps) if self.sampler.stochastic else 1
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
+    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"]) -> Float[Tensor, "N C H W"]:
         """Generate images as `Chain.sample` does; no random number comes from elsewhere, and no gradient is kept."""
         scheduler = self.sampler.start(self.noise_schedule, self.steps)
         image = noise[0] * scheduler.init_noise_sigma
@@ -38,7 +38,7 @@ class Baseline:
             epsilon = denoiser(scheduler.scale_model_input(image, timestep), self.timesteps[k])
             with quiet():
                 image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
-        return image
+        return denoiser.decode(image)
 
     def _noise(self, noise: Tensor, k: int) -> dict[str, float | Tensor]:
         if not self.sampler.stochastic:

@@ -72,9 +72,9 @@ class Chain:
         used = noise[k + 1] if k + 1 < len(noise) else None
         return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k]), k, used)
 
-    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
-        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""
+    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"]) -> Float[Tensor, "N C H W"]:
+        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise; a latent model's decoded."""
         state = State(noise[0])
         for k in range(len(self.timesteps)):
             state = self.step(denoiser, state, k, noise)
-        return state.image
+        return denoiser.decode(state.image)

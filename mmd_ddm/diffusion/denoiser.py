@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mmd_ddm.compilation import Compiled
 from mmd_ddm.diffusion.continuous_time import tell_between
+from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.precision import FP32, inside_network
 
@@ -35,9 +37,10 @@ class Denoiser(nn.Module):
         network: called as network(x, t), returns an object with `.sample` of x's shape (a diffusers `UNet2DModel`), or
             of twice its channels where the variance is learned too: that is the second half.
         schedule: noise levels and prediction type.
-        image_shape: (C, H, W) of the images it was trained on.
+        image_shape: (C, H, W) of the images it was trained on: of a latent model, of the latents.
         precision: one of `PRECISIONS`, in which the network calculates inside; what it predicts has the images' dtype.
         compiled: whether the network is compiled within `batches_of`; its parameters keep their names.
+        decoder: of a latent model, from its latents to images; none: it makes images itself.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class Denoiser(nn.Module):
         image_shape: tuple[int, int, int],
         precision: str = FP32,
         compiled: bool = False,
+        decoder: ImageDecoder | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.decoder = decoder
         self.schedule = schedule
         self.image_shape = image_shape
         self.precision = precision
@@ -61,6 +66,18 @@ class Denoiser(nn.Module):
         """Make a sampler's parameters part of these, and the network one that is told times between timesteps."""
         self.learned = sampler
         tell_between(self.network)
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those of the network and its sampler: the decoder's are never finetuned, averaged or kept."""
+        frozen = set() if self.decoder is None else set(self.decoder.parameters())
+        named = super().named_parameters(prefix, recurse, remove_duplicate)
+        return ((name, parameter) for name, parameter in named if parameter not in frozen)
+
+    def decode(self, image: Tensor) -> Tensor:
+        """Images (N, C, H, W) of what the chain ends with: of a latent model decoded, of another as they are."""
+        return image if self.decoder is None else self.decoder(image)
 
     def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""

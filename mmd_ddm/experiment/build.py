@@ -43,7 +43,7 @@ from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.names import FRECHET, SAMPLER, WEIGHTS
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
-from mmd_ddm.pretrained.configs import check_fits, unet_config
+from mmd_ddm.pretrained.configs import check_fits
 from mmd_ddm.pretrained.load import load_denoiser
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Parts:
         return self._models[folder]
 
     def _load(self, folder: Path) -> Denoiser:
-        check_fits(unet_config(folder), dataset_of(self.config))
+        check_fits(folder, dataset_of(self.config))
         use_tensor_cores(precision := self.config.optimization.precision)
         return load_denoiser(folder, precision, self._compiles).to(self.device)
 

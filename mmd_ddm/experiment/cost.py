@@ -17,6 +17,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.load import build_decoder
 from mmd_ddm.training import milestones
 
 _FLOAT = 4  # bytes
@@ -47,16 +48,24 @@ class MemoryEstimate(NamedTuple):
     weights: int  # for them, their gradient, Adam and the average
     states: int  # for the noise and the images along the chain of the worker's part of a batch
     evaluation: float  # that autograd keeps of one network evaluation of one image
+    decoding: float = 0.0  # that it keeps of a latent model's decoder for one image
 
     def graph(self, images: int, nfe: int) -> float:
-        """Bytes that autograd keeps of some images through some network evaluations each."""
-        return images * nfe * self.evaluation
+        """Bytes that autograd keeps of some images through some network evaluations each, and their decoding."""
+        return images * (nfe * self.evaluation + self.decoding)
+
+    @property
+    def replayed(self) -> float:
+        """Bytes of the largest piece of one image's graph that is alive at a time when the chain is replayed."""
+        return max(self.evaluation, self.decoding)
 
 
-def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) -> MemoryEstimate:
-    """Count the bytes of an update on each of the workers that share a batch, on a network without storage."""
+def memory_estimate(
+    config: Config, unet: Mapping[str, object], workers: int, autoencoder: Mapping[str, object] | None = None
+) -> MemoryEstimate:
+    """Count the bytes of an update on each of the workers that share a batch, on networks without storage."""
     with torch.device("meta"):
-        network = build_unet(unet)
+        network, decoder = build_unet(unet), None if autoencoder is None else build_decoder(autoencoder)
     size, channels = network.config.sample_size, network.config.in_channels
     sampler = config.samplers[config.budgets[-1]]
     height, width = (size, size) if isinstance(size, int) else size
@@ -65,12 +74,14 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
     name = "ddim" if sampler.sampler == LEARNED else sampler.sampler  # an absent model tells of no sampler
     chain = make_chain(schedule, **vars(replace(sampler, sampler=name, variance=variance)))
-    denoiser = Denoiser(network, schedule, (channels, height, width))
+    denoiser = Denoiser(network, schedule, (channels, height, width), decoder=decoder)
     noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
-    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise).evaluation
+    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise)
+    frozen = sum(p.numel() for p in decoder.parameters()) if decoder is not None else 0
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
     images = len(chain.timesteps) * chain.solver.carried + chain.draws
     states = share * images * channels * height * width * _FLOAT
-    return MemoryEstimate(parameters, copies * _FLOAT * parameters, states, kept)
+    weights = _FLOAT * (copies * parameters + frozen)
+    return MemoryEstimate(parameters, weights, states, kept.evaluation, kept.features)

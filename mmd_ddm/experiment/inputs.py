@@ -12,7 +12,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config
 from mmd_ddm.pretrained.locate import find_local, locate
 
 
@@ -57,7 +57,7 @@ def check(config: Config) -> None:
     for name in config.objective.spaces:
         preprocessing_of(name, config.objective.preprocessing)
     if (local := find_local(*_source(config))) is not None:
-        check_fits(unet_config(local), dataset_of(config))
+        check_fits(local, dataset_of(config))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
             for how in config.samplers.values():

@@ -5,9 +5,9 @@ noisier estimator. Both routes here compute the gradient of the whole batch's lo
 
 * stored: every micro-batch's graph is kept until the features' gradient is known (cost 1);
 * replayed: the chain runs without a graph and keeps the S + 1 states of every sample; then, micro-batch by
-  micro-batch, the features' gradient is pulled back into the image and step by step up the chain, where each network
-  evaluation is recomputed from its kept state (cost 4/3). One evaluation's activations of one micro-batch are alive
-  at any time.
+  micro-batch, the features' gradient is pulled back into the image, of a latent model through its decoder into the
+  latents, and step by step up the chain, where each network evaluation is recomputed from its kept state (cost 4/3).
+  One evaluation's activations of one micro-batch are alive at any time.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Rollout:
         with _seeded(self.dropout.state(*position, k), state.image.device):
             return self.chain.step(self.denoiser, state, k, noise)
 
+    def features(self, image: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
+        """Features of what the chain ends with, images or a latent model's latents."""
+        return self.embed(self.denoiser.decode(image))
+
     def trajectory(self, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> list[State]:
         """All S + 1 states of a micro-batch."""
         states = [State(noise[0])]
@@ -60,7 +64,7 @@ def stored_gradient(
     Returns:
         The loss of the whole batch, a float64 scalar.
     """
-    features = [pipeline.embed(pipeline.trajectory(noise, (update, i))[-1].image) for i, noise in enumerate(noises)]
+    features = [pipeline.features(pipeline.trajectory(noise, (update, i))[-1].image) for i, noise in enumerate(noises)]
     value, gradient = objective(torch.cat([f.detach() for f in features]), update)
     torch.autograd.backward(features, list(gradient.split([len(f) for f in features])))
     return value
@@ -72,7 +76,7 @@ def replayed_gradient(
     """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
     with torch.no_grad():
         trajectories = [pipeline.trajectory(noise, (update, i)) for i, noise in enumerate(noises)]
-        features = [pipeline.embed(states[-1].image) for states in trajectories]
+        features = [pipeline.features(states[-1].image) for states in trajectories]
     value, gradient = objective(torch.cat(features), update)
     pieces = gradient.split([len(f) for f in features])
     for i, (noise, states, piece) in enumerate(zip(noises, trajectories, pieces, strict=True)):
@@ -91,7 +95,7 @@ def _pull_back(
     pipeline: Rollout, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
 ) -> None:
     last = states[-1].image.detach().requires_grad_()
-    pipeline.embed(last).backward(gradient)
+    pipeline.features(last).backward(gradient)
     cotangents: tuple[Tensor | None, ...] = (last.grad,)
     for k in reversed(range(len(states) - 1)):
         before = states[k].map(partial(_leaf, needed=k > 0))

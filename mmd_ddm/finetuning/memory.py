@@ -41,7 +41,7 @@ class SavedBytes:
 
 
 class Footprint(NamedTuple):
-    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features."""
+    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features and its decoding."""
 
     evaluation: float
     features: float
@@ -78,7 +78,7 @@ def _kept(pipeline: Rollout, noise: Tensor) -> tuple[int, int]:
     with SavedBytes() as evaluation:
         image = pipeline.step(State(noise[0]), 0, noise, (0, 0)).image
     with SavedBytes() as features:
-        pipeline.embed(image.detach().requires_grad_())
+        pipeline.features(image.detach().requires_grad_())
     return evaluation.total, features.total
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.autoencoder_config import decoded_shape, find_autoencoder
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.unet_size import check_size
 from mmd_ddm.records import read_record
@@ -31,18 +32,24 @@ def unet_config(folder: Path) -> dict[str, object]:
 
 
 def shape_of(unet: Mapping[str, object]) -> tuple[object, ...]:
-    """Channels, height and width of a model's images, as the config of its U-Net has them."""
+    """Channels, height and width of what a U-Net makes, as its config has them."""
     size = unet.get("sample_size")
     return unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size))
 
 
-def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
-    """Refuse a base model, of this config of its U-Net, whose channels or resolution differ from the data set's.
+def image_shape(folder: Path) -> tuple[object, ...]:
+    """Channels, height and width of a model's images, of a latent model the decoded ones; errors as `unet_config`."""
+    made, autoencoder = shape_of(unet_config(folder)), find_autoencoder(folder)
+    return made if autoencoder is None else decoded_shape(autoencoder.config, made)
+
+
+def check_fits(folder: Path, spec: DatasetSpec) -> None:
+    """Refuse the base model in a folder if its channels or resolution differ from the data set's.
 
     Raises:
         UserError: they differ.
     """
-    shape = shape_of(unet)
+    shape = image_shape(folder)
     wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(

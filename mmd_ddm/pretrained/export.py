@@ -13,6 +13,8 @@ with `TableScheduler`.
 
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
+
+A latent model is exported as an `LDMPipeline`, which takes any of these schedulers, with its autoencoder unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin, UNet2DModel
+    from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DModel
 
 _ORDERS: Mapping[str, int] = {"dpm-solver++-2m": 2, "dpm-solver++-3m": 3}  # of diffusers' own scheduler
 
@@ -62,8 +64,6 @@ def save_pipeline(
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
     """
-    from diffusers import DDIMPipeline, DDPMPipeline
-
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
 
     network: UNet2DModel = denoiser.network
@@ -96,9 +96,17 @@ def save_pipeline(
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(network, changes, weights) if changes else network
     scheduler = _scheduler(sampler, solver, common, variance)
-    pipeline = (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
+    pipeline = _pipeline(denoiser, unet, scheduler, sampler)
     how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
+
+
+def _pipeline(denoiser: Denoiser, unet: UNet2DModel, scheduler: SchedulerMixin, sampler: str) -> DiffusionPipeline:
+    from diffusers import DDIMPipeline, DDPMPipeline, LDMPipeline
+
+    if denoiser.decoder is not None:  # with its encoder, and the scaling factor even where its folder told none
+        return LDMPipeline(denoiser.decoder.autoencoder, unet, scheduler)
+    return (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
 
 
 def is_leading(timesteps: tuple[float, ...], length: int) -> bool:

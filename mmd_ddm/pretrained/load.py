@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
+from mmd_ddm.pretrained.autoencoder_config import AUTOENCODER_KL, VQ_MODEL, find_autoencoder, latent_channels
 from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
-from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
+from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import AutoencoderKL, UNet2DModel, VQModel
 
 _SAME_SIGMA = 1e-6  # relative; the network has them in float32
 
@@ -44,7 +47,12 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
         )
     _check_noise_levels(network, schedule, config)
-    return Denoiser(network, schedule, (channels, *sides), precision, compiled)
+    decoder = load_decoder(folder, precision, compiled)
+    if decoder is not None and channels != (latents := latent_channels(decoder.autoencoder.config)):
+        raise UserError(
+            f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
+        )
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled, decoder)
 
 
 def load_network(folder: Path) -> UNet2DModel:
@@ -66,23 +74,40 @@ def load_network(folder: Path) -> UNet2DModel:
     build = known.get(str(kind))
     if build is None:
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
-    try:
-        weights = read_weights(unet)
-        with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
-            weights = fitting(weights, build.from_config(config))
-        network = build.from_config(config)
-        load_weights(weights, network)
-    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
-        # the first line may only announce the second
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
+    network = load_model(build, config, unet, "network")
     if isinstance(network, EDMUNet2DModel):
-        return network.eval()
+        return network
     if network.class_embedding is not None:
         raise UserError(f"the network in {unet} needs class labels; only unconditional models are supported")
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
-    return network.eval()
+    return network
+
+
+def load_decoder(folder: Path, precision: str = FP32, compiled: bool = False) -> ImageDecoder | None:
+    """Load the decoder of a latent model, frozen, with float32 weights, on the CPU; None: the model has none.
+
+    Raises:
+        UserError: its autoencoder is neither an `AutoencoderKL` nor a `VQModel`, damaged, or leaves its scaling open.
+    """
+    found = find_autoencoder(folder)
+    if found is None:
+        return None
+    autoencoder = load_model(_autoencoder_class(found.config), found.config, found.part, "autoencoder")
+    return ImageDecoder(autoencoder, autoencoder.config.scaling_factor, precision, compiled)
+
+
+def build_decoder(config: Mapping[str, object]) -> ImageDecoder:
+    """Build the decoder of an autoencoder's config with random weights, on the default device."""
+    autoencoder = _autoencoder_class(config).from_config(config)
+    return ImageDecoder(autoencoder, autoencoder.config.scaling_factor)
+
+
+def _autoencoder_class(config: Mapping[str, object]) -> type[AutoencoderKL | VQModel]:
+    from diffusers import AutoencoderKL, VQModel
+
+    known: dict[str, type[AutoencoderKL | VQModel]] = {AUTOENCODER_KL: AutoencoderKL, VQ_MODEL: VQModel}
+    return known[str(config["_class_name"])]
 
 
 def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:

@@ -13,7 +13,9 @@ BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budg
 STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
 
 
-def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False) -> list[str]:
+def loading_lines(
+    source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False, latent: bool = False
+) -> list[str]:
     """Return the Python lines that sample from an exported model with diffusers alone.
 
     Args:
@@ -22,9 +24,11 @@ def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_n
         steps: the budget.
         eta: of DDIM.
         own_network: whether its folder brings the code of its network.
+        latent: whether it has an autoencoder, which decodes what the network makes.
     """
     kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
     trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" or own_network else ""
+    kind = "LDMPipeline" if latent else kind
     noise = f", eta={eta:g}" if sampler == "ddim" else ""
     return [
         f"from diffusers import {kind}",

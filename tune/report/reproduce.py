@@ -10,6 +10,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
 from mmd_ddm.pretrained.record import RECORD, loading_lines
 
 FOLDED = " \\\n    "
@@ -55,4 +56,5 @@ def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
     sampler = read_record(folder).sampler
     own_network = any((folder / "unet").glob("*.py"))
-    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network))
+    latent = find_autoencoder(folder) is not None
+    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network, latent))

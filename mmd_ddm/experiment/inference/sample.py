@@ -20,7 +20,7 @@ from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.precision import FP32, use_tensor_cores
-from mmd_ddm.pretrained.configs import scheduler_config, shape_of, unet_config
+from mmd_ddm.pretrained.configs import image_shape, scheduler_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -87,7 +87,7 @@ def sample(
     """
     folder = budget_folder(model_folder(str(model)), steps)
     chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
-    check_images(images, shape_of(unet_config(folder)))
+    check_images(images, image_shape(folder))
     return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile)))
 
 

@@ -35,7 +35,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
     write_scored,
 )
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config
 from mmd_ddm.pretrained.locate import SHIPPED
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -124,7 +124,7 @@ def evaluate(
         like = record.base_sampler
         larger = [each for each in LARGER if each > max(budgets)]
         models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
-    check_fits(unet_config(folder), dataset_of(config))
+    check_fits(folder, dataset_of(config))
     obtain(config)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
