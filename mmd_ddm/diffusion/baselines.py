@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -30,12 +30,14 @@ class Baseline:
         return len(self.timesteps) if self.sampler.stochastic else 1
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"]) -> Float[Tensor, "N C H W"]:
+    def sample(
+        self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"], labels: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N C H W"]:
         """Generate images as `Chain.sample` does; no random number comes from elsewhere, and no gradient is kept."""
         scheduler = self.sampler.start(self.noise_schedule, self.steps)
         image = noise[0] * scheduler.init_noise_sigma
         for k, timestep in enumerate(scheduler.timesteps):
-            epsilon = denoiser(scheduler.scale_model_input(image, timestep), self.timesteps[k])
+            epsilon = denoiser(scheduler.scale_model_input(image, timestep), self.timesteps[k], labels)
             with quiet():
                 image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
         return denoiser.decode(image)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmd_ddm.compilation import Compiled
@@ -40,6 +40,8 @@ class Denoiser(nn.Module):
         image_shape: (C, H, W) of the images it was trained on: of a latent model, of the latents.
         precision: one of `PRECISIONS`, in which the network calculates inside; what it predicts has the images' dtype.
         compiled: whether the network is compiled within `batches_of`; its parameters keep their names.
+        classes: how many classes a class-conditional network knows, called as network(x, t, class_labels=labels) with
+            labels from 0 to classes - 1; none: it is unconditional.
         decoder: of a latent model, from its latents to images; none: it makes images itself.
     """
 
@@ -50,6 +52,7 @@ class Denoiser(nn.Module):
         image_shape: tuple[int, int, int],
         precision: str = FP32,
         compiled: bool = False,
+        classes: int | None = None,
         decoder: ImageDecoder | None = None,
     ) -> None:
         super().__init__()
@@ -58,6 +61,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.image_shape = image_shape
         self.precision = precision
+        self.classes = classes
         evaluate = partial(_evaluate, network)
         self._evaluate = Compiled(evaluate) if compiled else evaluate
         self.learned: nn.Module | None = None  # parameters of its sampler, where that is finetuned too
@@ -79,17 +83,26 @@ class Denoiser(nn.Module):
         """Images (N, C, H, W) of what the chain ends with: of a latent model decoded, of another as they are."""
         return image if self.decoder is None else self.decoder(image)
 
-    def forward(self, image: Float[Tensor, "N C H W"], timestep: int) -> Float[Tensor, "N C H W"]:
+    def forward(
+        self, image: Float[Tensor, "N C H W"], timestep: int, labels: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
-        return self.predict(image, timestep).epsilon
+        return self.predict(image, timestep, labels=labels).epsilon
 
     def predict(
-        self, image: Float[Tensor, "N C H W"], timestep: int | Tensor, level: Tensor | None = None
+        self,
+        image: Float[Tensor, "N C H W"],
+        timestep: int | Tensor,
+        level: Tensor | None = None,
+        labels: Int[Tensor, " N"] | None = None,
     ) -> Prediction:
         """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance.
 
-        A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have.
+        A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have. The labels are
+        the images' classes, for a class-conditional network and for no other.
         """
+        if (labels is None) != (self.classes is None):
+            raise ValueError(f"labels are {'given' if self.classes is None else 'missing'}: classes is {self.classes}")
         if isinstance(timestep, Tensor):
             times = timestep.to(image).expand(len(image))
         else:
@@ -97,7 +110,7 @@ class Denoiser(nn.Module):
             times = torch.full((len(image),), timestep, device=image.device)
         alpha_bar = float(self.schedule.alpha_bar[timestep]) if level is None else level
         with inside_network(self.precision, image.device.type):
-            output = self._evaluate(image, times).to(image.dtype)
+            output = self._evaluate(image, times, *(() if labels is None else (labels,))).to(image.dtype)
         channels = image.shape[1]
         if output.shape[1] == channels:
             return Prediction(self._epsilon(image, output, alpha_bar))
@@ -112,6 +125,6 @@ class Denoiser(nn.Module):
         return signal * output + noise * image
 
 
-def _evaluate(network: nn.Module, image: Tensor, times: Tensor) -> Tensor:
-    output: Tensor = network(image, times).sample
+def _evaluate(network: nn.Module, image: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+    output: Tensor = (network(image, times) if labels is None else network(image, times, class_labels=labels)).sample
     return output

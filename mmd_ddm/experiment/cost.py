@@ -9,13 +9,16 @@ from typing import NamedTuple
 import torch
 
 from mmd_ddm.diffusion.budgets import evaluations
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import labels_in_turn
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
+from mmd_ddm.pretrained.configs import classes_of
 from mmd_ddm.pretrained.formats.architecture import build_unet
 from mmd_ddm.pretrained.load import build_decoder
 from mmd_ddm.training import milestones
@@ -64,7 +67,7 @@ def memory_estimate(
     config: Config, unet: Mapping[str, object], workers: int, autoencoder: Mapping[str, object] | None = None
 ) -> MemoryEstimate:
     """Count the bytes of an update on each of the workers that share a batch, on networks without storage."""
-    with torch.device("meta"):
+    with (meta := torch.device("meta")):
         network, decoder = build_unet(unet), None if autoencoder is None else build_decoder(autoencoder)
     size, channels = network.config.sample_size, network.config.in_channels
     sampler = config.samplers[config.budgets[-1]]
@@ -74,9 +77,11 @@ def memory_estimate(
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
     name = "ddim" if sampler.sampler == LEARNED else sampler.sampler  # an absent model tells of no sampler
     chain = make_chain(schedule, **vars(replace(sampler, sampler=name, variance=variance)))
-    denoiser = Denoiser(network, schedule, (channels, height, width), decoder=decoder)
-    noise = torch.empty((chain.draws, 2, channels, height, width), device="meta")
-    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), noise)
+    shape, classes = (channels, height, width), classes_of(unet)
+    denoiser = Denoiser(network, schedule, shape, classes=classes, decoder=decoder)
+    noise = torch.empty((chain.draws, 2, channels, height, width), device=meta)
+    start = Start(noise, labels_in_turn(classes, 2)).to(meta)
+    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), start)
     frozen = sum(p.numel() for p in decoder.parameters()) if decoder is not None else 0
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)

@@ -9,10 +9,11 @@ from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.diffusion.budgets import check_chain
 from mmd_ddm.errors import UserError
+from mmd_ddm.experiment.classes import matches_pairs
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config
+from mmd_ddm.pretrained.configs import check_fits, classes_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import find_local, locate
 
 
@@ -58,6 +59,7 @@ def check(config: Config) -> None:
         preprocessing_of(name, config.objective.preprocessing)
     if (local := find_local(*_source(config))) is not None:
         check_fits(local, dataset_of(config))
+        matches_pairs(config, classes_of(unet_config(local)))
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
             for how in config.samplers.values():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import State
+from mmd_ddm.diffusion.chain import Start, State
 from mmd_ddm.errors import UserError
 from mmd_ddm.finetuning.gradient import Rollout
 
@@ -63,33 +63,32 @@ class Route(NamedTuple):
     micro_batch: int
 
 
-def footprint(pipeline: Rollout, noise: Tensor) -> Footprint:
+def footprint(pipeline: Rollout, start: Start) -> Footprint:
     """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
-    The noise (draws, n, C, H, W) is for the trial run, n at least 2: what n samples keep more than one of them is
-    theirs alone, without weights.
+    The trial run is of n samples, at least 2: what they keep more than one of them is theirs alone, without weights.
     """
-    one, all_ = (_kept(pipeline, part) for part in (noise[:, :1], noise))
-    evaluation, features = ((b - a) / (noise.shape[1] - 1) for a, b in zip(one, all_, strict=True))
+    one, all_ = (_kept(pipeline, part) for part in (start.split(1)[0], start))
+    evaluation, features = ((b - a) / (start.images - 1) for a, b in zip(one, all_, strict=True))
     return Footprint(evaluation, features)
 
 
-def _kept(pipeline: Rollout, noise: Tensor) -> tuple[int, int]:
+def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
     with SavedBytes() as evaluation:
-        image = pipeline.step(State(noise[0]), 0, noise, (0, 0)).image
+        image = pipeline.step(State(start.noise[0], labels=start.labels), 0, start.noise, (0, 0)).image
     with SavedBytes() as features:
-        pipeline.features(image.detach().requires_grad_())
+        pipeline.features(State(image.detach().requires_grad_(), labels=start.labels))
     return evaluation.total, features.total
 
 
 def choose_route(
-    pipeline: Rollout, noise: Tensor, batch: int, processes: int, *, gradient: str, micro_batch: int | None
+    pipeline: Rollout, start: Start, batch: int, processes: int, *, gradient: str, micro_batch: int | None
 ) -> Route:
     """Choose what is left open so that an update fits beside what else is in memory.
 
     Args:
         pipeline: from noise to features.
-        noise: (draws, n, C, H, W) for the trial run.
+        start: of n samples, at least 2, for the trial run.
         batch: samples of this worker in an update.
         processes: workers that share this machine's memory (of no weight on a GPU, see `keep_to_share`).
         gradient: `stored`, `replay` or `auto`: stored if the whole batch's graph fits.
@@ -97,8 +96,8 @@ def choose_route(
     """
     if gradient != "auto" and micro_batch is not None:
         return Route(gradient, micro_batch)
-    found = footprint(pipeline, noise)
-    room = SHARE * free_bytes(noise.device) / (1 if noise.device.type == "cuda" else processes)
+    found = footprint(pipeline, start)
+    room = SHARE * free_bytes(start.noise.device) / (1 if start.noise.device.type == "cuda" else processes)
     if gradient == "auto":
         gradient = "stored" if batch * found.stored(len(pipeline.chain.timesteps)) < room else "replay"
     if micro_batch is None:

@@ -12,6 +12,8 @@ from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.unet_size import check_size
 from mmd_ddm.records import read_record
 
+MOST_CLASSES = 2**16
+
 
 def scheduler_config(folder: Path) -> dict[str, object]:
     """Read a pipeline folder's `scheduler_config.json`: no defaults filled in but what `catalogue` knows.
@@ -41,6 +43,27 @@ def image_shape(folder: Path) -> tuple[object, ...]:
     """Channels, height and width of a model's images, of a latent model the decoded ones; errors as `unet_config`."""
     made, autoencoder = shape_of(unet_config(folder)), find_autoencoder(folder)
     return made if autoencoder is None else decoded_shape(autoencoder.config, made)
+
+
+def classes_of(unet: Mapping[str, object]) -> int | None:
+    """How many classes a model of this config of its U-Net knows; none: it is unconditional.
+
+    Raises:
+        UserError: it is conditioned in a way that class labels are not enough for.
+    """
+    kind, classes = unet.get("class_embed_type"), unet.get("num_class_embeds")
+    if kind is not None:
+        raise UserError(
+            f"the network has class_embed_type {kind!r}, which takes other things than class labels; supported are "
+            "unconditional networks, and those with num_class_embeds and class_embed_type null"
+        )
+    if classes is None:
+        return None
+    if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= MOST_CLASSES:
+        raise UserError(
+            f"num_class_embeds of the network is {classes!r}; it must be a whole number from 2 to {MOST_CLASSES}"
+        )
+    return classes
 
 
 def check_fits(folder: Path, spec: DatasetSpec) -> None:

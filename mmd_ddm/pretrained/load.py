@@ -15,7 +15,7 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
 from mmd_ddm.pretrained.autoencoder_config import AUTOENCODER_KL, VQ_MODEL, find_autoencoder, latent_channels
-from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import classes_of, part_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
@@ -52,14 +52,16 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
         raise UserError(
             f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
         )
-    return Denoiser(network, schedule, (channels, *sides), precision, compiled, decoder)
+    classes = classes_of(network.config)
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, decoder)
 
 
 def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel` without classes, or its weights are not whole, finite real numbers.
+        UserError: it is not a `UNet2DModel`, or one with other conditions than class labels, or its weights are not
+            whole, finite real numbers.
     """
     unet = part_of(folder, "unet")
     config = unet_config(folder)
@@ -74,11 +76,10 @@ def load_network(folder: Path) -> UNet2DModel:
     build = known.get(str(kind))
     if build is None:
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
+    classes_of(config)
     network = load_model(build, config, unet, "network")
     if isinstance(network, EDMUNet2DModel):
         return network
-    if network.class_embedding is not None:
-        raise UserError(f"the network in {unet} needs class labels; only unconditional models are supported")
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
     return network

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
@@ -42,18 +43,18 @@ class Setting:
         reference = BankReference(bank, kernel, SingleCollective(), torch.empty(0, 6, dtype=torch.float64))
         self.objective = Objective(kernel, reference, SingleCollective())
 
-    def noise(self) -> Tensor:
+    def start(self) -> Start:
         drawn = NoiseSource(1, "training").draw(UPDATE, range(BATCH), self.chain.draws, self.denoiser.image_shape)
-        return drawn.double()
+        return Start(drawn.double())
 
     def gradient(self, route: str, sizes: list[int]) -> dict[str, Tensor]:
         self.denoiser.zero_grad()
-        GRADIENTS[route](self.rollout, self.objective, self.noise().split(sizes, dim=1), UPDATE)
+        GRADIENTS[route](self.rollout, self.objective, self.start().split(sizes), UPDATE)
         return {name: p.grad.clone() for name, p in self.denoiser.named_parameters() if p.grad is not None}
 
     def loss(self) -> Tensor:
         with torch.no_grad():
-            features = self.rollout.features(self.rollout.trajectory(self.noise(), (UPDATE, 0))[-1].image)
+            features = self.rollout.features(self.rollout.trajectory(self.start(), (UPDATE, 0))[-1])
         return self.objective(features, UPDATE)[0]
 
 
@@ -125,17 +126,17 @@ def test_decoder_stays_as_it_is(setting: Setting) -> None:
 
 
 def test_memory_of_decoding_counts(setting: Setting) -> None:
-    noise = setting.noise()
-    found = footprint(setting.rollout, noise)
+    start = setting.start()
+    found = footprint(setting.rollout, start)
     plain = Rollout(
         Denoiser(setting.denoiser.network, setting.denoiser.schedule, setting.denoiser.image_shape),
         setting.chain,
         lambda latents: latents.flatten(1),
     )
-    assert footprint(plain, noise).evaluation == found.evaluation
+    assert footprint(plain, start).evaluation == found.evaluation
     # each of the images is kept by several layers of the decoder at the full resolution, 8 channels wide
     assert found.features > 8 * 8 * IMAGE[1] * IMAGE[2]
-    assert found.features > 10 * footprint(plain, noise).features
+    assert found.features > 10 * footprint(plain, start).features
 
 
 def test_decoder_scales_latents_down_first(tmp_path: Path) -> None:
