@@ -32,11 +32,11 @@ from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.samplers import ddpm_variance
-from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DModel
+    from diffusers import SchedulerMixin, UNet2DModel
 
 _ORDERS: Mapping[str, int] = {"dpm-solver++-2m": 2, "dpm-solver++-3m": 3}  # of diffusers' own scheduler
 
@@ -96,17 +96,10 @@ def save_pipeline(
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
     unet = _changed(network, changes, weights) if changes else network
     scheduler = _scheduler(sampler, solver, common, variance)
-    pipeline = _pipeline(denoiser, unet, scheduler, sampler)
+    autoencoder = None if denoiser.decoder is None else denoiser.decoder.autoencoder
+    pipeline = make_pipeline(unet, scheduler, autoencoder)
     how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
-
-
-def _pipeline(denoiser: Denoiser, unet: UNet2DModel, scheduler: SchedulerMixin, sampler: str) -> DiffusionPipeline:
-    from diffusers import DDIMPipeline, DDPMPipeline, LDMPipeline
-
-    if denoiser.decoder is not None:  # with its encoder, and the scaling factor even where its folder told none
-        return LDMPipeline(denoiser.decoder.autoencoder, unet, scheduler)
-    return (DDIMPipeline if sampler == "ddim" else DDPMPipeline)(unet, scheduler)
 
 
 def is_leading(timesteps: tuple[float, ...], length: int) -> bool:

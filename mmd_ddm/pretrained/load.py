@@ -53,6 +53,10 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
             f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
         )
     classes = classes_of(network.config)
+    if decoder is not None and classes is not None:
+        raise UserError(
+            f"the network in {config.parent} makes latents of classes; only unconditional ones are supported"
+        )
     return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, decoder)
 
 

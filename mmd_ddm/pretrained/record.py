@@ -14,7 +14,13 @@ STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with 
 
 
 def loading_lines(
-    source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False, latent: bool = False
+    source: str,
+    sampler: str,
+    steps: int,
+    eta: float = 0.0,
+    own_network: bool = False,
+    conditional: bool = False,
+    latent: bool = False,
 ) -> list[str]:
     """Return the Python lines that sample from an exported model with diffusers alone.
 
@@ -24,9 +30,11 @@ def loading_lines(
         steps: the budget.
         eta: of DDIM.
         own_network: whether its folder brings the code of its network.
+        conditional: whether the model is class-conditional.
         latent: whether it has an autoencoder, which decodes what the network makes.
     """
     kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
+    kind, wanted = (kind, "batch_size=16") if not conditional else ("DiffusionPipeline", "class_labels=[0, 1] * 8")
     trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" or own_network else ""
     kind = "LDMPipeline" if latent else kind
     noise = f", eta={eta:g}" if sampler == "ddim" else ""
@@ -34,7 +42,7 @@ def loading_lines(
         f"from diffusers import {kind}",
         "",
         f"pipeline = {kind}.from_pretrained({source!r}{trust})",
-        f"images = pipeline(batch_size=16, num_inference_steps={steps}{noise}).images",
+        f"images = pipeline({wanted}, num_inference_steps={steps}{noise}).images",
     ]
 
 

@@ -55,6 +55,8 @@ def read_weights(folder: Path) -> str:
 def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
     sampler = read_record(folder).sampler
+    conditional = any(folder.glob("*.py"))  # the pipeline that takes labels
     own_network = any((folder / "unet").glob("*.py"))
     latent = find_autoencoder(folder) is not None
-    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network, latent))
+    how = sampler.sampler, sampler.steps, sampler.eta, own_network, conditional, latent
+    return "\n".join(loading_lines(str(folder), *how))
