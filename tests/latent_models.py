@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, LDMPipeline, UNet2DModel, VQModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    LDMPipeline,
+    UNet2DModel,
+    VQModel,
+)
 
 CHANNELS, SIDE = 2, 4  # of the latents
 IMAGE = (1, 2 * SIDE, 2 * SIDE)
@@ -40,4 +48,15 @@ def latent_folder(folder: Path, kind: str, **unet: object) -> Path:
     """Save a pipeline as diffusers does, its process that of Rombach et al. 2022."""
     scheduler = DDIMScheduler(1000, 0.0015, 0.0195, "scaled_linear", clip_sample=False)
     LDMPipeline(autoencoder(kind), latent_unet(**unet), scheduler).save_pretrained(folder)
+    return folder
+
+
+def dit_folder(folder: Path, classes: int = 1000, **changes: object) -> Path:
+    """Save a DiT of the latents as diffusers does, with a learned variance that no pipeline makes use of."""
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=CHANNELS, out_channels=2 * CHANNELS, num_layers=2,
+        sample_size=SIDE, patch_size=2, num_embeds_ada_norm=classes, norm_num_groups=2, **changes,
+    ).eval()  # fmt: skip
+    scheduler = DDIMScheduler(clip_sample=False)
+    DiTPipeline(transformer, autoencoder(KL), scheduler).save_pretrained(folder)
     return folder

@@ -7,13 +7,14 @@ state, all that moves is in `State`, and random numbers come from outside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 
 
@@ -94,10 +95,16 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with the timesteps of its S evaluations, from the noisiest on, for which the solver was made."""
+    """A sampler with the timesteps of its predictions, from the noisiest on, for which the solver was made."""
 
     solver: Solver
     timesteps: tuple[int, ...]
+    guidance_scale: float | None = field(default=None, kw_only=True)  # w of `Denoiser.predict`
+
+    @property
+    def nfe(self) -> int:
+        """S, the network evaluations of an image: one a prediction, two with guidance."""
+        return len(self.timesteps) * (2 if is_guided(self.guidance_scale) else 1)
 
     @property
     def draws(self) -> int:
@@ -105,9 +112,11 @@ class Chain:
         return len(self.timesteps) if self.solver.stochastic else 1
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
-        """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
+        """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
-        predicted = denoiser.predict(state.image, self.timesteps[k], labels=state.labels)
+        predicted = denoiser.predict(
+            state.image, self.timesteps[k], labels=state.labels, guidance_scale=self.guidance_scale
+        )
         return self.solver.step(state, predicted, k, used)._replace(labels=state.labels)
 
     def sample(

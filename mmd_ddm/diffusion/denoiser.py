@@ -11,9 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmd_ddm.compilation import Compiled
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.continuous_time import tell_between
 from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
+from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32, inside_network
 
 
@@ -42,6 +44,7 @@ class Denoiser(nn.Module):
         compiled: whether the network is compiled within `batches_of`; its parameters keep their names.
         classes: how many classes a class-conditional network knows, called as network(x, t, class_labels=labels) with
             labels from 0 to classes - 1; none: it is unconditional.
+        null_class: the label that stands for none, which a network that can be guided knows beside its classes.
         decoder: of a latent model, from its latents to images; none: it makes images itself.
     """
 
@@ -53,6 +56,7 @@ class Denoiser(nn.Module):
         precision: str = FP32,
         compiled: bool = False,
         classes: int | None = None,
+        null_class: int | None = None,
         decoder: ImageDecoder | None = None,
     ) -> None:
         super().__init__()
@@ -62,6 +66,7 @@ class Denoiser(nn.Module):
         self.image_shape = image_shape
         self.precision = precision
         self.classes = classes
+        self.null_class = null_class
         evaluate = partial(_evaluate, network)
         self._evaluate = Compiled(evaluate) if compiled else evaluate
         self.learned: nn.Module | None = None  # parameters of its sampler, where that is finetuned too
@@ -84,10 +89,14 @@ class Denoiser(nn.Module):
         return image if self.decoder is None else self.decoder(image)
 
     def forward(
-        self, image: Float[Tensor, "N C H W"], timestep: int, labels: Int[Tensor, " N"] | None = None
+        self,
+        image: Float[Tensor, "N C H W"],
+        timestep: int,
+        labels: Int[Tensor, " N"] | None = None,
+        guidance_scale: float | None = None,
     ) -> Float[Tensor, "N C H W"]:
         """Predict the noise in images at noise level t, 0 to T-1."""
-        return self.predict(image, timestep, labels=labels).epsilon
+        return self.predict(image, timestep, labels=labels, guidance_scale=guidance_scale).epsilon
 
     def predict(
         self,
@@ -95,11 +104,15 @@ class Denoiser(nn.Module):
         timestep: int | Tensor,
         level: Tensor | None = None,
         labels: Int[Tensor, " N"] | None = None,
+        guidance_scale: float | None = None,
     ) -> Prediction:
         """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance.
 
         A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have. The labels are
         the images' classes, for a class-conditional network and for no other.
+
+        With a guidance scale w, neither none nor 1, the network is evaluated a second time without labels, and what it
+        says is u + w (c - u) of that, u, and of the first, c (Ho & Salimans 2022, Equation 6, with their w + 1 for w).
         """
         if (labels is None) != (self.classes is None):
             raise ValueError(f"labels are {'given' if self.classes is None else 'missing'}: classes is {self.classes}")
@@ -109,12 +122,24 @@ class Denoiser(nn.Module):
             # a tensor, since torch.compile specialises on each Python int
             times = torch.full((len(image),), timestep, device=image.device)
         alpha_bar = float(self.schedule.alpha_bar[timestep]) if level is None else level
+        output, channels = self._outputs(image, times, labels), image.shape[1]
+        said, variance = output[:, :channels], output[:, channels:] if output.shape[1] > channels else None
+        if guidance_scale is not None and is_guided(guidance_scale):
+            free = self._outputs(image, times, self._no_labels(len(image), image.device))[:, :channels]
+            said = free + guidance_scale * (said - free)
+        return Prediction(self._epsilon(image, said, alpha_bar), variance)
+
+    def _outputs(self, image: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         with inside_network(self.precision, image.device.type):
-            output = self._evaluate(image, times, *(() if labels is None else (labels,))).to(image.dtype)
-        channels = image.shape[1]
-        if output.shape[1] == channels:
-            return Prediction(self._epsilon(image, output, alpha_bar))
-        return Prediction(self._epsilon(image, output[:, :channels], alpha_bar), output[:, channels:])
+            return self._evaluate(image, times, *(() if labels is None else (labels,))).to(image.dtype)
+
+    def _no_labels(self, count: int, device: torch.device) -> Tensor:
+        if self.null_class is None:
+            raise UserError(
+                "guidance_scale is for class-conditional models that know images without a label too, and this one "
+                "doesn't; leave it out"
+            )
+        return torch.full((count,), self.null_class, device=device)
 
     def _epsilon(self, image: Tensor, output: Tensor, alpha_bar: float | Tensor) -> Tensor:
         if self.schedule.prediction_type == "epsilon":

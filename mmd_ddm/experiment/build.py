@@ -132,7 +132,10 @@ class Parts:
         levels, learned = self.denoiser.schedule, self.denoiser.learned
         chains = {steps: make_chain(levels, **vars(how)) for steps, how in self.config.samplers.items()}
         if isinstance(learned, LearnedSampler):  # of the only budget
-            return {steps: LearnedChain(each.solver, each.timesteps, learned) for steps, each in chains.items()}
+            return {
+                steps: LearnedChain(each.solver, each.timesteps, learned, guidance_scale=each.guidance_scale)
+                for steps, each in chains.items()
+            }
         return chains
 
     @property

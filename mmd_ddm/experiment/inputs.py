@@ -7,13 +7,13 @@ from pathlib import Path
 
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
-from mmd_ddm.diffusion.budgets import check_chain
+from mmd_ddm.diffusion.budgets import check_chain, is_guided
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.classes import matches_pairs
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space
-from mmd_ddm.pretrained.configs import check_fits, classes_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import OF_DIT, check_fits, classes_of, null_class_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import find_local, locate
 
 
@@ -59,8 +59,15 @@ def check(config: Config) -> None:
         preprocessing_of(name, config.objective.preprocessing)
     if (local := find_local(*_source(config))) is not None:
         check_fits(local, dataset_of(config))
-        matches_pairs(config, classes_of(unet_config(local)))
+        matches_pairs(config, classes_of(unet := unet_config(local)))
+        if is_guided(config.sampler.guidance_scale) and null_class_of(unet) is None:
+            raise UserError(
+                f"guidance_scale is {config.sampler.guidance_scale:g}, but it is for DiT models of 1000 classes, which "
+                "know images without a label too; leave it out"
+            )
+        if OF_DIT in unet and config.sampler.eta:
+            raise UserError(f"eta is {config.sampler.eta}, but DiTPipeline, as which a DiT is exported, knows none")
         length = scheduler_config(local).get("num_train_timesteps")
         if isinstance(length, int):
             for how in config.samplers.values():
-                check_chain(how.sampler, how.schedule, how.steps, length)
+                check_chain(how.sampler, how.schedule, how.steps, length, how.guidance_scale)

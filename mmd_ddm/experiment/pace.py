@@ -68,7 +68,7 @@ def measure_pace(config: Config, threads: int, device: torch.device | None = Non
     with torch.no_grad():
         sampled = _seconds_each(lambda n: chain.sample(parts.denoiser, *draw(n)), SAMPLING_BATCH, parts.device)
         embedded = _seconds_each(lambda n: together(any_images(n)), SAMPLING_BATCH, parts.device)
-    nfe = len(chain.timesteps)
+    nfe = chain.nfe
     return Pace(gradient / nfe, sampled / nfe, embedded)
 
 

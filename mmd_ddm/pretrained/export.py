@@ -14,7 +14,9 @@ with `TableScheduler`.
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
 
-A latent model is exported as an `LDMPipeline`, which takes any of these schedulers, with its autoencoder unchanged.
+A latent model is exported as an `LDMPipeline`, which takes any of these schedulers, with its autoencoder unchanged, and
+a DiT as a `DiTPipeline`, respaced by `RespacedDiTTransformer2DModel`. `DiTPipeline` knows no eta and drops a learned
+variance.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.multistep.learned import LearnedChain
@@ -64,7 +67,10 @@ def save_pipeline(
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
     """
+    from diffusers import DiTTransformer2DModel
+
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     network: UNet2DModel = denoiser.network
     solver, times = chain.solver, tuple[float, ...](sorted(set(chain.timesteps)))
@@ -74,7 +80,10 @@ def save_pipeline(
         times, alpha_bar = tuple(told.flip(0).tolist()), solver.alpha_bar.flip(0)
     else:
         alpha_bar = denoiser.schedule.alpha_bar[sorted(set(chain.timesteps))]
-    respaced = isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length)
+    kind, respaced = (
+        type(network),
+        isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length),
+    )
     common = _process(denoiser, base_scheduler, alpha_bar if respaced else None)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
@@ -83,6 +92,9 @@ def save_pipeline(
         told = torch.tensor(times, device=network.device)
         if isinstance(network, EDMUNet2DModel):
             weights["sigmas"] = network.log_sigma(told).exp()
+        elif isinstance(network, DiTTransformer2DModel):
+            kind = RespacedDiTTransformer2DModel
+            weights["times"] = network.times_of(told) if isinstance(network, kind) else told
         else:
             changes["time_embedding_type"] = "learned"
             weights["time_proj.weight"] = network.time_proj(told).detach()
@@ -94,11 +106,19 @@ def save_pipeline(
         changes["out_channels"] = channels
         head = network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
-    unet = _changed(network, changes, weights) if changes else network
+    unet = _changed(network, kind, changes, weights) if changes else network
     scheduler = _scheduler(sampler, solver, common, variance)
     autoencoder = None if denoiser.decoder is None else denoiser.decoder.autoencoder
     pipeline = make_pipeline(unet, scheduler, autoencoder)
-    how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
+    how: dict[str, object] = {
+        "sampler": sampler,
+        "steps": chain.nfe,
+        "eta": eta,
+        "variance": variance,
+        "timesteps": times,
+    }
+    if is_guided(chain.guidance_scale):
+        how["guidance_scale"] = chain.guidance_scale
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
 
 
@@ -142,11 +162,16 @@ def _process(denoiser: Denoiser, base: Mapping[str, object], respaced: Tensor | 
     return {"num_train_timesteps": len(respaced), "trained_betas": betas.tolist(), **fixed}
 
 
-def _changed(network: UNet2DModel, changes: Mapping[str, object], weights: Mapping[str, Tensor]) -> UNet2DModel:
-    """A network with another config, and other weights where that needs them; the rest is shared."""
+def _changed(
+    network: UNet2DModel, kind: type[UNet2DModel], changes: Mapping[str, object], weights: Mapping[str, Tensor]
+) -> UNet2DModel:
+    """A network of a class with another config, and other weights where that needs them; the rest is shared."""
     # not `from_config`: it drops a change of what the config had left out, which a private entry lists
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
     with torch.device("meta"):
-        changed = type(network)(**{**config, **changes})
-    changed.load_state_dict({**network.state_dict(), **weights}, assign=True)
-    return changed.to(network.dtype).eval()
+        changed = kind(**{**config, **changes})
+    replaced = {name: value.to(network.dtype) for name, value in weights.items()}
+    changed.load_state_dict({**network.state_dict(), **replaced}, assign=True)
+    if hasattr(network, "pos_embed"):
+        changed.pos_embed = network.pos_embed  # has numbers that are neither weights nor in the config
+    return changed.eval()

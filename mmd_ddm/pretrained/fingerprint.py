@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmd_ddm.files import sha256_of
 from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
-from mmd_ddm.pretrained.configs import part_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import network_part, scheduler_config, unet_config
 
 _OF_ITS_FILE = ("_diffusers_version", "_name_or_path")  # say nothing of the model
 
@@ -19,7 +19,7 @@ def model_fingerprint(folder: Path) -> str:
     Raises:
         UserError: The folder is no diffusers pipeline.
     """
-    networks, read = [part_of(folder, "unet")], [unet_config(folder), scheduler_config(folder)]
+    networks, read = [network_part(folder)], [unet_config(folder), scheduler_config(folder)]
     if (autoencoder := find_autoencoder(folder)) is not None:
         networks, read = [*networks, autoencoder.part], [*read, dict(autoencoder.config)]
     configs = [{name: value for name, value in config.items() if name not in _OF_ITS_FILE} for config in read]

@@ -20,13 +20,15 @@ INDEX = "model_index.json"  # what makes a folder a diffusers pipeline
 def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[str, Mapping[str, object]]) -> Path:
     """Write a pipeline so that diffusers alone can load it, and further JSON files by name beside it.
 
-    The folder is replaced if it exists. If the U-Net, the scheduler or the pipeline itself is a class of ours, its code
-    goes along.
+    The folder is replaced if it exists. If the network, the scheduler or the pipeline itself is a class of ours, its
+    code goes along.
     """
     with replacing(folder) as half:
         pipeline.save_pretrained(half)
         index = json.loads((half / INDEX).read_text())
-        parts = {name: getattr(pipeline, name) for name in ("unet", "scheduler")}
+        parts = {
+            name: getattr(pipeline, name) for name in ("unet", "transformer", "scheduler") if hasattr(pipeline, name)
+        }
         for name, part in {**parts, "_class_name": pipeline}.items():
             kind = type(part)
             if kind.__module__.startswith(f"{__package__}."):
@@ -46,10 +48,12 @@ def make_pipeline(
 
     A latent model's autoencoder goes along as it is, with its encoder.
     """
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, LDMPipeline
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DiTPipeline, LDMPipeline
 
     from mmd_ddm.pretrained.class_conditional_pipeline import ClassConditionalPipeline
 
+    if autoencoder is not None and "num_embeds_ada_norm" in unet.config:
+        return DiTPipeline(unet, autoencoder, scheduler)
     if autoencoder is not None:
         return LDMPipeline(autoencoder, unet, scheduler)
     if unet.config.get("num_class_embeds") is not None:

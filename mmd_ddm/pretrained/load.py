@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
 from mmd_ddm.pretrained.autoencoder_config import AUTOENCODER_KL, VQ_MODEL, find_autoencoder, latent_channels
-from mmd_ddm.pretrained.configs import classes_of, part_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import OF_DIT, classes_of, network_part, null_class_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
     network = load_network(folder)
     size, channels = network.config.sample_size, network.config.in_channels
     sides = [size, size] if isinstance(size, int) else size
-    config = part_of(folder, "unet") / "config.json"
+    config = network_part(folder) / "config.json"
     if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
+    transformer = OF_DIT in network.config
+    if transformer and schedule.variance_type == "learned_range":
+        schedule = replace(schedule, variance_type=None)  # DiTPipeline drops what it has learned of it
     expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
-    if network.config.out_channels != expected:
+    if network.config.out_channels != expected and not (transformer and network.out_channels == 2 * channels):
         raise UserError(
             f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
             f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
@@ -52,12 +56,10 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
         raise UserError(
             f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
         )
-    classes = classes_of(network.config)
-    if decoder is not None and classes is not None:
-        raise UserError(
-            f"the network in {config.parent} makes latents of classes; only unconditional ones are supported"
-        )
-    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, decoder)
+    classes, null_class = classes_of(network.config), null_class_of(network.config)
+    if decoder is not None and classes is not None and not transformer:
+        raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, null_class, decoder)
 
 
 def load_network(folder: Path) -> UNet2DModel:
@@ -67,22 +69,26 @@ def load_network(folder: Path) -> UNet2DModel:
         UserError: it is not a `UNet2DModel`, or one with other conditions than class labels, or its weights are not
             whole, finite real numbers.
     """
-    unet = part_of(folder, "unet")
+    unet = network_part(folder)
     config = unet_config(folder)
     kind = config.get("_class_name")
-    from diffusers import UNet2DModel
+    from diffusers import DiTTransformer2DModel, UNet2DModel
 
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+    from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     # our own class, not the file that lies in the folder: no code of a model is run
-    known = {each.__name__: each for each in (UNet2DModel, MultiHeadUNet2DModel, EDMUNet2DModel)}
+    own = (MultiHeadUNet2DModel, EDMUNet2DModel, RespacedDiTTransformer2DModel)
+    known = {each.__name__: each for each in (UNet2DModel, DiTTransformer2DModel, *own)}
+    if OF_DIT in config:
+        known["Transformer2DModel"] = DiTTransformer2DModel  # as DiT's authors' configs call it
     build = known.get(str(kind))
     if build is None:
-        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
+        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel and DiTTransformer2DModel are supported")
     classes_of(config)
     network = load_model(build, config, unet, "network")
-    if isinstance(network, EDMUNet2DModel):
+    if isinstance(network, (EDMUNet2DModel, DiTTransformer2DModel)):
         return network
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)

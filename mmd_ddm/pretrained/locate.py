@@ -8,7 +8,7 @@ from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.files import cache_home
 
 SHIPPED = Path(__file__).parent / "weights"
-PARTS = ("unet", "vqvae", "vae")  # of a pipeline that have weights, if it has them
+PARTS = ("unet", "transformer", "vqvae", "vae")  # of a pipeline that have weights, if it has them
 
 
 def find_local(source: str, origin: str | None = None) -> Path | None:

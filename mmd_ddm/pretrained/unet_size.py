@@ -11,6 +11,9 @@ _LEVELS, _BLOCKS, _WIDTH = 16, 64, 2**14  # the largest published have 6, 3 and 
 _NUMBERS = {
     **dict.fromkeys(("in_channels", "out_channels", "latent_channels", "vq_embed_dim"), _WIDTH),
     "layers_per_block": _BLOCKS,
+    "num_layers": 2**10,  # of a transformer, and its heads; DiT-XL has 28 and 16
+    "num_attention_heads": 2**10,
+    "num_embeds_ada_norm": 2**16,
     "num_vq_embeddings": 2**20,  # of an autoencoder's codebook; the largest published has 16384
 }
 _LISTS = ("block_out_channels", "down_block_types", "up_block_types")

@@ -120,7 +120,7 @@ def test_diffusers_alone_gives_our_images(
     # float32 betas of the respaced process: alpha_bar to 1e-6, carried through chain and decoder
     torch.testing.assert_close(ours.clamp(-1, 1), theirs, rtol=0, atol=1e-4)
     torch.testing.assert_close(ours, sample(folder, 3, seed=5), rtol=0, atol=1e-4)
-    lines = loading_lines(str(folder), name, steps, eta, latent=True)
+    lines = loading_lines(str(folder), name, steps, eta, pipeline="LDMPipeline")
     assert lines[0] == "from diffusers import LDMPipeline"
     assert ("trust_remote_code" in lines[2]) == (name not in STOCK)
 

@@ -45,7 +45,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         rows = [f"{NAME.format(i)},{label}" for i, label in enumerate(labels.tolist())]
         (output / LABELS).write_text("\n".join(["file,class_label", *rows, ""]))
     sheet = _save_sheet(torch.cat(shown)[:SHOWN], labels, output / SHEET)
-    print(f"{written} images with {len(sampler.timesteps)} network evaluations each: {output} ({sheet.name})")
+    print(f"{written} images with {sampler.nfe} network evaluations each: {output} ({sheet.name})")
 
 
 def _save_sheet(images: Tensor, labels: Tensor | None, file: Path) -> Path:
