@@ -70,7 +70,7 @@ def test_swapped_classes_are_seen_by_pairs_alone() -> None:
 
 
 def test_estimate_is_unbiased() -> None:
-    """Of 4000 batches with labels from `LabelSource`: classes normal around other means than the real ones.
+    """Of 150 batches with labels from `LabelSource`: classes normal around other means than the real ones.
 
     With k(x, y) = x y the mean of class c is all that counts: MMD^2 = sum_c p_c^2 (mu_c - nu_c)^2 / sum_c p_c^2.
     """
@@ -86,9 +86,9 @@ def test_estimate_is_unbiased() -> None:
     like = torch.empty(0, 2, dtype=torch.float64)
     objective = Objective(kernel, BankReference(bank, kernel, SingleCollective(), like), SingleCollective())
     found, source = [], LabelSource(0, "test", COUNTS)
-    for update in range(4000):
-        labels = source.draw(update, range(6))
-        x = generated[labels] + torch.randn(6, dtype=torch.float64)
+    for update in range(150):
+        labels = source.draw(update, range(16))
+        x = generated[labels] + 0.3 * torch.randn(16, dtype=torch.float64)
         found.append(float(objective(beside_labels(x[:, None], labels), update).value))
     shares = counts.double() / counts.sum()
     within = objective.reference.at(0).within_mean  # pairs of different real images, so not the squares of all means
@@ -96,7 +96,7 @@ def test_estimate_is_unbiased() -> None:
     expected = float((shares.square() * (generated - real).square()).sum() / shares.square().sum())
     error = torch.tensor(found).std() / math.sqrt(len(found))
     assert abs(float(torch.tensor(found).mean()) - (expected - pairs + float(within))) < 4 * error
-    assert float(error) < 0.05 * expected  # so the test can fail
+    assert float(error) < 0.1 * expected  # so the test can fail
 
 
 def test_gradient_on_labels_is_zero_and_that_on_features_by_differences() -> None:

@@ -223,8 +223,11 @@ def changed_pickle(change: Callable[[dict[str, Any]], object], file: Path) -> Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["ema"].__dict__.update(label_dim=10), "needs class labels; only unconditional models"),
-        (lambda c: c["ema"].model._init_kwargs.update(label_dim=10), "needs class labels; only unconditional models"),
+        (lambda c: c["ema"].__dict__.update(label_dim=10), "has a label_dim of 0, and what is around it one of 10"),
+        (
+            lambda c: c["ema"].model._init_kwargs.update(label_dim=10),
+            "has a label_dim of 10, and what is around it one of 0",
+        ),
         (
             lambda c: c["ema"].__dict__.update(_kind="iDDPMPrecond"),
             "holds a iDDPMPrecond; supported are EDMPrecond, VP",

@@ -102,6 +102,8 @@ def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, abo
     fractions = [i / (POINTS - 1) for i in range(POINTS)]
     paths = [Series(model.title, _paths(model.evaluator, fractions)) for model in equal]
     sheet = figures.interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
+    if equal[0].evaluator.labels is not None:
+        sheet = replace(sheet, note=f"{sheet.note} All images of a path are of the class of its first end.")
     files = [samples, measured.file, neighbours, distances, sheet.save(folder / "interpolation.png")]
     files += [] if by_class is None else [by_class.save(folder / "classes.png")]
     return Drawn(files, measured.metrics)
