@@ -28,6 +28,8 @@ from mmd_ddm.features.specification import parse_features
 from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, JOINT, LEARNED, LOSSES, MATCHINGS, MMD, ROUTES, WEIGHTS
 from mmd_ddm.precision import FP32, PRECISIONS
 
+MOST_GUIDANCE = 100
+
 
 # fmt: off
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class SamplerConfig:
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
     variance: str = setting("model", one_of(*VARIANCES),
         "variance of DDPM; model: as the base model's own sampler has it")
-    guidance_scale: float | None = setting(None, or_none(number(1, 100, "a number from 1 to 100")),
+    guidance_scale: float | None = setting(None,
+        or_none(number(1, MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}")),
         "classifier-free guidance of a DiT, w of u + w (c - u); above 1 each step takes two evaluations; none: off")
 
 

@@ -25,7 +25,9 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     """Sample the model in a folder, write the images, and tell where they are."""
     output: Path = options.output
     check_disk(options.images, output)
-    how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "steps")}
+    how = {
+        name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "guidance_scale", "steps")
+    }
     sampler = choose_sampler(folder, **how)
     labels = choose_labels(classes_of(unet_config(folder)), options.class_labels, options.images)
     written, shown = 0, list[Tensor]()
