@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmd_ddm import compilation
+from mmd_ddm.compilation import batches_of
 from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.denoiser import Denoiser
@@ -149,3 +151,18 @@ def test_decoder_scales_latents_down_first(tmp_path: Path) -> None:
     assert bf16.dtype == torch.float32
     # bfloat16 has 8 bits, and there are some ten layers
     assert 0 < (bf16 - expected).norm() / expected.norm() < 10 * 2**-8
+
+
+def test_decoder_is_compiled_like_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "BACKEND", "eager")
+    folder = latent_folder(tmp_path / "model", KL)
+    plain, compiled = load_denoiser(folder).decoder, load_denoiser(folder, compiled=True).decoder
+    assert plain is not None
+    assert compiled is not None
+    latents = torch.randn(3, 2, 4, 4, requires_grad=True)
+    expected = plain(latents)
+    (gradient,) = torch.autograd.grad(expected.sum(), latents)
+    with batches_of(4):
+        found = compiled(latents)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), latents)[0], gradient)
