@@ -221,3 +221,14 @@ def test_memory_of_a_conditional_network_is_estimated(base: Path, tmp_path: Path
     found = memory_estimate(tiny(base), unet_config(base), 1)
     assert found.parameters == plain.parameters + CLASSES * 32  # time embeddings of four times 8 channels
     assert found.evaluation == pytest.approx(plain.evaluation, rel=0.05)
+
+
+def test_figures_show_each_class_beside_real_images(base: Path, tmp_path: Path) -> None:
+    asked = ["figures", "--model", str(base), "--steps", "1", "--large", "0", "--images", "20", "--features", "pixels"]
+    assert main([*asked, "--output", str(tmp_path)]) == 0
+    with Image.open(tmp_path / "classes.png") as sheet:
+        # ten rows of two generated and four real digits of 96 pixels, 12 apart, below a title and a heading
+        assert sheet.height > 10 * (96 + 12)
+        assert 6 * (96 + 12) < sheet.width < 8 * (96 + 12)
+    assert main([*asked, "--model", "digits", "--output", str(tmp_path / "plain")]) == 0
+    assert not (tmp_path / "plain/classes.png").exists()
