@@ -81,4 +81,4 @@ def test_guided_dit(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     guided, free = (mmd_ddm.sample(model, 2, class_labels=[3], steps=4, guidance_scale=scale) for scale in (None, 1))
     assert not torch.equal(guided, free)
     main(["evaluate", "--model", str(model), "--images", "8", "--base", "none"])
-    assert "guidance 1.5" in capsys.readouterr().out
+    assert "| finetuned | ddim    | 4 " in capsys.readouterr().out
