@@ -18,9 +18,9 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.memory import footprint
+from mmd_ddm.pretrained.autoencoder import build_decoder
 from mmd_ddm.pretrained.configs import classes_of, null_class_of
 from mmd_ddm.pretrained.formats.architecture import build_unet
-from mmd_ddm.pretrained.load import build_decoder
 from mmd_ddm.training import milestones
 
 _FLOAT = 4  # bytes

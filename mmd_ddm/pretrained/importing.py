@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.autoencoder import load_decoder
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.convert import convert_file
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
-from mmd_ddm.pretrained.load import load_decoder, load_network
+from mmd_ddm.pretrained.load import load_network
 from mmd_ddm.pretrained.locate import locate
 
 DIFFUSERS = "diffusers"

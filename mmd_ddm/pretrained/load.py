@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +14,13 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.autoencoder_config import AUTOENCODER_KL, VQ_MODEL, find_autoencoder, latent_channels
+from mmd_ddm.pretrained.autoencoder import load_decoder
+from mmd_ddm.pretrained.autoencoder_config import latent_channels
 from mmd_ddm.pretrained.configs import OF_DIT, classes_of, network_part, null_class_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DModel, VQModel
+    from diffusers import UNet2DModel
 
 _SAME_SIGMA = 1e-6  # relative; the network has them in float32
 
@@ -31,7 +31,7 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
     It calculates inside in one of `PRECISIONS`, compiled or not (see `compilation`).
 
     Raises:
-        UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
+        UserError: the folder is no diffusers pipeline of a `UNet2DModel` or a DiT, is damaged, or network and scheduler
             contradict each other.
     """
     schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
@@ -41,24 +41,13 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
     config = network_part(folder) / "config.json"
     if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
-    transformer = OF_DIT in network.config
-    if transformer and schedule.variance_type == "learned_range":
+    if OF_DIT in network.config and schedule.variance_type == "learned_range":
         schedule = replace(schedule, variance_type=None)  # DiTPipeline drops what it has learned of it
-    expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
-    if network.config.out_channels != expected and not (transformer and network.out_channels == 2 * channels):
-        raise UserError(
-            f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
-            f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
-        )
+    _check_channels(network, schedule, config)
     _check_noise_levels(network, schedule, config)
     decoder = load_decoder(folder, precision, compiled)
-    if decoder is not None and channels != (latents := latent_channels(decoder.autoencoder.config)):
-        raise UserError(
-            f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
-        )
     classes, null_class = classes_of(network.config), null_class_of(network.config)
-    if decoder is not None and classes is not None and not transformer:
-        raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
+    _check_latents(network, classes, decoder, config)
     return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, null_class, decoder)
 
 
@@ -66,8 +55,8 @@ def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel`, or one with other conditions than class labels, or its weights are not
-            whole, finite real numbers.
+        UserError: it is neither a `UNet2DModel` nor a DiT, or one with other conditions than class labels, or its
+            weights are not whole, finite real numbers.
     """
     unet = network_part(folder)
     config = unet_config(folder)
@@ -95,30 +84,31 @@ def load_network(folder: Path) -> UNet2DModel:
     return network
 
 
-def load_decoder(folder: Path, precision: str = FP32, compiled: bool = False) -> ImageDecoder | None:
-    """Load the decoder of a latent model, frozen, with float32 weights, on the CPU; None: the model has none.
-
-    Raises:
-        UserError: its autoencoder is neither an `AutoencoderKL` nor a `VQModel`, damaged, or leaves its scaling open.
-    """
-    found = find_autoencoder(folder)
-    if found is None:
-        return None
-    autoencoder = load_model(_autoencoder_class(found.config), found.config, found.part, "autoencoder")
-    return ImageDecoder(autoencoder, autoencoder.config.scaling_factor, precision, compiled)
-
-
-def build_decoder(config: Mapping[str, object]) -> ImageDecoder:
-    """Build the decoder of an autoencoder's config with random weights, on the default device."""
-    autoencoder = _autoencoder_class(config).from_config(config)
-    return ImageDecoder(autoencoder, autoencoder.config.scaling_factor)
+def _check_channels(network: UNet2DModel, schedule: NoiseSchedule, config: Path) -> None:
+    channels = network.config.in_channels
+    expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
+    if OF_DIT in network.config and network.out_channels in (channels, 2 * channels):
+        return
+    if network.config.out_channels != expected:
+        raise UserError(
+            f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
+            f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
+        )
 
 
-def _autoencoder_class(config: Mapping[str, object]) -> type[AutoencoderKL | VQModel]:
-    from diffusers import AutoencoderKL, VQModel
-
-    known: dict[str, type[AutoencoderKL | VQModel]] = {AUTOENCODER_KL: AutoencoderKL, VQ_MODEL: VQModel}
-    return known[str(config["_class_name"])]
+def _check_latents(network: UNet2DModel, classes: int | None, decoder: ImageDecoder | None, config: Path) -> None:
+    """Refuse a network and an autoencoder that do not belong together, or that no pipeline has together."""
+    transformer, channels = OF_DIT in network.config, network.config.in_channels
+    if decoder is None:
+        if transformer:
+            raise UserError(f"{config.parent.parent} is no whole model: beside its transformer there is no vae")
+        return
+    if channels != (latents := latent_channels(decoder.autoencoder.config)):
+        raise UserError(
+            f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
+        )
+    if classes is not None and not transformer:
+        raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
 
 
 def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:

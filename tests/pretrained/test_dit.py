@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,11 @@ def test_what_dit_pipeline_cannot_do_is_refused(base: Path, tmp_path: Path) -> N
         check(config.replace(base_model=str(base), steps=5, guidance_scale=2))
     with pytest.raises(UserError, match="says nothing about variance_type"):
         make_chain(load_denoiser(few).schedule, sampler="ddpm")
+    shutil.copytree(few, tmp_path / "alone")
+    shutil.rmtree(tmp_path / "alone" / "vae")
+    (tmp_path / "alone" / "model_index.json").unlink()
+    with pytest.raises(UserError, match="beside its transformer there is no vae"):
+        load_denoiser(tmp_path / "alone")
     guided = make_chain(load_denoiser(few).schedule, steps=4, guidance_scale=2)
     with pytest.raises(UserError, match="guidance_scale is for class-conditional"):
         guided.sample(load_denoiser(few), torch.randn(1, 1, 2, 4, 4), torch.tensor([1]))
