@@ -111,6 +111,10 @@ class Chain:
         """How many standard normal images one sample needs: the initial one, and one a noisy step."""
         return len(self.timesteps) if self.solver.stochastic else 1
 
+    def settled(self) -> Chain:
+        """This chain while its parameters stay: what all steps need is worked out once, where no gradient is kept."""
+        return self
+
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
@@ -123,7 +127,7 @@ class Chain:
         self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"], labels: Int[Tensor, " N"] | None = None
     ) -> Float[Tensor, "N C H W"]:
         """Generate images, nominally in [-1, 1], not clamped, from standard normal noise; a latent model's decoded."""
-        state = State(noise[0], labels=labels)
+        chain, state = self.settled(), State(noise[0], labels=labels)
         for k in range(len(self.timesteps)):
-            state = self.step(denoiser, state, k, noise)
+            state = chain.step(denoiser, state, k, noise)
         return denoiser.decode(state.image)

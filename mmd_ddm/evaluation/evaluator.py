@@ -18,12 +18,13 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.labels import LabelSource
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, share
-from mmd_ddm.errors import ResourceError, first_line, out_of_memory
+from mmd_ddm.errors import ResourceError
 from mmd_ddm.evaluation.measure import measure
 from mmd_ddm.evaluation.metrics import Metrics
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
+from mmd_ddm.out_of_memory import fitted
 from mmd_ddm.precision import whole_products
 from mmd_ddm.progress import Advance, progress
 
@@ -102,21 +103,12 @@ class Evaluator:
         self, embed: Callable[[Tensor], Tensor], indices: range, size: int
     ) -> tuple[Float[Tensor, "N D"], int]:
         """Features of the images at some positions, so many at a time or, where memory runs out, half as many."""
-        while True:
+
+        def embedded(size: int) -> Tensor:
             pieces = [indices[start : start + size] for start in range(0, len(indices), size)]
-            try:
-                return torch.cat([self._embedded(embed, piece, size) for piece in pieces]), size
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                said = first_line(error)
-            # beyond the except block, whose traceback holds on to what didn't fit
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if size == 1:
-                raise ResourceError(f"sampling one image doesn't fit in memory ({said}); take a device with more")
-            size //= 2
-            _log.warning("Memory ran out while scoring (%s); from now on %d images are sampled together.", said, size)
+            return torch.cat([self._embedded(embed, piece, size) for piece in pieces])
+
+        return fitted(embedded, size, _half, self.device)
 
     def _embedded(self, embed: Callable[[Tensor], Tensor], indices: range, most: int) -> Tensor:
         images = from_uint8(to_uint8(self.sample(indices, most)))
@@ -134,3 +126,11 @@ class Evaluator:
             labels = self.labels.draw(0, indices)
         with batches_of(most or self._most):
             return self.sampler.sample(self.denoiser, noise, None if labels is None else labels.to(self.device))
+
+
+def _half(size: int, said: str) -> int:
+    if size == 1:
+        raise ResourceError(f"sampling one image doesn't fit in memory ({said}); take a device with more")
+    size //= 2
+    _log.warning("Memory ran out while scoring (%s); from now on %d images are sampled together.", said, size)
+    return size

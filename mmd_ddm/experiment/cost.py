@@ -16,8 +16,8 @@ from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.finetuning.footprint import footprint
 from mmd_ddm.finetuning.gradient import Rollout
-from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.pretrained.autoencoder import build_decoder
 from mmd_ddm.pretrained.configs import classes_of, null_class_of
 from mmd_ddm.pretrained.formats.architecture import build_unet

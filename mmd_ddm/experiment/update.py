@@ -28,7 +28,8 @@ class UpdateGradient:
         parts, c = self.parts, self.parts.config.optimization
         parts.objective  # noqa: B018 (the real features take their memory first)
         workers = parts.collective.world
-        start, largest = self._draw(parts.chain, 0, range(2)).to(parts.device), -(-c.batch // workers)
+        few = 4 if parts.device.type == "cuda" else 2  # a GPU tells of passes in blocks, and autograd byte by byte
+        start, largest = self._draw(parts.chain, 0, range(few)).to(parts.device), -(-c.batch // workers)
         mine = choose_route(parts.pipeline, start, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
         stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
         everyone = parts.collective.gather_rows(stored)

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mmd_ddm.compilation import batches_of
 from mmd_ddm.diffusion.chain import Start
-from mmd_ddm.errors import ResourceError, first_line, out_of_memory
+from mmd_ddm.errors import ResourceError
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Route, free_bytes, readable
 from mmd_ddm.finetuning.names import REPLAY, STORED
 from mmd_ddm.finetuning.objective import Loss, ValueAndGradient
+from mmd_ddm.out_of_memory import fitted
 
 _log = logging.getLogger(__name__)
 Draw = Callable[[int], Sequence[Start]]  # of this worker, so many samples at a time
@@ -33,19 +34,20 @@ def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Dra
         ResourceError: Not even one sample fits.
     """
     agreed = _Agreed(objective)
-    while True:
-        try:
-            starts = draw(route.micro_batch)
-            with batches_of(max(start.images for start in starts)):
-                return GRADIENTS[route.gradient](pipeline, agreed, starts, update), route
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            said = first_line(error)
-        # beyond the except block, whose traceback holds on to what didn't fit
-        for parameter in pipeline.denoiser.parameters():
+    parameters = list(pipeline.denoiser.parameters())
+    device = parameters[0].device
+
+    def compute(route: Route) -> Tensor:
+        starts = draw(route.micro_batch)
+        with batches_of(max(start.images for start in starts)):
+            return GRADIENTS[route.gradient](pipeline, agreed, starts, update)
+
+    def smaller(route: Route, said: str) -> Route:
+        for parameter in parameters:
             parameter.grad = None
-        route = _smaller(route, said, next(pipeline.denoiser.parameters()).device, update)
+        return _smaller(route, said, device, update)
+
+    return fitted(compute, route, smaller, device)
 
 
 class _Agreed:
@@ -62,8 +64,6 @@ class _Agreed:
 
 
 def _smaller(route: Route, said: str, device: torch.device, update: int) -> Route:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     if route.gradient == REPLAY and route.micro_batch == 1:
         raise ResourceError(
             f"one image at a time doesn't fit in memory ({said}; {readable(free_bytes(device))} are free); take a "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -48,9 +48,9 @@ class Rollout:
 
     def trajectory(self, start: Start, position: tuple[int, ...]) -> list[State]:
         """All S + 1 states of a micro-batch."""
-        states = [State(start.noise[0], labels=start.labels)]
+        settled, states = replace(self, chain=self.chain.settled()), [State(start.noise[0], labels=start.labels)]
         for k in range(len(self.chain.timesteps)):
-            states.append(self.step(states[-1], k, start.noise, position))
+            states.append(settled.step(states[-1], k, start.noise, position))
         return states
 
     def features(self, state: State) -> Tensor:

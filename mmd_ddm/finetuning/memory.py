@@ -1,59 +1,21 @@
-"""What an update takes of the memory: measured on a few samples, not guessed from the number of parameters."""
+"""How an update fits into the memory that there is, beside what else is in it."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from mmd_ddm.diffusion.chain import Start, State
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.errors import UserError
+from mmd_ddm.finetuning.footprint import Peak, counted, cuda_peak, measured
 from mmd_ddm.finetuning.gradient import Rollout
+from mmd_ddm.finetuning.names import REPLAY, STORED
 
 SHARE = 0.6  # of the free memory; the rest is for the optimizer, the bank and what allocators lose
-
-
-class SavedBytes:
-    """Counts the distinct bytes that autograd keeps for backward while it is active."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._seen: set[int] = set()
-
-    def __enter__(self) -> SavedBytes:
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-        self._hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._hooks.__exit__(*error)
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # and not its address: tensors on the meta device have none
-        if key not in self._seen:
-            self._seen.add(key)
-            self.total += storage.nbytes()
-        return tensor
-
-
-class Footprint(NamedTuple):
-    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features and its decoding."""
-
-    evaluation: float
-    features: float
-
-    def stored(self, steps: int) -> float:
-        """Of the whole graph with `steps` evaluations."""
-        return steps * self.evaluation + self.features
-
-    @property
-    def replayed(self) -> float:
-        """Of the largest piece of the graph that is alive at a time when the chain is replayed."""
-        return max(self.evaluation, self.features)
 
 
 class Route(NamedTuple):
@@ -63,27 +25,10 @@ class Route(NamedTuple):
     micro_batch: int
 
 
-def footprint(pipeline: Rollout, start: Start) -> Footprint:
-    """Measure with one evaluation and not a whole chain, whose graph might not fit.
-
-    The trial run is of n samples, at least 2: what they keep more than one of them is theirs alone, without weights.
-    """
-    one, all_ = (_kept(pipeline, part) for part in (start.split(1)[0], start))
-    evaluation, features = ((b - a) / (start.images - 1) for a, b in zip(one, all_, strict=True))
-    return Footprint(evaluation, features)
-
-
-def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
-    with SavedBytes() as evaluation:
-        image = pipeline.step(State(start.noise[0], labels=start.labels), 0, start.noise, (0, 0)).image
-    with SavedBytes() as features:
-        pipeline.features(State(image.detach().requires_grad_(), labels=start.labels))
-    return evaluation.total, features.total
-
-
 def choose_route(
-    pipeline: Rollout, start: Start, batch: int, processes: int, *, gradient: str, micro_batch: int | None
-) -> Route:
+    pipeline: Rollout, start: Start, batch: int, processes: int, *, gradient: str, micro_batch: int | None,
+    peak: Peak | None = None,
+) -> Route:  # fmt: skip
     """Choose what is left open so that an update fits beside what else is in memory.
 
     Args:
@@ -93,18 +38,33 @@ def choose_route(
         processes: workers that share this machine's memory (of no weight on a GPU, see `keep_to_share`).
         gradient: `stored`, `replay` or `auto`: stored if the whole batch's graph fits.
         micro_batch: none: the whole batch if it fits, otherwise the largest power of two that does, at least 1.
+        peak: what the device says of the bytes that work takes; none: a GPU is asked, elsewhere it is counted what
+            autograd keeps.
     """
     if gradient != "auto" and micro_batch is not None:
         return Route(gradient, micro_batch)
-    found = footprint(pipeline, start)
-    room = SHARE * free_bytes(start.noise.device) / (1 if start.noise.device.type == "cuda" else processes)
+    on_gpu = start.noise.device.type == "cuda"
+    if peak is None and on_gpu:
+        peak = partial(cuda_peak, start.noise.device)
+    need = counted(pipeline, start) if peak is None else measured(pipeline, start, peak)
+
+    def room() -> float:  # after the trial run, which may have left something there for good
+        return SHARE * free_bytes(start.noise.device) / (1 if on_gpu else processes)
+
     if gradient == "auto":
-        gradient = "stored" if batch * found.stored(len(pipeline.chain.timesteps)) < room else "replay"
+        gradient = STORED if need(STORED).bytes(batch) < room() else REPLAY
     if micro_batch is None:
-        fitting = int(room / max(1.0, found.replayed))
-        whole = gradient == "stored" or fitting >= batch  # a stored graph is whole, however it is cut
-        micro_batch = batch if whole else 1 << (max(1, fitting).bit_length() - 1)
+        fitting = batch  # a stored graph is whole, however it is cut
+        if gradient == REPLAY:
+            fitting = need(REPLAY).fitting(room() - batch * _trajectory_bytes(pipeline, start))
+        micro_batch = batch if fitting >= batch else 1 << (max(1, fitting).bit_length() - 1)
     return Route(gradient, micro_batch)
+
+
+def _trajectory_bytes(pipeline: Rollout, start: Start) -> int:
+    """Of all states of a sample, with its noise: those of the whole batch are kept while it is replayed."""
+    states = len(pipeline.chain.timesteps) * pipeline.chain.solver.carried
+    return (states + len(start.noise)) * start.noise[0, 0].nbytes
 
 
 def free_bytes(device: torch.device) -> int:

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.continuous_time import InterpolatedEmbedding, tell_between, time_of
 from mmd_ddm.diffusion.denoiser import Denoiser
-from mmd_ddm.diffusion.multistep.learned import LearnedChain
+from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler, Stage
 from mmd_ddm.diffusion.multistep.methods import LEARNABLE
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.errors import UserError
+from mmd_ddm.finetuning.gradient import Rollout
 from tests.conftest import SHAPE, ToyNetwork
 from tests.diffusion.cases import PREDICTIONS, cosine, evaluations_of
 
@@ -135,3 +137,30 @@ def test_a_table_beside_a_model_is_a_chain() -> None:
 def test_a_damaged_table_is_one_sentence(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"table of the model's sampler .* is damaged"):
         NoiseSchedule.from_scheduler_config({**TABLE, **wrong})
+
+
+def test_its_stage_is_worked_out_once_where_no_gradient_is_kept(toy: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same images bit for bit; as often as there are steps where a gradient is kept."""
+    chain = learned_chain(toy.schedule, "deis-3", 7, "logsnr")
+    for parameter in chain.learned.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    stages, work_out = [], LearnedSampler.stage
+
+    def counted(learned: LearnedSampler) -> Stage:
+        stages.append(learned)
+        return work_out(learned)
+
+    monkeypatch.setattr(LearnedSampler, "stage", counted)
+    rollout, noise = Rollout(toy, chain, nn.Flatten()), torch.randn(1, 2, *SHAPE, dtype=torch.float64)
+    found, counts = [], []
+    for keep in (False, True):
+        for images in (lambda: chain.sample(toy, noise), lambda: rollout.trajectory(Start(noise), (0, 0))[-1].image):
+            stages.clear()
+            with torch.set_grad_enabled(keep):
+                found.append(images().detach())
+            counts.append(len(stages))
+    assert counts == [1, 1, 7, 7]
+    assert all(torch.equal(each, found[0]) for each in found)
+    with torch.no_grad():  # and anew for the next one, since its parameters have moved
+        chain.learned.levels.add_(0.5)
+        assert not torch.equal(chain.sample(toy, noise), found[0])

@@ -20,8 +20,8 @@ from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.discrepancy.make_kernel import make_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.finetuning.ema import EMA
+from mmd_ddm.finetuning.footprint import footprint
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
-from mmd_ddm.finetuning.memory import footprint
 from mmd_ddm.finetuning.objective import BankReference, Objective
 from mmd_ddm.pretrained.load import load_denoiser
 from tests.latent_models import AUTOENCODERS, IMAGE, KL, VQ, latent_folder

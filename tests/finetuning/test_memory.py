@@ -12,8 +12,9 @@ from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.update import UpdateGradient
+from mmd_ddm.finetuning.footprint import Need, footprint
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
-from mmd_ddm.finetuning.memory import Footprint, Route, choose_route, footprint
+from mmd_ddm.finetuning.memory import Route, choose_route
 from tests.conftest import SHAPE
 from tests.digits_update import DigitsUpdate
 from tests.memory import PeakSaved
@@ -87,7 +88,8 @@ def test_what_is_left_open_is_chosen_by_the_free_memory(
 ) -> None:
     """An evaluation of a sample keeps 1 unit, its features half a unit; `room` is in units, for a batch of 100."""
     unit = 1 << 20
-    monkeypatch.setattr(memory_module, "footprint", lambda pipeline, start: Footprint(unit, unit / 2))
+    needs = {"stored": Need(0, 5.5 * unit), "replay": Need(0, unit)}
+    monkeypatch.setattr(memory_module, "counted", lambda pipeline, noise: needs.__getitem__)
     pipeline = pipeline_of(toy, toy_space, 5)
     start = Start(torch.zeros(1, 2, *SHAPE))
     for processes in (1, 3):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -87,10 +87,18 @@ class LearnedChain(Chain):
     """A chain that follows a learned sampler; its solver and timesteps are those that the sampler began as."""
 
     learned: LearnedSampler
+    stage: Stage | None = None  # at which its parameters are; None: to be worked out
+
+    def settled(self) -> LearnedChain:
+        """The chain at the stage at which its parameters are, unless a gradient on them is kept: replay goes by steps.
+
+        The stage takes as long as some solver steps, or waits for a GPU.
+        """
+        return self if torch.is_grad_enabled() else replace(self, stage=self.learned.stage())
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Go the k-th step down, differentiable in the sampler's parameters too."""
-        solver, times = self.learned.stage()
+        solver, times = self.stage or self.learned.stage()
         level = solver.rows[k].level
         predicted = denoiser.predict(
             state.image, times[level], solver.alpha_bar[level], state.labels, self.guidance_scale
