@@ -21,18 +21,22 @@ class Output(NamedTuple):
 
 
 class ToyNetwork(nn.Module):
-    """A small network of image and time without symmetries."""
+    """A small network of image and time, and of a class if it has some, without symmetries."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int | None = None) -> None:
         super().__init__()
         size = SHAPE[0] * SHAPE[1] * SHAPE[2]
         self.inner = nn.Linear(size + 1, 7)
         self.dropout = nn.Dropout(0.3)
         self.outer = nn.Linear(7, size)
+        self.known = None if classes is None else nn.Embedding(classes, 7)
 
-    def forward(self, image: Tensor, timestep: Tensor) -> Output:
+    def forward(self, image: Tensor, timestep: Tensor, class_labels: Tensor | None = None) -> Output:
         time = (timestep[:, None] / 1000).to(image.dtype)
-        hidden = self.dropout(torch.tanh(self.inner(torch.cat([image.flatten(1), time], dim=1))))
+        inner = self.inner(torch.cat([image.flatten(1), time], dim=1))
+        if self.known is not None:
+            inner = inner + self.known(class_labels)
+        hidden = self.dropout(torch.tanh(inner))
         return Output(self.outer(hidden).view_as(image))
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.discrepancy.collective import SingleCollective
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
@@ -49,8 +50,8 @@ class DigitsUpdate:
     def gradient(self, route: str) -> float:
         """Add the gradient of one update, by one of `GRADIENTS`, to fresh gradients; returns the loss."""
         self.parts.denoiser.zero_grad(set_to_none=True)
-        pieces = self.noise.split(self.micro, dim=1)
-        return float(GRADIENTS[route](self.parts.pipeline, self.parts.objective, pieces, 0))
+        starts = Start(self.noise).split(self.micro)
+        return float(GRADIENTS[route](self.parts.pipeline, self.parts.objective, starts, 0))
 
     def plain(self) -> float:
         """The same by plain autograd of the whole batch, the mean over pairs of real images left out as a constant."""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from mmd_ddm import compilation
 from mmd_ddm.cli.main import main
 from mmd_ddm.compilation import Compiled, batches_of
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import LabelSource, labels_in_turn
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
@@ -61,10 +63,17 @@ def quadratic(features: Tensor, update: int) -> ValueAndGradient:
 class Setting:
     """The same chain and space, compiled or not."""
 
-    def __init__(self, levels: NoiseSchedule, compiled: bool, precision: str = FP32, dropout: bool = False) -> None:
+    def __init__(
+        self,
+        levels: NoiseSchedule,
+        compiled: bool,
+        precision: str = FP32,
+        dropout: bool = False,
+        classes: int | None = None,
+    ) -> None:
         torch.manual_seed(1)
-        self.network = ToyNetwork().train(dropout)
-        self.denoiser = Denoiser(self.network, levels, SHAPE, precision, compiled)
+        self.network = ToyNetwork(classes).train(dropout)
+        self.denoiser = Denoiser(self.network, levels, SHAPE, precision, compiled, classes)
         size = SHAPE[0] * SHAPE[1] * SHAPE[2]
         self.space = FeatureSpace("toy", nn.Sequential(nn.Flatten(), nn.Linear(size, 5)), torch.ones(5), SHAPE)
         self.chain = make_chain(levels, steps=3, eta=0.5)
@@ -74,9 +83,9 @@ class Setting:
         self.compiled = compiled
 
     def gradient(self, route: str, update: int, micro: int = MICRO) -> Tensor:
-        def draw(size: int) -> list[Tensor]:
+        def draw(size: int) -> tuple[Start, ...]:
             noise = NoiseSource(0, "training").draw(update, range(BATCH), self.chain.draws, SHAPE)
-            return list(noise.split(size, dim=1))
+            return Start(noise, labels_in_turn(self.denoiser.classes, BATCH)).split(size)
 
         self.denoiser.zero_grad()
         value, _ = fitting_gradient(self.rollout, quadratic, Route(route, micro), draw, update)
@@ -86,7 +95,10 @@ class Setting:
     def features(self) -> Tensor:
         noise = NoiseSource(0, "evaluation")
         place = SingleCollective(), torch.device("cpu")
-        scored = Evaluator(self.denoiser, self.chain, {"toy": self.space}, {}, 6, noise, *place, compiled=self.compiled)
+        labels = None if self.denoiser.classes is None else LabelSource(0, "evaluation", (1,) * self.denoiser.classes)
+        scored = Evaluator(
+            self.denoiser, self.chain, {"toy": self.space}, {}, 6, noise, *place, self.compiled, labels
+        )  # fmt: skip
         return scored.features()["toy"]
 
 
@@ -94,9 +106,11 @@ def assert_close(found: Tensor, expected: Tensor, relative: float) -> None:
     assert float((found - expected).norm() / expected.norm()) < relative
 
 
-@pytest.mark.parametrize("route", ["stored", "replay"])
-def test_nothing_is_compiled_twice_in_a_run(route: str, backend: Counting, noise_schedule: NoiseSchedule) -> None:
-    compiled, plain = Setting(noise_schedule, True), Setting(noise_schedule, False)
+@pytest.mark.parametrize(("route", "classes"), [("stored", None), ("replay", None), ("replay", 3)])
+def test_nothing_is_compiled_twice_in_a_run(
+    route: str, classes: int | None, backend: Counting, noise_schedule: NoiseSchedule
+) -> None:
+    compiled, plain = (Setting(noise_schedule, each, classes=classes) for each in (True, False))
     counts = []
     for update in range(3):
         found, expected = compiled.gradient(route, update), plain.gradient(route, update)

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -42,9 +43,9 @@ def test_predictions_are_those_of_rounded_factors(denoisers: tuple[Denoiser, Den
 def test_all_but_the_inside_of_the_network_stays_float32(denoisers: tuple[Denoiser, Denoiser]) -> None:
     _, low = denoisers
     chain = make_chain(low.schedule, sampler="ddim", steps=4)
-    rollout, noise = Rollout(low, chain, lambda images: images.flatten(1)), torch.randn(chain.draws, 5, *SHAPE)
-    assert {state.image.dtype for state in rollout.trajectory(noise, (0, 0))} == {torch.float32}
-    GRADIENTS["replay"](rollout, first_pixel, [noise], 0)
+    rollout, start = Rollout(low, chain, lambda images: images.flatten(1)), Start(torch.randn(chain.draws, 5, *SHAPE))
+    assert {state.image.dtype for state in rollout.trajectory(start, (0, 0))} == {torch.float32}
+    GRADIENTS["replay"](rollout, first_pixel, [start], 0)
     for parameter in low.parameters():
         assert parameter.dtype is torch.float32
         assert parameter.grad is not None
@@ -62,8 +63,8 @@ def test_the_replayed_gradient_is_the_stored_one(denoisers: tuple[Denoiser, Deno
     for route, pieces in (("stored", 1), ("replay", 1), ("replay", 3)):
         low = copy.deepcopy(denoisers[1])
         chain = make_chain(low.schedule, sampler="ddim", steps=4)
-        noise = NoiseSource(0, "training").draw(0, range(12), chain.draws, SHAPE)
-        GRADIENTS[route](Rollout(low, chain, lambda x: x.flatten(1)), first_pixel, list(noise.chunk(pieces, dim=1)), 0)
+        starts = Start(NoiseSource(0, "training").draw(0, range(12), chain.draws, SHAPE)).split(12 // pieces)
+        GRADIENTS[route](Rollout(low, chain, lambda x: x.flatten(1)), first_pixel, starts, 0)
         gradients[route, pieces] = torch.cat([p.grad.flatten() for p in low.parameters() if p.grad is not None])
     expected = gradients["stored", 1]
     # what is recomputed is rounded alike; sums over other pieces of the batch are rounded otherwise

@@ -18,7 +18,9 @@ def test_of_an_argument() -> None:
 
 
 def test_of_a_result(monkeypatch: pytest.MonkeyPatch, toy: Denoiser) -> None:
-    monkeypatch.setattr(toy, "predict", lambda image, timestep: type("Wide", (), {"epsilon": torch.zeros(3, *SHAPE)}))
+    monkeypatch.setattr(
+        toy, "predict", lambda image, timestep, labels: type("Wide", (), {"epsilon": torch.zeros(3, *SHAPE)})
+    )
     with pytest.raises(TypeCheckError, match="N"):
         toy(torch.zeros(2, *SHAPE), 7)
 

@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, default=1, metavar="K", help="seeds of the noise, from --seed on [1]")
     add("--features", metavar="NAME+...", help="feature spaces, joined by + [as finetuned, or the data set's]")
     add("--measures", default="kid,fid", metavar="NAME,...", help=measures)
+    add("--per-class", action="store_true", help="also KID of each class of a class-conditional model")
     add("--workers", type=int, default=1, metavar="W", help="processes that share the work [1]")
     add("--json", type=Path, metavar="FILE", help="also write all scores to a file, as they come")
     add("--curve", type=Path, metavar="FILE", help="also draw KID against network evaluations")
@@ -56,8 +57,9 @@ def execute(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (
-        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance", "images",
-        "measures", "workers", "precision", "compile",
+        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance",
+        "guidance_scale", "images",
+        "measures", "per_class", "workers", "precision", "compile",
     )  # fmt: skip
     asked = {name: getattr(options, name) for name in same}
     seeds = range(options.seed, options.seed + options.seeds)
@@ -69,10 +71,18 @@ def execute(options: argparse.Namespace) -> None:
     images, measures = (options.dataset, options.data, options.resolution), parse_measures(options.measures)
     scored_config(record, folder, images, options.features, measures)  # refuses what there is not
     from mmd_ddm.experiment.scoring.evaluate import evaluate  # PyTorch, for which what is refused above need not wait
-    from mmd_ddm.experiment.scoring.table import curve_points, floors, table, verdicts  # SciPy takes a second
+    from mmd_ddm.experiment.scoring.table import (
+        class_table,
+        curve_points,
+        floors,
+        table,
+        verdicts,
+    )  # SciPy takes a second
 
     results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
     print(table(results))
+    if (by_class := class_table(results)) is not None:
+        print(f"\nKID by class\n\n{by_class}")
     trained = record.trained_spaces
     for sentence in verdicts(results, trained) if trained else []:
         print(f"\n{sentence}")

@@ -5,6 +5,7 @@ samples.png        the base and the finetuned model from the same noise with the
 neighbours.png     generated images with their five nearest real images (paper, Figures 3 and 8)
 distances.png      the distances to the nearest real image, of all models and of the real images themselves
 interpolation.png  the images on the way from one noise to another (paper, Equation 8, Figures 9 and 10)
+classes.png        of a class-conditional model: images of each class (of 20 at most) beside real ones
 noise_levels.png   of a model whose sampler was learned: where its noise levels were, are, and what the network is told
 figures.json       how near the images come to the training images, in numbers: whether the model overfits
 

@@ -4,7 +4,7 @@ Writes a diffusers folder that every --base-model and --model takes. A folder un
 $MMD_DDM_HOME/models) is found by its name alone. Formats of files: ddim (Ho et al. 2020 and Song et al. 2021: CIFAR-10,
 LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN), guided-diffusion (Dhariwal &
 Nichol 2021: LSUN and ImageNet up to 256 pixels) and edm (Karras et al. 2022, NVlabs' pickles, of which nothing is run:
-CIFAR-10, FFHQ and AFHQv2, VP and VE); those without class labels.
+CIFAR-10, FFHQ and AFHQv2, VP and VE); class-conditional ones too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Train the small networks that a data set needs: a base model (Ho et al. 2020) or a feature space.
 
-The base model and the two feature spaces that ship with digits were made by this command with its defaults.
+The base model and the two feature spaces that ship with digits were made by this command with its defaults, the base
+model digits_conditional with --conditional --updates 4000.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BASE = "base"
 _PICTURE = 16  # pixels, of which the defaults are told
 _FASTER = "bf16 where the device multiplies it, else fp32"
 _OF_ALL, _OF_SPACES = ("updates", "batch", "learning_rate"), ("width", "dim", "mirror", "test")
-_OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction")
+_OF_BASE = ("channels", "layers", "ema", "warmup", "clip", "precision", "dropout", "prediction", "conditional")
 _OF_SCORES = ("scorings", "score_features", "score_images")
 
 
@@ -50,6 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     setting("precision", "of base: fp32, or bf16 inside the network", choices=PRECISIONS)
     setting("dropout", "of base: probability that a unit is dropped in training", type=float, metavar="P")
     setting("prediction", "of base: what the network predicts", choices=PREDICTIONS)
+    told = "of base: tell the network the class of an image, which the data set's labels name"
+    add("--conditional", action="store_true", default=None, help=told)
     add("--scorings", type=int, metavar="N", help=f"of base: how many times it is scored on the way [{SCORINGS}]")
     add("--score-features", metavar="A+B", help="of base: feature spaces of the scores [those on this machine]")
     add("--score-images", type=int, metavar="N", help=f"of base: images generated for a scoring [{SCORE_IMAGES}]")

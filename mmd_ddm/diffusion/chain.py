@@ -10,34 +10,72 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 
 
+class Start(NamedTuple):
+    """What N images are generated from.
+
+    Args:
+        noise: standard normal, (draws, N, C, H, W); noise[0] is the initial image.
+        labels: their class labels (N,), int64, for a class-conditional model.
+    """
+
+    noise: Tensor
+    labels: Tensor | None = None
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return self.noise.shape[1]
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Start:
+        """The same on a device."""
+        return self._map(lambda each: each.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Start:
+        """The same in memory that a GPU reads by itself."""
+        return self._map(Tensor.pin_memory)
+
+    def split(self, size: int | list[int]) -> tuple[Start, ...]:
+        """The same for so many images at a time."""
+        noises = self.noise.split(size, dim=1)
+        labels = [None] * len(noises) if self.labels is None else self.labels.split(size)
+        return tuple(map(Start, noises, labels))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Start:
+        return Start(change(self.noise), None if self.labels is None else change(self.labels))
+
+
 class State(NamedTuple):
-    """What moves along the chain, tensors (N, C, H, W).
+    """What moves along the chain, tensors (N, C, H, W), and the class labels that stay as they are.
 
     Args:
         image: at which the network is evaluated next.
         base: an image that a solver's later steps start from; none if they start from the image.
         history: former predictions that they use, the latest first.
+        labels: (N,) int64, of a class-conditional model; the chain's, of which solvers know nothing.
     """
 
     image: Tensor
     base: Tensor | None = None
     history: tuple[Tensor, ...] = ()
+    labels: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of it, in one order."""
+        """All that moves, in one order."""
         return self.image, *(() if self.base is None else (self.base,)), *self.history
 
     def map(self, change: Callable[[Tensor], Tensor]) -> State:
-        """The state with each tensor changed."""
+        """The state with each tensor that moves changed."""
         base = None if self.base is None else change(self.base)
-        return State(change(self.image), base, tuple(change(each) for each in self.history))
+        return State(change(self.image), base, tuple(change(each) for each in self.history), self.labels)
 
 
 class Solver(Protocol):
@@ -57,17 +95,24 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with the times of its S evaluations, from the noisiest on, for which the solver was made.
+    """A sampler with the times of its predictions, from the noisiest on, for which the solver was made.
 
     Args:
         solver: its update rule.
         timesteps: whole, or with levels anywhere from 0 to T-1.
         levels: alpha_bar of each; none: the model's at whole timesteps.
+        guidance_scale: w of `Denoiser.predict`.
     """
 
     solver: Solver
     timesteps: tuple[float, ...]
     levels: tuple[float, ...] | None = field(default=None, kw_only=True)
+    guidance_scale: float | None = field(default=None, kw_only=True)
+
+    @property
+    def nfe(self) -> int:
+        """S, the network evaluations of an image: one a prediction, two with guidance."""
+        return len(self.timesteps) * (2 if is_guided(self.guidance_scale) else 1)
 
     @property
     def draws(self) -> int:
@@ -79,14 +124,19 @@ class Chain:
         return self
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
-        """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
+        """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
         level = None if self.levels is None else self.levels[k]
-        return self.solver.step(state, denoiser.predict(state.image, self.timesteps[k], level), k, used)
+        predicted = denoiser.predict(
+            state.image, self.timesteps[k], level, labels=state.labels, guidance_scale=self.guidance_scale
+        )
+        return self.solver.step(state, predicted, k, used)._replace(labels=state.labels)
 
-    def sample(self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"]) -> Float[Tensor, "N C H W"]:
-        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""
-        chain, state = self.settled(), State(noise[0])
+    def sample(
+        self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"], labels: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N C H W"]:
+        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise; a latent model's decoded."""
+        chain, state = self.settled(), State(noise[0], labels=labels)
         for k in range(len(self.timesteps)):
             state = chain.step(denoiser, state, k, noise)
-        return state.image
+        return denoiser.decode(state.image)

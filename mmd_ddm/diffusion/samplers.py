@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.budgets import levels_of
+from mmd_ddm.diffusion.budgets import levels_of, unguided
 from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.continuous_time import time_of
 from mmd_ddm.diffusion.ddim import DDIM
@@ -32,6 +33,7 @@ def make_chain(
     schedule: str | None = None,
     eta: float = 0.0,
     variance: str = "model",
+    guidance_scale: float | None = None,
 ) -> Chain:
     """Build the chain of one of `SAMPLERS` with a budget of S network evaluations (for `stride` at least S).
 
@@ -42,12 +44,20 @@ def make_chain(
         schedule: of the timesteps, one of `SCHEDULES`; none: `default_schedule`.
         eta: DDIM's noise, 0 to 1.
         variance: DDPM's, one of `VARIANCES`; `model` is what its scheduler config says.
+        guidance_scale: w of `Denoiser.predict`; if it is neither none nor 1, S is even, for S/2 predictions.
 
     Raises:
         UserError: a name or number outside what is allowed, or a variance that the model does not have.
     """
     if sampler not in SAMPLERS:
         raise UserError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    made = _unguided_chain(noise_schedule, sampler, unguided(steps, guidance_scale), schedule, eta, variance)
+    return replace(made, guidance_scale=guidance_scale)
+
+
+def _unguided_chain(
+    noise_schedule: NoiseSchedule, sampler: str, steps: int, schedule: str | None, eta: float, variance: str
+) -> Chain:
     if sampler == LEARNED:
         return _chain_beside(noise_schedule, steps)
     points = _points(noise_schedule, sampler, steps, schedule)
@@ -104,7 +114,14 @@ def _chain_beside(noise_schedule: NoiseSchedule, steps: int) -> Chain:
 
 
 def make_learned_chain(
-    noise_schedule: NoiseSchedule, *, sampler: str, steps: int, schedule: str, eta: float, variance: str
+    noise_schedule: NoiseSchedule,
+    *,
+    sampler: str,
+    steps: int,
+    schedule: str,
+    eta: float,
+    variance: str,
+    guidance_scale: float | None = None,
 ) -> LearnedChain:
     """Build a chain whose sampler can be learned, as `make_chain` builds the one that it begins as.
 
@@ -115,12 +132,17 @@ def make_learned_chain(
         said = f"sampler {sampler} with eta {eta:g}" if eta else f"sampler {sampler}"
         raise UserError(f"{said} draws noise and can't be learned; choose from {', '.join(LEARNABLE)}, without eta")
     plain = make_chain(
-        noise_schedule, sampler=sampler, steps=steps, schedule=schedule, eta=eta, variance=variance
-    )  # fmt: skip
-    levels = _points(noise_schedule, sampler, steps, schedule).alpha_bar
-    return LearnedChain(
-        plain.solver, plain.timesteps, LearnedSampler(LEARNABLE[sampler], noise_schedule.alpha_bar, levels)
+        noise_schedule,
+        sampler=sampler,
+        steps=steps,
+        schedule=schedule,
+        eta=eta,
+        variance=variance,
+        guidance_scale=guidance_scale,
     )
+    levels = _points(noise_schedule, sampler, unguided(steps, guidance_scale), schedule).alpha_bar
+    learned = LearnedSampler(LEARNABLE[sampler], noise_schedule.alpha_bar, levels)
+    return LearnedChain(plain.solver, plain.timesteps, learned, guidance_scale=guidance_scale)
 
 
 def ddpm_variance(noise_schedule: NoiseSchedule, variance: str) -> str:

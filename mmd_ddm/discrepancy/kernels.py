@@ -94,6 +94,21 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class SameClass:
+    """k(x, y) [c_x = c_y], the class labels c in the last column of x and y: a product of kernels is one.
+
+    k is of the columns before. Where k is only conditionally positive definite, MMD^2 is not negative as long as both
+    sides have the same shares of the classes. No gradient flows into the labels.
+    """
+
+    kernel: Kernel
+
+    def __call__(self, x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
+        """The (N, M) block."""
+        return self.kernel(x[:, :-1], y[:, :-1]) * (x[:, -1, None] == y[:, -1])
+
+
+@dataclass(frozen=True)
 class Sum:
     """k = k_1 + k_2 + ..., conditionally positive definite again."""
 

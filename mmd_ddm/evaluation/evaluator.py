@@ -15,6 +15,7 @@ from mmd_ddm.compilation import Compiled, batches_of
 from mmd_ddm.diffusion.baselines import Baseline
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import LabelSource
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import Collective, share
 from mmd_ddm.errors import ResourceError
@@ -59,11 +60,12 @@ class Evaluator:
     collective: Collective  # the workers over which sampling and embedding are spread
     device: torch.device  # of denoiser and spaces
     compiled: bool = False  # the pass through the spaces; the denoiser knows for itself
+    labels: LabelSource | None = None  # of a class-conditional model's images, as often as in the data
 
     @property
     def nfe(self) -> int:
         """Network evaluations an image."""
-        return len(self.sampler.timesteps)
+        return self.sampler.nfe
 
     def score(self, measures: Collection[str] = ("kid", "fid")) -> Metrics:
         """Measure the generated images in each space; see `measure`."""
@@ -114,11 +116,16 @@ class Evaluator:
             return embed(images)
 
     @torch.no_grad()
-    def sample(self, indices: range, most: int | None = None) -> Tensor:
-        """Images (n, C, H, W) of some positions of the evaluation's noise, n at most `most` (None: as scores have)."""
+    def sample(self, indices: range, most: int | None = None, labels: Tensor | None = None) -> Tensor:
+        """Images (n, C, H, W) of some positions of the evaluation's noise, n at most `most` (None: as scores have).
+
+        Those of a class-conditional model have the position's labels, unless others (n,) are given.
+        """
         noise = self.noise.draw(0, indices, self.sampler.draws, self.denoiser.image_shape).to(self.device)
+        if labels is None and self.labels is not None:
+            labels = self.labels.draw(0, indices)
         with batches_of(most or self._most):
-            return self.sampler.sample(self.denoiser, noise)
+            return self.sampler.sample(self.denoiser, noise, None if labels is None else labels.to(self.device))
 
 
 def _half(size: int, said: str) -> int:

@@ -17,6 +17,7 @@ from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.store import Rows
 from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import LabelSource
 from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
 from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise import NoiseSource
@@ -26,12 +27,14 @@ from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
 from mmd_ddm.discrepancy.frechet import RealMoments
+from mmd_ddm.discrepancy.labels import joint_kernel, label_column
 from mmd_ddm.discrepancy.mixture import mixture_kernel
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.metrics import Metrics, at_budget
 from mmd_ddm.evaluation.reference import RealSide
+from mmd_ddm.experiment.classes import class_counts, matches_pairs
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
 from mmd_ddm.features.load import load_feature_space
@@ -45,7 +48,7 @@ from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.names import FRECHET, SAMPLER, WEIGHTS
 from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, classes_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 
 _log = logging.getLogger(__name__)
@@ -59,9 +62,12 @@ def obtain(config: Config) -> None:
     Feature spaces that can't be trusted, or were trained on other images, and chains that don't begin at noise, are
     named in a warning, one line each.
     """
-    _warn_of_beginning(config, scheduler_config(base_folder(config)))
-    known = dataset_of(config)
-    fingerprint = load_dataset(known).fingerprint
+    folder, known = base_folder(config), dataset_of(config)
+    _warn_of_beginning(config, scheduler_config(folder))
+    images = load_dataset(known)
+    fingerprint, classes = images.fingerprint, classes_of(unet_config(folder))
+    if classes is not None:
+        class_counts(classes, images)
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
@@ -132,7 +138,7 @@ class Parts:
         return self._models[folder]
 
     def _load(self, folder: Path) -> Denoiser:
-        check_fits(unet_config(folder), dataset_of(self.config))
+        check_fits(folder, dataset_of(self.config))
         use_tensor_cores(precision := self.config.optimization.precision)
         return load_denoiser(folder, precision, self._compiles).to(self.device)
 
@@ -146,7 +152,10 @@ class Parts:
         levels, learned = self.denoiser.schedule, self.denoiser.learned
         chains = {steps: make_chain(levels, **vars(how)) for steps, how in self.config.samplers.items()}
         if isinstance(learned, LearnedSampler):  # of the only budget
-            return {steps: LearnedChain(each.solver, each.timesteps, learned) for steps, each in chains.items()}
+            return {
+                steps: LearnedChain(each.solver, each.timesteps, learned, guidance_scale=each.guidance_scale)
+                for steps, each in chains.items()
+            }
         return chains
 
     @property
@@ -209,7 +218,26 @@ class Parts:
         """From noise to features of the loss, with each budget."""
         training = self.config.optimization.dropout == "train"
         dropout = NoiseSource(self.config.seed, f"dropout {self.collective.rank}") if training else None
-        return {steps: Rollout(self.denoiser, chain, self.embed, dropout) for steps, chain in self.chains.items()}
+        return {
+            steps: Rollout(self.denoiser, chain, self.embed, dropout, self.joint)
+            for steps, chain in self.chains.items()
+        }
+
+    @cached_property
+    def joint(self) -> bool:
+        """Whether the loss compares pairs of image and class label."""
+        return matches_pairs(self.config, self.denoiser.classes)
+
+    def label_source(self, denoiser: Denoiser, stream: str, seed: int | None = None) -> LabelSource | None:
+        """The labels of a model's images, beside their noise of a stream and a seed (None: the run's).
+
+        None if the model is unconditional.
+        """
+        if denoiser.classes is None:
+            return None
+        return LabelSource(
+            self.config.seed if seed is None else seed, stream, class_counts(denoiser.classes, self.images)
+        )
 
     @cached_property
     def objective(self) -> Objective | FrechetObjective:
@@ -228,10 +256,20 @@ class Parts:
         features = [bank.features for bank in banks]
         kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
         bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
-        real = bank, kernel, self.collective, torch.empty(0, sum(self.loss_space.dims), device=self.device)
+        if self.joint:
+            assert self.denoiser.classes is not None
+            kernel = joint_kernel(kernel, class_counts(self.denoiser.classes, self.images))
+            bank = Bank(Beside([*features, self._real_labels(bank)]), bank.memory)
+        real = bank, kernel, self.collective, torch.empty(0, bank.features[0:1].shape[1], device=self.device)
         batches = c.reference == "batch"
         reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
         return Objective(kernel, reference, self.collective)
+
+    def _real_labels(self, bank: Bank) -> Tensor:
+        """The labels of the bank's images as a column, those of mirror images after all others."""
+        labels, like = self.images.labels, bank.features[0:1]
+        assert labels is not None
+        return label_column(labels.repeat(len(bank) // len(labels)), like.dtype).to(like.device)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -260,5 +298,5 @@ class Parts:
         needed = 4.0 * images * sum(space.dim for space in self.spaces.values())
         check_memory(needed, self.device, f"the features of {images} generated images", "ask for fewer")
         noise = NoiseSource(self.config.seed if seed is None else seed, stream)
-        place = self.collective, self.device
-        return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, *place, compiled=self._compiles)
+        labels, place = self.label_source(denoiser, stream, seed), (self.collective, self.device)
+        return Evaluator(denoiser, sampler, self.spaces, self.real, images, noise, *place, self._compiles, labels)

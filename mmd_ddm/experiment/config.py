@@ -25,8 +25,10 @@ from mmd_ddm.experiment.run_folder import BEST, LAST
 from mmd_ddm.experiment.setting import Rule, Scalar, Setting, check, number, one_of, or_none, read, setting, text, whole
 from mmd_ddm.features.published.preprocessing import PREPROCESSINGS
 from mmd_ddm.features.specification import parse_features
-from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, LEARNED, LOSSES, MMD, ROUTES, WEIGHTS
+from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, JOINT, LEARNED, LOSSES, MATCHINGS, MMD, ROUTES, WEIGHTS
 from mmd_ddm.precision import FP32, PRECISIONS
+
+MOST_GUIDANCE = 100
 
 
 # fmt: off
@@ -43,6 +45,9 @@ class SamplerConfig:
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
     variance: str = setting("model", one_of(*VARIANCES),
         "variance of DDPM; model: as the base model's own sampler has it")
+    guidance_scale: float | None = setting(None,
+        or_none(number(1, MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}")),
+        "classifier-free guidance of a DiT, w of u + w (c - u); above 1 each step takes two evaluations; none: off")
 
 
 def with_steps(sampler: SamplerConfig, steps: int) -> SamplerConfig:
@@ -67,6 +72,9 @@ class ObjectiveConfig:
         or_none(Rule(lambda value: parse_bandwidth(str(value)), bool, "dim, median, 0.5*median, a positive number")),
         "sigma of the kernel terms that name none: a number, dim (sigma^2 = d/2), median (distance of real features), "
         "or a multiple such as 0.5*median")
+    matching: str | None = setting(None, or_none(one_of(*MATCHINGS)),
+        "of a class-conditional model: joint compares pairs of image and class label, marginal the images alone; none: "
+        "joint where model and data have classes and the loss is mmd")
     reference: str = setting("bank", one_of("bank", "batch"),
         "real side of the loss: all real features, or a fresh batch per update")
     bank_dtype: str = setting("float32", one_of(*DTYPES),
@@ -153,6 +161,9 @@ class Config:
         if self.objective.loss == FRECHET and self.objective.reference != "bank":
             said = f"reference is {self.objective.reference!r}, but loss {FRECHET} has the moments of the whole bank"
             raise UserError(f"{said}; leave it at bank")
+        if self.objective.loss == FRECHET and self.objective.matching == JOINT:
+            said = f"matching is {JOINT}, but loss {FRECHET} compares means and covariances, which no label enters"
+            raise UserError(f"{said}; use loss {MMD}, or matching marginal")
         if self.dataset == OWN and (self.data is None or self.resolution is None):
             raise UserError(f"dataset is {OWN}, which needs data (where the images are) and resolution (in pixels)")
         if self.dataset != OWN and self.name is not None:

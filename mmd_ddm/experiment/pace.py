@@ -9,11 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
+from mmd_ddm.diffusion.labels import labels_in_turn
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import network_evaluations
+from mmd_ddm.experiment.inputs import dataset_of
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import choose_route
@@ -48,21 +51,24 @@ def measure_pace(config: Config, threads: int, device: torch.device | None = Non
     parts, c = Parts(config, device or default_device()), config.optimization
     chain, shape, noise = parts.chain, parts.denoiser.image_shape, NoiseSource(0, "pace")
 
-    def draw(images: int) -> Tensor:
-        return noise.draw(0, range(images), chain.draws, shape).to(parts.device)
+    def draw(images: int) -> Start:
+        labels = labels_in_turn(parts.denoiser.classes, images)
+        return Start(noise.draw(0, range(images), chain.draws, shape), labels).to(parts.device)
+
+    def any_images(count: int) -> Tensor:
+        return noise.draw(0, range(count), 1, dataset_of(config).image_shape)[0].to(parts.device)
 
     together = FeatureMixture(list(parts.spaces.values()))
     route = choose_route(parts.pipeline, draw(2), c.batch, 1, gradient=c.gradient, micro_batch=c.micro_batch)
 
     def update(images: int) -> None:
-        noises = list(draw(images).split(route.micro_batch, dim=1))
-        GRADIENTS[route.gradient](parts.pipeline, _any_gradient, noises, 0)
+        GRADIENTS[route.gradient](parts.pipeline, _any_gradient, draw(images).split(route.micro_batch), 0)
 
     gradient = _seconds_each(update, c.batch, parts.device)
     with torch.no_grad():
-        sampled = _seconds_each(lambda images: chain.sample(parts.denoiser, draw(images)), SAMPLING_BATCH, parts.device)
-        embedded = _seconds_each(lambda images: together(draw(images)[0]), SAMPLING_BATCH, parts.device)
-    nfe = len(chain.timesteps)
+        sampled = _seconds_each(lambda n: chain.sample(parts.denoiser, *draw(n)), SAMPLING_BATCH, parts.device)
+        embedded = _seconds_each(lambda n: together(any_images(n)), SAMPLING_BATCH, parts.device)
+    nfe = chain.nfe
     return Pace(gradient / nfe, sampled / nfe, embedded)
 
 

@@ -12,7 +12,7 @@ import torch
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
 from mmd_ddm.errors import UserError
-from mmd_ddm.evaluation.figures.sheets import save_sheet
+from mmd_ddm.evaluation.figures.sheets import save_samples
 from mmd_ddm.evaluation.metrics import Metrics, flat
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
@@ -205,8 +205,7 @@ class _Run:
     def _save(self, state: TrainingState, weights: str, row: Row, export: bool) -> Path:
         evaluator = self.parts.evaluator
         with _sampled(state.denoiser, state.ema if weights == "ema" else None):
-            images = evaluator.sample(range(min(SHEET_IMAGES, evaluator.images)))
-            save_sheet(images, self.folder / f"samples_{state.update:06d}.png")
+            save_samples(evaluator, self.folder / f"samples_{state.update:06d}.png", SHEET_IMAGES)
             if export:
                 self.kept.export(weights, row)
         append_row(self.folder, row)

@@ -1,11 +1,11 @@
-"""The gradient of an update: which noise it starts from, and by which route it is computed."""
+"""The gradient of an update: what its images start from, and by which route it is computed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.chain import Chain, Start
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.discrepancy.collective import share
 from mmd_ddm.experiment.build import Parts
@@ -14,13 +14,14 @@ from mmd_ddm.finetuning.memory import Route, choose_route
 
 
 class UpdateGradient:
-    """The gradient from this worker's share of each batch; its noise depends on seed and position alone."""
+    """The gradient from this worker's share of each batch; its noise and labels depend on seed and position alone."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.noise = parts, NoiseSource(parts.config.seed, "training")
+        self.labels = parts.label_source(parts.denoiser, "training")
         self.mine = share(parts.config.optimization.batch, parts.collective)
         self.turns = NoiseSource(parts.config.seed, "budget")
-        self._ahead: dict[int, Tensor] = {}
+        self._ahead: dict[int, Start] = {}
 
     def choose_route(self) -> Route:
         """Choose what fits beside all else in memory, the same on all workers: they may sit on different machines."""
@@ -28,8 +29,8 @@ class UpdateGradient:
         parts.objective  # noqa: B018 (the real features take their memory first)
         workers = parts.collective.world
         few = 4 if parts.device.type == "cuda" else 2  # a GPU tells of passes in blocks, and autograd byte by byte
-        noise, largest = self._draw(parts.chain, 0, range(few)).to(parts.device), -(-c.batch // workers)
-        mine = choose_route(parts.pipeline, noise, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
+        start, largest = self._draw(parts.chain, 0, range(few)).to(parts.device), -(-c.batch // workers)
+        mine = choose_route(parts.pipeline, start, largest, workers, gradient=c.gradient, micro_batch=c.micro_batch)
         stored = torch.tensor([[float(mine.gradient == "stored"), mine.micro_batch]], device=parts.device)
         everyone = parts.collective.gather_rows(stored)
         return Route("stored" if bool(everyone[:, 0].all()) else "replay", int(everyone[:, 1].min()))
@@ -41,9 +42,8 @@ class UpdateGradient:
 
         drawn = self._ahead.pop(update) if update in self._ahead else self._draw(pipeline.chain, update, self.mine)
 
-        def draw(size: int) -> tuple[Tensor, ...]:
-            pieces: tuple[Tensor, ...] = drawn.to(self.parts.device, non_blocking=True).split(size, dim=1)
-            return pieces
+        def draw(size: int) -> tuple[Start, ...]:
+            return drawn.to(self.parts.device, non_blocking=True).split(size)
 
         found = fitting_gradient(pipeline, self.parts.objective, route, draw, update)
         if self.parts.device.type == "cuda":  # which is still at it: 128 images take the CPU 6 ms (32 px), 220 (256 px)
@@ -59,6 +59,7 @@ class UpdateGradient:
         past, place = divmod(update, len(budgets))
         return budgets[int(torch.randperm(len(budgets), generator=self.turns.generator(past))[place])]
 
-    def _draw(self, chain: Chain, update: int, positions: range) -> Tensor:
-        drawn = self.noise.draw(update, positions, chain.draws, self.parts.denoiser.image_shape)
+    def _draw(self, chain: Chain, update: int, positions: range) -> Start:
+        noise = self.noise.draw(update, positions, chain.draws, self.parts.denoiser.image_shape)
+        drawn = Start(noise, None if self.labels is None else self.labels.draw(update, positions))
         return drawn.pin_memory() if self.parts.device.type == "cuda" else drawn

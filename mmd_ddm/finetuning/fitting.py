@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.compilation import batches_of
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.errors import ResourceError
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Route, free_bytes, readable
@@ -17,7 +18,7 @@ from mmd_ddm.finetuning.objective import Loss, ValueAndGradient
 from mmd_ddm.out_of_memory import fitted
 
 _log = logging.getLogger(__name__)
-Draw = Callable[[int], Sequence[Tensor]]  # noises (draws, _, C, H, W) of this worker, so many samples at a time
+Draw = Callable[[int], Sequence[Start]]  # of this worker, so many samples at a time
 
 
 def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Draw, update: int) -> tuple[Tensor, Route]:
@@ -37,9 +38,9 @@ def fitting_gradient(pipeline: Rollout, objective: Loss, route: Route, draw: Dra
     device = parameters[0].device
 
     def compute(route: Route) -> Tensor:
-        noises = draw(route.micro_batch)
-        with batches_of(max(noise.shape[1] for noise in noises)):
-            return GRADIENTS[route.gradient](pipeline, agreed, noises, update)
+        starts = draw(route.micro_batch)
+        with batches_of(max(start.images for start in starts)):
+            return GRADIENTS[route.gradient](pipeline, agreed, starts, update)
 
     def smaller(route: Route, said: str) -> Route:
         for parameter in parameters:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import State
+from mmd_ddm.diffusion.chain import Start, State
 from mmd_ddm.errors import out_of_memory
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.names import REPLAY, STORED
@@ -61,7 +61,7 @@ class SavedBytes:
 
 
 class Footprint(NamedTuple):
-    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features."""
+    """Bytes that autograd keeps of one sample: of one step's network evaluations, and of its features and decoding."""
 
     evaluation: float
     features: float
@@ -76,35 +76,34 @@ class Footprint(NamedTuple):
         return max(self.evaluation, self.features)
 
 
-def footprint(pipeline: Rollout, noise: Tensor) -> Footprint:
+def footprint(pipeline: Rollout, start: Start) -> Footprint:
     """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
-    The noise (draws, n, C, H, W) is for the trial run, n at least 2: what n samples keep more than one of them is
-    theirs alone, without weights.
+    The trial run is of n samples, at least 2: what they keep more than one of them is theirs alone, without weights.
     """
-    one, all_ = (_kept(pipeline, part) for part in (noise[:, :1], noise))
-    evaluation, features = ((b - a) / (noise.shape[1] - 1) for a, b in zip(one, all_, strict=True))
+    one, all_ = (_kept(pipeline, part) for part in (start.split(1)[0], start))
+    evaluation, features = ((b - a) / (start.images - 1) for a, b in zip(one, all_, strict=True))
     return Footprint(evaluation, features)
 
 
-def _kept(pipeline: Rollout, noise: Tensor) -> tuple[int, int]:
+def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
     with SavedBytes() as evaluation:
-        image = pipeline.step(State(noise[0]), 0, noise, (0, 0)).image
+        image = pipeline.step(State(start.noise[0], labels=start.labels), 0, start.noise, (0, 0)).image
     with SavedBytes() as features:
-        pipeline.embed(image.detach().requires_grad_())
+        pipeline.features(State(image.detach().requires_grad_(), labels=start.labels))
     return evaluation.total, features.total
 
 
-def counted(pipeline: Rollout, noise: Tensor) -> NeedOf:
+def counted(pipeline: Rollout, start: Start) -> NeedOf:
     """What a route needs by what autograd keeps of a few samples, see `footprint`; no device has to tell."""
-    found = footprint(pipeline, noise)
+    found = footprint(pipeline, start)
     return {
         STORED: Need(0, found.stored(len(pipeline.chain.timesteps))),
         REPLAY: Need(0, found.replayed),
     }.__getitem__
 
 
-def measured(pipeline: Rollout, noise: Tensor, peak: Peak) -> NeedOf:
+def measured(pipeline: Rollout, start: Start, peak: Peak) -> NeedOf:
     """What a route needs by what a device says of whole passes, forward and backward, with half of the samples and all.
 
     So that the weights' gradient and what algorithms work in is counted; but nothing is compiled for these sizes, and
@@ -112,16 +111,16 @@ def measured(pipeline: Rollout, noise: Tensor, peak: Peak) -> NeedOf:
 
     Args:
         pipeline: from noise to features; its denoiser's parameters have no gradient.
-        noise: (draws, n, C, H, W) for the trial run, n at least 2.
+        start: of n samples, at least 2, for the trial run.
         peak: of the device.
 
     Returns:
         A function that runs such passes; without end is what needs more memory than there is for those n samples.
     """
-    few, many = noise.shape[1] // 2, noise.shape[1]
+    few, many = start.images // 2, start.images
 
     def need(route: str) -> Need:
-        run = [partial(_pass, pipeline, noise[:, :n], route) for n in (few, many)]
+        run = [partial(_pass, pipeline, part, route) for part in (start.split(few)[0], start)]
         try:
             run[0]()  # what stays from the first pass on is none of an update's need
             less, more = (peak(each) for each in run)
@@ -135,9 +134,9 @@ def measured(pipeline: Rollout, noise: Tensor, peak: Peak) -> NeedOf:
     return need
 
 
-def _pass(pipeline: Rollout, noise: Tensor, route: str) -> None:
+def _pass(pipeline: Rollout, start: Start, route: str) -> None:
     try:
-        GRADIENTS[route](pipeline, _no_loss, [noise], 0)
+        GRADIENTS[route](pipeline, _no_loss, [start], 0)
     finally:
         for parameter in pipeline.denoiser.parameters():
             parameter.grad = None

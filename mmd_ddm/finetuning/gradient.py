@@ -5,9 +5,9 @@ noisier estimator. Both routes here compute the gradient of the whole batch's lo
 
 * stored: every micro-batch's graph is kept until the features' gradient is known (cost 1);
 * replayed: the chain runs without a graph and keeps the S + 1 states of every sample; then, micro-batch by
-  micro-batch, the features' gradient is pulled back into the image and step by step up the chain, where each network
-  evaluation is recomputed from its kept state (cost 4/3). One evaluation's activations of one micro-batch are alive
-  at any time.
+  micro-batch, the features' gradient is pulled back into the image, of a latent model through its decoder into the
+  latents, and step by step up the chain, where each network evaluation is recomputed from its kept state (cost 4/3).
+  One evaluation's activations of one micro-batch are alive at any time.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmd_ddm.diffusion.chain import Chain, State
+from mmd_ddm.diffusion.chain import Chain, Start, State
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.discrepancy.labels import beside_labels
 from mmd_ddm.finetuning.names import REPLAY, STORED
 from mmd_ddm.finetuning.objective import Loss
 
@@ -36,6 +37,7 @@ class Rollout:
     chain: Chain
     embed: Callable[[Tensor], Tensor]  # images (N, C, H, W) to features (N, D), differentiable
     dropout: NoiseSource | None = None  # of the masks where the network is in train mode
+    joint: bool = False  # whether the loss is of pairs: the features have the images' labels as their last column
 
     def step(self, state: State, k: int, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> State:
         """One step of the chain; the same masks each time it is computed at the same position."""
@@ -44,44 +46,48 @@ class Rollout:
         with _seeded(self.dropout.state(*position, k), state.image.device):
             return self.chain.step(self.denoiser, state, k, noise)
 
-    def trajectory(self, noise: Float[Tensor, "draws N C H W"], position: tuple[int, ...]) -> list[State]:
+    def trajectory(self, start: Start, position: tuple[int, ...]) -> list[State]:
         """All S + 1 states of a micro-batch."""
-        settled, states = replace(self, chain=self.chain.settled()), [State(noise[0])]
+        settled, states = replace(self, chain=self.chain.settled()), [State(start.noise[0], labels=start.labels)]
         for k in range(len(self.chain.timesteps)):
-            states.append(settled.step(states[-1], k, noise, position))
+            states.append(settled.step(states[-1], k, start.noise, position))
         return states
 
+    def features(self, state: State) -> Tensor:
+        """What the loss sees of a chain's last state, differentiable in its image, or a latent model's latents."""
+        features = self.embed(self.denoiser.decode(state.image))
+        if not self.joint:
+            return features
+        assert state.labels is not None
+        return beside_labels(features, state.labels)
 
-def stored_gradient(
-    pipeline: Rollout, objective: Loss, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
-) -> Float[Tensor, ""]:
-    """Add the objective's gradient to the denoiser's parameters through a stored graph of all micro-batches' noises.
+
+def stored_gradient(pipeline: Rollout, objective: Loss, starts: Sequence[Start], update: int) -> Float[Tensor, ""]:
+    """Add the objective's gradient to the denoiser's parameters through a stored graph of all micro-batches.
 
     Returns:
         The loss of the whole batch, a float64 scalar.
     """
-    features = [pipeline.embed(pipeline.trajectory(noise, (update, i))[-1].image) for i, noise in enumerate(noises)]
+    features = [pipeline.features(pipeline.trajectory(start, (update, i))[-1]) for i, start in enumerate(starts)]
     value, gradient = objective(torch.cat([f.detach() for f in features]), update)
     torch.autograd.backward(features, list(gradient.split([len(f) for f in features])))
     return value
 
 
-def replayed_gradient(
-    pipeline: Rollout, objective: Loss, noises: Sequence[Float[Tensor, "draws _ C H W"]], update: int
-) -> Float[Tensor, ""]:
+def replayed_gradient(pipeline: Rollout, objective: Loss, starts: Sequence[Start], update: int) -> Float[Tensor, ""]:
     """Add the objective's gradient to the denoiser's parameters by replaying the chain; see `stored_gradient`."""
     with torch.no_grad():
-        trajectories = [pipeline.trajectory(noise, (update, i)) for i, noise in enumerate(noises)]
-        features = [pipeline.embed(states[-1].image) for states in trajectories]
+        trajectories = [pipeline.trajectory(start, (update, i)) for i, start in enumerate(starts)]
+        features = [pipeline.features(states[-1]) for states in trajectories]
     value, gradient = objective(torch.cat(features), update)
     pieces = gradient.split([len(f) for f in features])
-    for i, (noise, states, piece) in enumerate(zip(noises, trajectories, pieces, strict=True)):
-        _pull_back(pipeline, noise, states, piece, (update, i))
+    for i, (start, states, piece) in enumerate(zip(starts, trajectories, pieces, strict=True)):
+        _pull_back(pipeline, start.noise, states, piece, (update, i))
         trajectories[i].clear()
     return value
 
 
-GRADIENTS: dict[str, Callable[[Rollout, Loss, Sequence[Tensor], int], Tensor]] = {
+GRADIENTS: dict[str, Callable[[Rollout, Loss, Sequence[Start], int], Tensor]] = {
     STORED: stored_gradient,
     REPLAY: replayed_gradient,
 }
@@ -90,9 +96,9 @@ GRADIENTS: dict[str, Callable[[Rollout, Loss, Sequence[Tensor], int], Tensor]] =
 def _pull_back(
     pipeline: Rollout, noise: Tensor, states: list[State], gradient: Tensor, position: tuple[int, ...]
 ) -> None:
-    last = states[-1].image.detach().requires_grad_()
-    pipeline.embed(last).backward(gradient)
-    cotangents: tuple[Tensor | None, ...] = (last.grad,)
+    last = states[-1].map(partial(_leaf, needed=True))
+    pipeline.features(last).backward(gradient)
+    cotangents: tuple[Tensor | None, ...] = (last.image.grad,)
     for k in reversed(range(len(states) - 1)):
         before = states[k].map(partial(_leaf, needed=k > 0))
         after = pipeline.step(before, k, noise, position)

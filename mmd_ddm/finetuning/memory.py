@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.errors import UserError
 from mmd_ddm.finetuning.footprint import Peak, counted, cuda_peak, measured
 from mmd_ddm.finetuning.gradient import Rollout
@@ -26,14 +26,14 @@ class Route(NamedTuple):
 
 
 def choose_route(
-    pipeline: Rollout, noise: Tensor, batch: int, processes: int, *, gradient: str, micro_batch: int | None,
+    pipeline: Rollout, start: Start, batch: int, processes: int, *, gradient: str, micro_batch: int | None,
     peak: Peak | None = None,
 ) -> Route:  # fmt: skip
     """Choose what is left open so that an update fits beside what else is in memory.
 
     Args:
         pipeline: from noise to features.
-        noise: (draws, n, C, H, W) for the trial run, n at least 2.
+        start: of n samples, at least 2, for the trial run.
         batch: samples of this worker in an update.
         processes: workers that share this machine's memory (of no weight on a GPU, see `keep_to_share`).
         gradient: `stored`, `replay` or `auto`: stored if the whole batch's graph fits.
@@ -43,28 +43,28 @@ def choose_route(
     """
     if gradient != "auto" and micro_batch is not None:
         return Route(gradient, micro_batch)
-    on_gpu = noise.device.type == "cuda"
+    on_gpu = start.noise.device.type == "cuda"
     if peak is None and on_gpu:
-        peak = partial(cuda_peak, noise.device)
-    need = counted(pipeline, noise) if peak is None else measured(pipeline, noise, peak)
+        peak = partial(cuda_peak, start.noise.device)
+    need = counted(pipeline, start) if peak is None else measured(pipeline, start, peak)
 
     def room() -> float:  # after the trial run, which may have left something there for good
-        return SHARE * free_bytes(noise.device) / (1 if on_gpu else processes)
+        return SHARE * free_bytes(start.noise.device) / (1 if on_gpu else processes)
 
     if gradient == "auto":
         gradient = STORED if need(STORED).bytes(batch) < room() else REPLAY
     if micro_batch is None:
         fitting = batch  # a stored graph is whole, however it is cut
         if gradient == REPLAY:
-            fitting = need(REPLAY).fitting(room() - batch * _trajectory_bytes(pipeline, noise))
+            fitting = need(REPLAY).fitting(room() - batch * _trajectory_bytes(pipeline, start))
         micro_batch = batch if fitting >= batch else 1 << (max(1, fitting).bit_length() - 1)
     return Route(gradient, micro_batch)
 
 
-def _trajectory_bytes(pipeline: Rollout, noise: Tensor) -> int:
+def _trajectory_bytes(pipeline: Rollout, start: Start) -> int:
     """Of all states of a sample, with its noise: those of the whole batch are kept while it is replayed."""
     states = len(pipeline.chain.timesteps) * pipeline.chain.solver.carried
-    return (states + len(noise)) * noise[0, 0].nbytes
+    return (states + len(start.noise)) * start.noise[0, 0].nbytes
 
 
 def free_bytes(device: torch.device) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, locked, sha256_of
-from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.formats import ddim, edm, guided_diffusion, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted, Untold, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
@@ -35,16 +35,14 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
     Raises:
         UserError: the file cannot be read, or is of another format or architecture.
     """
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+    from diffusers import DDIMScheduler, DDPMScheduler
 
     name, converted = _converted_by(path, form, told or {})
     with torch.device("meta"):  # the weights are at hand: none need be drawn
         network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
-    if "variance_type" in converted.scheduler:
-        pipeline = DDPMPipeline(network, DDPMScheduler(**converted.scheduler))
-    else:
-        pipeline = DDIMPipeline(network, DDIMScheduler(**converted.scheduler))
+    kind = DDPMScheduler if "variance_type" in converted.scheduler else DDIMScheduler
+    pipeline = make_pipeline(network, kind(**converted.scheduler))
     record = {"source": path.name, "sha256": sha256_of(path), "format": name}
     return write_pipeline(pipeline, folder, {"imported.json": record})
 

@@ -158,6 +158,7 @@ class EDMUNet2DModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
         beta_min: of the noise levels' schedule (vp).
         noise_steps: timesteps that the network was trained with, M (vp).
         num_train_timesteps: T, rows of the table of sigma.
+        num_class_embeds: how many classes there are, none if it is unconditional.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -183,6 +184,7 @@ class EDMUNet2DModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
         beta_min: float = 0.1,
         noise_steps: int = 1000,
         num_train_timesteps: int = 1000,
+        num_class_embeds: int | None = None,
     ) -> None:
         super().__init__()
         self._check()
@@ -190,6 +192,7 @@ class EDMUNet2DModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
         self.halving, self.doubling = _Halve(len(resample_filter)), _Double(len(resample_filter))
         self.sides = [sample_size >> level for level in range(len(block_out_channels))]
         self.map_noise = _Frequencies(noise_channels, embedding)
+        self.map_label = None if num_class_embeds is None else nn.Linear(num_class_embeds, noise_channels)
         self.map_layer0 = nn.Linear(noise_channels, embedding_channels)
         self.map_layer1 = nn.Linear(embedding_channels, embedding_channels)
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
@@ -253,18 +256,29 @@ class EDMUNet2DModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
                 self.dec[f"{side}x{side}_aux_conv"] = nn.Conv2d(now, config.out_channels, 3, padding=1)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        class_labels: Tensor | None = None,
+        return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
         """Predict v or epsilon of images.
 
         Args:
             sample: (N, C, H, W), sqrt(a) x_0 + sqrt(1 - a) epsilon.
             timestep: 0 to T-1, one or N; log sigma is linear between whole ones.
+            class_labels: (N,) int64, for a class-conditional network.
             return_dict: whether to return it as `.sample` or in a tuple.
         """
         skip, out, inner, noise = self.coefficients(self.log_sigma(timestep).expand(len(sample)))
         skip, out, inner = (each.to(sample.dtype).view(-1, 1, 1, 1) for each in (skip, out, inner))
         embedding = self.map_noise(noise).to(sample.dtype)
+        if self.map_label is not None:
+            if class_labels is None:
+                raise ValueError("the network is class-conditional: class_labels are missing")
+            classes = self.map_label.in_features
+            told = functional.one_hot(class_labels, classes).to(embedding) * math.sqrt(classes)
+            embedding = embedding + self.map_label(told)
         embedding = functional.silu(self.map_layer1(functional.silu(self.map_layer0(embedding))))
         made = skip * sample + out * self._decode(*self._encode(inner * sample, embedding), embedding)
         return UNet2DOutput(sample=made) if return_dict else (made,)

@@ -1,6 +1,7 @@
 """Pretraining of a small denoising diffusion model on an image set (arXiv 2301.07969, Sec. II-A).
 
-The model that `digits` ships with is made by `pretrain` with its default arguments.
+The model that `digits` ships with is made by `pretrain` with its default arguments, `digits_conditional` with
+`conditional` and 4000 updates.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.labels import count_classes
 from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.folder import INDEX, write_pipeline
+from mmd_ddm.pretrained.folder import INDEX, make_pipeline, write_pipeline
 from mmd_ddm.pretrained.load import flow_network
 from mmd_ddm.pretrained.recipes import FLOW, PREDICTIONS, TINY
 from mmd_ddm.training import Inspection, Optimization, seeded, train
@@ -46,6 +48,7 @@ def pretrain(
     channels: Sequence[int] = TINY["channels"],
     layers: int = TINY["layers"],
     prediction: str = TINY["prediction"],
+    conditional: bool = False,
     seed: int = 0,
     device: str = "cpu",
     scorings: int = 0,
@@ -72,6 +75,7 @@ def pretrain(
         channels: Width at each resolution, from the image's downwards, each half of the one before; multiples of 8.
         layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
         prediction: What the network predicts, `epsilon`, `v_prediction` or `flow_prediction`.
+        conditional: Whether the network is told the class of an image; the data set has to have labels.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
         scorings: How many times the model is scored on the way, evenly spread, the last at the end.
@@ -84,8 +88,6 @@ def pretrain(
         UserError: If a setting is out of its range, or what was kept beside the folder is of another training.
         DivergenceError: If the loss stops being finite.
     """
-    from diffusers import DDPMPipeline
-
     optimization = Optimization(updates, learning_rate, ema, warmup, clip, precision)
     shape = {"dropout": dropout, "channels": list(channels), "layers": layers, "prediction": prediction}
     settings = {**vars(optimization), "batch": batch, **shape, "seed": seed}
@@ -96,27 +98,32 @@ def pretrain(
         raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
     if prediction not in PREDICTIONS:
         raise UserError(f"prediction is {prediction!r}; it must be one of {', '.join(PREDICTIONS)}.")
+    labels = dataset.labels if conditional else None
+    classes = _classes(dataset) if conditional else None
     folder = Path(folder)
     _check(dataset.image_shape, channels, folder)
     about = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, **settings}
+    if classes is not None:
+        about["classes"] = classes
     keeper = Keeper(unfinished_folder(folder), about)
     scheduler = build_scheduler(prediction)
     with seeded(seed, device):
-        network = _network(dataset.image_shape, channels, layers, dropout).to(device).train()
-        denoiser = _denoiser(network, scheduler, dataset.image_shape)
+        network = _network(dataset.image_shape, channels, layers, dropout, classes).to(device).train()
+        denoiser = _denoiser(network, scheduler, dataset.image_shape, classes)
         loss_of = _loss(network, scheduler, prediction, device)
 
         def batch_loss() -> Tensor:
-            images = dataset.floats(torch.randint(len(dataset), (batch,)))
+            chosen = torch.randint(len(dataset), (batch,))
+            images, told = dataset.floats(chosen), None if labels is None else labels[chosen].to(device)
             if dataset.mirrored:
                 images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
-            return loss_of(images.to(device))
+            return loss_of(images.to(device), labels=told)
 
         inspection = Inspection(scorings, partial(score, denoiser))
         stage = f"Pretraining on {dataset.name}"
         loss = train(network, batch_loss, optimization, stage=stage, keeper=keeper, inspection=inspection)
     record = {**about, "loss": loss}
-    write_pipeline(DDPMPipeline(network.cpu().eval(), scheduler), folder, {"pretraining.json": record})
+    write_pipeline(make_pipeline(network.cpu().eval(), scheduler), folder, {"pretraining.json": record})
     keeper.clear()
     return loss
 
@@ -126,7 +133,18 @@ def unfinished_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.unfinished")
 
 
-def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float) -> UNet2DModel:
+def _classes(dataset: ImageSet) -> int:
+    if dataset.labels is None:
+        told = "name images with labels (a folder for each class, or a column of Parquet files), or leave it out"
+        raise UserError(f"conditional is asked for, but the images of {dataset.name} have no labels; {told}.")
+    if (classes := len(count_classes(dataset.labels))) < 2:
+        raise UserError(f"conditional is asked for, but all images of {dataset.name} are of one class; leave it out.")
+    return classes
+
+
+def _network(
+    image_shape: tuple[int, int, int], channels: Sequence[int], layers: int, dropout: float, classes: int | None
+) -> UNet2DModel:
     """Build an untrained U-Net for square images, with self-attention at its lowest resolution only."""
     from diffusers import UNet2DModel
 
@@ -141,23 +159,27 @@ def _network(image_shape: tuple[int, int, int], channels: Sequence[int], layers:
         attention_head_dim=None,  # one head
         norm_num_groups=_GROUPS,
         dropout=dropout,
+        num_class_embeds=classes,
     )
 
 
 def _denoiser(
-    network: UNet2DModel, scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, image_shape: tuple[int, int, int]
+    network: UNet2DModel,
+    scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler,
+    image_shape: tuple[int, int, int],
+    classes: int | None,
 ) -> Denoiser:
     """Make a denoiser of the network itself, which sees all that its training does to it."""
     config = {**scheduler.config, "_class_name": type(scheduler).__name__}  # as its file has it
     schedule = NoiseSchedule.from_scheduler_config(config)
     called = flow_network(network, schedule) if is_flow_matching(config) else network
-    return Denoiser(called, schedule, image_shape)
+    return Denoiser(called, schedule, image_shape, classes=classes)
 
 
 def _loss(
     network: UNet2DModel, scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, prediction: str, device: str
-) -> Callable[[Tensor], Tensor]:
-    """The loss of a batch of images."""
+) -> Callable[..., Tensor]:
+    """The loss of a batch of images, and of their labels."""
     if prediction == FLOW:
         return partial(flow_loss, network)
     return partial(noise_loss, network, alpha_bar=scheduler.alphas_cumprod.to(device), prediction=prediction)
@@ -173,28 +195,35 @@ def build_scheduler(prediction: str = "epsilon") -> DDPMScheduler | FlowMatchEul
     return DDPMScheduler(num_train_timesteps=LENGTH, prediction_type=prediction, clip_sample=False, **betas)
 
 
-def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor, prediction: str = "epsilon") -> Tensor:
+def noise_loss(
+    network: nn.Module, images: Tensor, alpha_bar: Tensor, prediction: str = "epsilon", labels: Tensor | None = None
+) -> Tensor:
     """Return the mean over images and pixels of (eps - eps_theta(x_t, t))^2 (arXiv 2301.07969, Eq. 5), or that of v.
 
     The t are stratified: each is uniform on its own part of 0..T-1, so the mean is that of independent t
     and its variance is smaller. Noise and t are drawn from torch's global generator.
 
     Args:
-        network: Predicts noise or v: called as `network(x_t, t).sample`.
+        network: Predicts noise or v: called as `network(x_t, t).sample`, with `class_labels=` if there are labels.
         images: N x C x H x W, in [-1, 1].
         alpha_bar: Cumulative products, T numbers.
         prediction: `epsilon` or `v_prediction`.
+        labels: Classes of the images (N,), int64, if the network is class-conditional.
     """
     length = len(alpha_bar)
     t = (_strata(len(images)) * length).long().clamp(max=length - 1).to(images.device)  # rand may round up to 1
     noise = torch.randn(images.shape).to(images.device)
     signal = alpha_bar[t].view(-1, 1, 1, 1)
-    predicted: Tensor = network(signal.sqrt() * images + (1 - signal).sqrt() * noise, t).sample
+    noisy, told = (
+        signal.sqrt() * images + (1 - signal).sqrt() * noise,
+        {} if labels is None else {"class_labels": labels},
+    )
+    predicted: Tensor = network(noisy, t, **told).sample
     target = noise if prediction == "epsilon" else signal.sqrt() * noise - (1 - signal).sqrt() * images
     return nn.functional.mse_loss(predicted.float(), target)
 
 
-def flow_loss(network: nn.Module, images: Tensor) -> Tensor:
+def flow_loss(network: nn.Module, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return the mean over images and pixels of (eps - x_0 - f_theta(x_t, T t))^2, x_t = (1 - t) x_0 + t eps.
 
     Lipman et al. 2023, Equation 23; Liu et al. 2023, Equation 1, in diffusers' direction and with its T = 1000. The t
@@ -203,10 +232,12 @@ def flow_loss(network: nn.Module, images: Tensor) -> Tensor:
     Args:
         network: Predicts eps - x_0: called as `network(x_t, T t).sample`.
         images: N x C x H x W, in [-1, 1].
+        labels: Classes of the images (N,), int64, if the network is class-conditional.
     """
     t = _strata(len(images)).to(images.device)
     noise, share = torch.randn(images.shape).to(images.device), t.view(-1, 1, 1, 1)
-    predicted: Tensor = network((1 - share) * images + share * noise, LENGTH * t).sample
+    told = {} if labels is None else {"class_labels": labels}
+    predicted: Tensor = network((1 - share) * images + share * noise, LENGTH * t, **told).sample
     return nn.functional.mse_loss(predicted.float(), noise - images)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmd_ddm.diffusion.budgets import unguided
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES, is_flow_matching
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.records import read_record
@@ -14,7 +15,16 @@ BUDGET_FOLDER = "{}_steps"  # inside a model that was finetuned for several budg
 STOCK = ("ddim", "ddpm", "dpm-solver++-2m", "dpm-solver++-3m")  # exported with schedulers of diffusers' own
 
 
-def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_network: bool = False) -> list[str]:
+def loading_lines(
+    source: str,
+    sampler: str,
+    steps: int,
+    eta: float = 0.0,
+    own_network: bool = False,
+    conditional: bool = False,
+    pipeline: str | None = None,
+    guidance_scale: float | None = None,
+) -> list[str]:
     """Return the Python lines that sample from an exported model with diffusers alone.
 
     Args:
@@ -23,15 +33,23 @@ def loading_lines(source: str, sampler: str, steps: int, eta: float = 0.0, own_n
         steps: the budget.
         eta: of DDIM.
         own_network: whether its folder brings the code of its network.
+        conditional: whether the model is class-conditional.
+        pipeline: the class of a latent model's, `LDMPipeline` or `DiTPipeline`.
+        guidance_scale: of the latter.
     """
     kind = {"ddim": "DDIMPipeline"}.get(sampler, "DDPMPipeline" if sampler in STOCK else "DiffusionPipeline")
+    kind, wanted = (kind, "batch_size=16") if not conditional else ("DiffusionPipeline", "class_labels=[0, 1] * 8")
     trust = ", trust_remote_code=True" if kind == "DiffusionPipeline" or own_network else ""
+    if pipeline is not None:
+        kind, trust = pipeline, ", trust_remote_code=True" if own_network or sampler not in STOCK else ""
     noise = f", eta={eta:g}" if sampler == "ddim" else ""
+    if pipeline == "DiTPipeline":  # which guides unless it is told not to
+        noise, steps = f", guidance_scale={guidance_scale or 1:g}", unguided(steps, guidance_scale)
     return [
         f"from diffusers import {kind}",
         "",
         f"pipeline = {kind}.from_pretrained({source!r}{trust})",
-        f"images = pipeline(batch_size=16, num_inference_steps={steps}{noise}).images",
+        f"images = pipeline({wanted}, num_inference_steps={steps}{noise}).images",
     ]
 
 
@@ -57,7 +75,8 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
         usual = {"sampler": "ddim", "eta": 0.0, "variance": "model"}
         return {**usual, "schedule": "trailing"} if is_flow_matching(scheduler_config(folder)) else usual
     record = read_record(path, "export the model again")
-    return {
+    guided = {"guidance_scale": record.number("guidance_scale", 1, 100)} if "guidance_scale" in record else {}
+    return guided | {
         "sampler": record.one_of("sampler", *SAMPLERS),
         "steps": record.whole("steps", 1),
         "eta": record.number("eta", 0, 1),

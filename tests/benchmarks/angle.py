@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.discrepancy.bank import Bank
@@ -71,7 +72,7 @@ def of_true_size(batch: int, micro: int, steps: int) -> Gradient:
         denoiser.zero_grad()
         noise = torch.randn(chain.draws, batch, *shape, generator=torch.Generator().manual_seed(update))
         rollout = Rollout(denoiser, chain, lambda images: space(into_range(images, "clamp")))
-        fitting_gradient(rollout, objective, Route("replay", micro), lambda size: noise.split(size, dim=1), update)
+        fitting_gradient(rollout, objective, Route("replay", micro), lambda size: Start(noise).split(size), update)
         return flat(denoiser)
 
     return gradient

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
@@ -41,7 +42,7 @@ def update(unet: Mapping[str, object], space: FeatureSpace, steps: int, batch: i
     pipeline = Rollout(denoiser, chain, lambda images: space(into_range(images, "clamp")))
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=5e-6)
     before = next(denoiser.parameters()).detach().clone()
-    pieces = torch.randn(chain.draws, batch, *shape).split(1, dim=1)
+    pieces = Start(torch.randn(chain.draws, batch, *shape)).split(1)
     mmd2 = float(replayed_gradient(pipeline, Objective(kernel, reference, SingleCollective()), pieces, 0))
     optimizer.step()
     moved = float((next(denoiser.parameters()) - before).detach().abs().max())

@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmd_ddm.compilation import Compiled, batches_of
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
@@ -116,7 +117,7 @@ def network_flops(unet: Mapping[str, object], route: str, steps: int) -> int:
     rollout = Rollout(Denoiser(network, levels, shape), make_chain(levels, steps=steps), lambda x: x.flatten(1))
     noise = torch.empty(1, 1, *shape, device="meta")
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
-        GRADIENTS[route](rollout, _any_gradient, [noise], 0)
+        GRADIENTS[route](rollout, _any_gradient, [Start(noise)], 0)
     return int(counted.get_total_flops())
 
 
@@ -157,10 +158,10 @@ def measure(
     state = TrainingState(denoiser, adam, EMA(denoiser, 0.97), route=Route(route, batch))
     timed_objective, ends, losses = Timed(objective, device), list[float](), list[float]()
 
-    def draw(update: int, size: int) -> list[Tensor]:
+    def draw(update: int, size: int) -> tuple[Start, ...]:
         generator = torch.Generator().manual_seed(update)
         noise = torch.randn(chain.draws, batch, *denoiser.image_shape, generator=generator)
-        return list(noise.to(device).split(size, dim=1))
+        return Start(noise).to(device).split(size)
 
     def compute(update: int) -> Tensor:
         assert state.route is not None
@@ -181,7 +182,7 @@ def measure(
     assert state.route is not None
     taken = statistics.median(b - a for a, b in pairwise(ends[1:]))
     mmd = statistics.median(timed_objective.seconds[2:])
-    images = chain.sample(denoiser, draw(0, batch)[0][:, : state.route.micro_batch]).detach()
+    images = chain.sample(denoiser, draw(0, state.route.micro_batch)[0].noise).detach()
     features = _features_seconds(embed, images, state.route, batch, device)
     return Measured(state.route, taken, features, mmd, _optimizer_seconds(state, device), most, losses[-1])
 

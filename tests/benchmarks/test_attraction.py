@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
@@ -48,7 +49,7 @@ def shares_of_an_update(
     banks = {dtype: torch.rand(real, space.dim).to(dtype) for dtype in (torch.float32, torch.float16)}
     seconds = interleaved(
         {
-            "network": lambda: replayed_gradient(pipeline, _no_objective, [noise], 0),
+            "network": lambda: replayed_gradient(pipeline, _no_objective, [Start(noise)], 0),
             "cubic, float32": lambda: sum_and_gradient(generated, banks[torch.float32], Cubic()),
             "cubic, float16": lambda: sum_and_gradient(generated, banks[torch.float16], Cubic()),
             "gaussian, float32": lambda: sum_and_gradient(generated, banks[torch.float32], Gaussian(30.0)),

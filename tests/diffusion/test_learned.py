@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.continuous_time import InterpolatedEmbedding, tell_between, time_of
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler, Stage
@@ -153,7 +154,7 @@ def test_its_stage_is_worked_out_once_where_no_gradient_is_kept(toy: Denoiser, m
     rollout, noise = Rollout(toy, chain, nn.Flatten()), torch.randn(1, 2, *SHAPE, dtype=torch.float64)
     found, counts = [], []
     for keep in (False, True):
-        for images in (lambda: chain.sample(toy, noise), lambda: rollout.trajectory(noise, (0, 0))[-1].image):
+        for images in (lambda: chain.sample(toy, noise), lambda: rollout.trajectory(Start(noise), (0, 0))[-1].image):
             stages.clear()
             with torch.set_grad_enabled(keep):
                 found.append(images().detach())

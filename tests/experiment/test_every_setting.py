@@ -19,6 +19,7 @@ BASE = preset("paper", "digits").replace(
 )
 TEXTS = {  # other values of the settings whose values are neither numbers nor names of a list
     "features": "contrastive",
+    "matching": "joint",
     "kernel": "linear",
     "bandwidth": "dim",
     "score_features": "classifier",

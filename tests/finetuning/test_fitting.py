@@ -90,7 +90,7 @@ def test_smaller_pieces_give_the_same_gradient(
     with caplog.at_level(logging.WARNING):
         value, found = fitting_gradient(
             Rollout(setting.denoiser, setting.chain, embed), objective, route,
-            lambda size: list(setting.noise(range(BATCH)).split(size, dim=1)), UPDATE,
+            lambda size: setting.start(range(BATCH)).split(size), UPDATE,
         )  # fmt: skip
     assert found == fitted
     assert_same((float(value), flat_gradient(setting.denoiser)), expected)
@@ -104,7 +104,7 @@ def test_one_image_that_does_not_fit_ends_in_a_sentence() -> None:
     objective = Objective(setting.kernel, setting.reference, setting.collective)
     with pytest.raises(ResourceError, match=r"one image at a time doesn't fit.*2.00 GiB.*are free") as told:
         fitting_gradient(
-            pipeline, objective, Route("replay", 4), lambda size: list(setting.noise(range(4)).split(size, 1)), UPDATE
+            pipeline, objective, Route("replay", 4), lambda size: setting.start(range(4)).split(size), UPDATE
         )
     assert "\n" not in str(told.value)
 
@@ -119,5 +119,5 @@ def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         fitting_gradient(
             pipeline, Objective(setting.kernel, setting.reference, setting.collective), Route("replay", 4),
-            lambda size: [setting.noise(range(4))], UPDATE,
+            lambda size: [setting.start(range(4))], UPDATE,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import mmd_ddm.finetuning.memory as memory_module
 from mmd_ddm import compilation
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -86,8 +87,8 @@ def pipeline_on(device: Device, levels: NoiseSchedule) -> Rollout:
     return Rollout(denoiser, make_chain(levels, steps=STEPS), embed)
 
 
-def trial() -> Tensor:
-    return NoiseSource(0, "training").draw(0, range(4), 1, SHAPE)
+def trial() -> Start:
+    return Start(NoiseSource(0, "training").draw(0, range(4), 1, SHAPE))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import mmd_ddm.finetuning.memory as memory_module
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.samplers import make_chain
@@ -25,11 +26,11 @@ def pipeline_of(toy: Denoiser, space: torch.nn.Module, steps: int) -> Rollout:
 
 def peak(toy: Denoiser, space: torch.nn.Module, route: str, steps: int, batch: int, micro: int) -> int:
     pipeline = pipeline_of(toy, space, steps)
-    noise = NoiseSource(0, "training").draw(0, range(batch), 1, SHAPE).double()
+    start = Start(NoiseSource(0, "training").draw(0, range(batch), 1, SHAPE).double())
     toy.zero_grad()
     with PeakSaved(toy, space) as saved:
         # the loss itself keeps one kernel block; here only the chain counts
-        GRADIENTS[route](pipeline, lambda features, update: (torch.zeros(()), features), noise.split(micro, dim=1), 0)
+        GRADIENTS[route](pipeline, lambda features, update: (torch.zeros(()), features), start.split(micro), 0)
     return saved.peak
 
 
@@ -53,10 +54,10 @@ def test_replayed_update_of_digits_keeps_the_same_for_more_steps_and_samples() -
 
 def test_footprint_adds_up_to_the_whole_graph(toy: Denoiser, toy_space: torch.nn.Module) -> None:
     pipeline = pipeline_of(toy, toy_space, 5)
-    noise = NoiseSource(0, "training").draw(0, range(100), 1, SHAPE).double()
+    start = Start(NoiseSource(0, "training").draw(0, range(100), 1, SHAPE).double())
     with PeakSaved(toy, toy_space) as saved:
-        features = pipeline.embed(pipeline.trajectory(noise, (0, 0))[-1].image)
-    found = footprint(pipeline, noise[:, :2])
+        features = pipeline.features(pipeline.trajectory(start, (0, 0))[-1])
+    found = footprint(pipeline, start.split(2)[0])
     # the first step's input needs no gradient, so it keeps a little less than the others
     assert 100 * found.stored(5) == pytest.approx(saved.peak, rel=0.2)
     assert features.requires_grad
@@ -90,11 +91,11 @@ def test_what_is_left_open_is_chosen_by_the_free_memory(
     needs = {"stored": Need(0, 5.5 * unit), "replay": Need(0, unit)}
     monkeypatch.setattr(memory_module, "counted", lambda pipeline, noise: needs.__getitem__)
     pipeline = pipeline_of(toy, toy_space, 5)
-    noise = torch.zeros(1, 2, *SHAPE)
+    start = Start(torch.zeros(1, 2, *SHAPE))
     for processes in (1, 3):
         free = int(processes * room * unit / memory_module.SHARE)
         monkeypatch.setattr(memory_module, "free_bytes", lambda device, free=free: free)
-        assert choose_route(pipeline, noise, 100, processes, gradient=gradient, micro_batch=micro_batch) == expected
+        assert choose_route(pipeline, start, 100, processes, gradient=gradient, micro_batch=micro_batch) == expected
 
 
 @pytest.mark.parametrize(

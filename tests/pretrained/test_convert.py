@@ -23,7 +23,7 @@ from mmd_ddm.pretrained.locate import find_local, locate
 from tests.pretrained.originals.ddim import ddim_network, ddim_shapes
 from tests.pretrained.originals.numbered import numbered_network, numbered_shapes
 from tests.pretrained.originals.structure import Structure, draw
-from tests.pretrained.test_formats import HEADED_GUIDED, SMALL_DDIM, SMALL_GUIDED, SMALL_IMPROVED
+from tests.pretrained.test_formats import HEADED_GUIDED, LABELLED_GUIDED, SMALL_DDIM, SMALL_GUIDED, SMALL_IMPROVED
 
 WEIGHTS = draw(ddim_shapes(SMALL_DDIM))
 
@@ -156,7 +156,11 @@ def test_heads_travel_with_the_model_and_diffusers_refuses_to_forget_them(
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("structure", "options"),
-    [(SMALL_GUIDED, ("--head-width", "16", "--qkv-order", "parts_first")), (HEADED_GUIDED, ("--heads", "4"))],
+    [
+        (SMALL_GUIDED, ("--head-width", "16", "--qkv-order", "parts_first")),
+        (HEADED_GUIDED, ("--heads", "4")),
+        (LABELLED_GUIDED, ("--head-width", "16", "--qkv-order", "parts_first")),
+    ],
 )
 def test_blocks_that_resample_tell_the_format(structure: Structure, options: tuple[str, ...], tmp_path: Path) -> None:
     weights = draw(numbered_shapes(structure))
@@ -164,16 +168,12 @@ def test_blocks_that_resample_tell_the_format(structure: Structure, options: tup
     run(str(tmp_path / "lsun.pt"), "--output", str(tmp_path / "model"), "--resolution", "64", *options)
     assert json.loads((tmp_path / "model/imported.json").read_text())["format"] == "guided-diffusion"
     denoiser, image = load_denoiser(tmp_path / "model"), torch.randn(2, 3, 16, 16)
-    expected = numbered_network(structure, weights)(image, torch.tensor([123, 123]))
-    found = torch.cat(denoiser.predict(image, 123), dim=1)
+    labels = torch.tensor([7, 2]) if structure.classes else None
+    assert denoiser.classes == (structure.classes or None)
+    expected = numbered_network(structure, weights)(image, torch.tensor([123, 123]), labels)
+    found = torch.cat(denoiser.predict(image, 123, labels=labels), dim=1)
     assert float((found - expected).abs().max() / expected.std()) < 1e-5
     assert denoiser.schedule.variance_type == "learned_range"
-
-
-def test_class_conditional_checkpoints_are_refused(tmp_path: Path) -> None:
-    torch.save({**draw(numbered_shapes(SMALL_GUIDED)), "label_emb.weight": torch.zeros(10, 128)}, tmp_path / "model.pt")
-    with pytest.raises(UserError, match="needs class labels"):
-        run(str(tmp_path / "model.pt"), "--output", str(tmp_path / "model"))
 
 
 def test_a_file_is_a_base_model_and_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

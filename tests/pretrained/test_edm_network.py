@@ -27,6 +27,7 @@ SMALL = {
     "NCSN++": EDMStructure(16, (2, 1), 1, 8, (8,), ncsn=True),
     "skip decoder": EDMStructure(16, (1, 2, 2), 1, 8, (), ncsn=True, skip_decoder=True),
     "VP": EDMStructure(16, (1, 2), 1, 8, (4,), preconditioning="VPPrecond", augmentations=0),
+    "conditional": EDMStructure(16, (1, 2), 1, 8, (4,), preconditioning="VPPrecond", classes=5),
     "VE": EDMStructure(16, (1, 2), 1, 8, (4,), ncsn=True, preconditioning="VEPrecond", augmentations=0),
 }
 
@@ -43,13 +44,14 @@ def compare(s: EDMStructure, file: Path, side: int, times: list[int]) -> EDMUNet
     image = torch.randn(len(times), 3, side, side, dtype=torch.float64)
     level = sigma.view(-1, 1, 1, 1)
     x = image * (1 + level**2).sqrt()
-    denoised = edm_denoiser(s, {name: value.double() for name, value in weights.items()})(x, sigma)
+    labels = torch.arange(len(times)) * 3 % s.classes if s.classes else None
+    denoised = edm_denoiser(s, {name: value.double() for name, value in weights.items()})(x, sigma, labels)
     epsilon = (x - denoised) / level
     signal, noise = 1 / (1 + level**2).sqrt(), level / (1 + level**2).sqrt()
     v = signal * epsilon - noise * denoised
     expected = v if s.preconditioning == "EDMPrecond" else epsilon
     assert converted.scheduler["prediction_type"] == network.predicts
-    found = network(image, t).sample
+    found = network(image, t, labels).sample
     # float64 on both sides, but x_0 / sigma of the original loses three digits where sigma is 0.002
     assert float((found - expected).abs().max() / expected.std()) < 1e-10
     return network

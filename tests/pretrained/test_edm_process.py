@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from mmd_ddm.cli import import_model
-from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.chain import Chain, Start
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.multistep.methods import METHODS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -211,7 +211,7 @@ def test_routes_give_one_gradient(base: Path) -> None:
         denoiser.zero_grad()
         collective = SingleCollective()
         objective = Objective(kernel, BankReference(Bank(real), kernel, collective, real), collective)
-        value = GRADIENTS[route](Rollout(denoiser, chain, space), objective, list(noise.split([3, 1], dim=1)), 1)
+        value = GRADIENTS[route](Rollout(denoiser, chain, space), objective, Start(noise).split([3, 1]), 1)
         assert float(value) == pytest.approx(loss.item(), rel=1e-10)
         found = torch.cat([each.grad.flatten() for each in weights])
         assert float((found - expected).norm() / expected.norm()) < 1e-10
@@ -241,8 +241,11 @@ def changed_pickle(change: Callable[[dict[str, Any]], object], file: Path) -> Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["ema"].__dict__.update(label_dim=10), "needs class labels; only unconditional models"),
-        (lambda c: c["ema"].model._init_kwargs.update(label_dim=10), "needs class labels; only unconditional models"),
+        (lambda c: c["ema"].__dict__.update(label_dim=10), "has a label_dim of 0, and what is around it one of 10"),
+        (
+            lambda c: c["ema"].model._init_kwargs.update(label_dim=10),
+            "has a label_dim of 10, and what is around it one of 0",
+        ),
         (
             lambda c: c["ema"].__dict__.update(_kind="iDDPMPrecond"),
             "holds a iDDPMPrecond; supported are EDMPrecond, VP",

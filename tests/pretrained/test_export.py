@@ -13,7 +13,7 @@ from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, DiffusionPipeli
 from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config
 from mmd_ddm.pretrained.export import is_leading, save_pipeline
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.load import load_denoiser
@@ -250,4 +250,4 @@ def test_model_of_another_shape_is_refused(base: Path) -> None:
     from mmd_ddm.data.catalogue import dataset_spec
 
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*digits has \(1, 8, 8\)"):
-        check_fits(unet_config(base), dataset_spec("digits"))
+        check_fits(base, dataset_spec("digits"))

@@ -24,6 +24,7 @@ from tests.pretrained.originals.structure import (
     CELEBA,
     CIFAR,
     IMAGENET,
+    IMAGENET_CONDITIONAL,
     LSUN,
     Structure,
     Weights,
@@ -36,6 +37,8 @@ PLAIN_IMPROVED = Structure(32, (1, 2, 2), 1, (1,), heads=1, length=1000)  # as L
 SMALL_GUIDED = Structure(
     32, (1, 2, 3), 2, (1, 2), outputs=6, scale_shift=True, resampling=True, head_width=16, parts_first=True
 )  # fmt: skip
+LABELLED_IMPROVED = dataclasses.replace(SMALL_IMPROVED, classes=5)
+LABELLED_GUIDED = dataclasses.replace(SMALL_GUIDED, classes=11)
 PLAIN_GUIDED = Structure(32, (1, 2, 2), 1, (1,), resampling=True, head_width=32)
 HEADED_GUIDED = Structure(32, (1, 1, 2), 1, (0, 2), outputs=6, heads=4, scale_shift=True, resampling=True)  # as 128's
 EVEN_IMPROVED = Structure(32, (1, 2, 2), 1, (1, 2), outputs=6, heads=4, scale_shift=True, length=4000)  # as CIFAR's
@@ -77,8 +80,13 @@ def compare(
     image = torch.randn(len(times), 3, side, side, dtype=torch.float64)
     t = torch.tensor(times)
     exact = {name: weight.double() for name, weight in weights.items()}
-    expected: Tensor = original(structure, exact)(image, t)
-    found = network.double()(image, t).sample
+    labels = (torch.arange(len(times)) * 7 + 3) % structure.classes if structure.classes else None
+    told = {} if labels is None else {"class_labels": labels}
+    expected: Tensor = original(structure, exact)(image, t, *told.values())
+    found = network.double()(image, t, **told).sample
+    if labels is not None:  # other labels are other images
+        other = network(image, t, class_labels=(labels + 1) % structure.classes).sample
+        assert float((found - other).abs().amax((1, 2, 3)).min() / expected.std()) > 1e-3
     assert expected.shape[1] == structure.outputs
     # float64 on both sides: layers keep the scale, so rounding stays near 1e-14 of the output's own
     assert float((found - expected).abs().max() / expected.std()) < 1e-10
@@ -96,6 +104,8 @@ def compare(
         (SMALL_GUIDED, GUIDED),
         (PLAIN_GUIDED, GUIDED),
         (HEADED_GUIDED, GUIDED),
+        (LABELLED_IMPROVED, IMPROVED),
+        (LABELLED_GUIDED, GUIDED),
     ],
 )
 def test_small_networks_are_the_same_functions(structure: Structure, family: Family, faint: float) -> None:
@@ -103,7 +113,9 @@ def test_small_networks_are_the_same_functions(structure: Structure, family: Fam
     converted, network = compare(structure, family, 16, [0, 1, 37, structure.length - 1], faint)
     table = network.time_proj.weight.numel() if structure.length != 1000 else 0
     assert sum(p.numel() for p in network.parameters()) - table == structure.parameters()
-    assert type(network) is (MultiHeadUNet2DModel if structure in (SMALL_IMPROVED, HEADED_GUIDED) else UNet2DModel)
+    assert type(network) is (
+        MultiHeadUNet2DModel if structure in (SMALL_IMPROVED, LABELLED_IMPROVED, HEADED_GUIDED) else UNet2DModel
+    )
     assert converted.scheduler["variance_type"] == ("learned_range" if structure.outputs == 6 else "fixed_large")
 
 
@@ -129,24 +141,31 @@ def test_published_networks_are_the_same_functions(
 
 @pytest.mark.parametrize(
     ("structure", "millions", "resolution"),
-    [(ADM_IMAGENET_64, 295, 64), (ADM_IMAGENET_128, 420, 128), (ADM_LSUN, 552, 256)],
-)
-def test_networks_of_guided_diffusion_have_their_published_sizes(
+    [
+        (ADM_IMAGENET_64, 296, 64), (ADM_IMAGENET_128, 422, 128), (ADM_LSUN, 552, 256),
+        (dataclasses.replace(ADM_LSUN, classes=1000), 554, 256),  # ImageNet's
+        (IMAGENET_CONDITIONAL, 273, 64),  # 270 in the name of the file, as 100 in that of the 121 million
+    ],
+)  # fmt: skip
+def test_conditional_and_guided_networks_have_their_published_sizes(
     structure: Structure, millions: int, resolution: int
 ) -> None:
-    """Dhariwal & Nichol 2021, Section 3 and appendices: 296, 422, 552 million, ImageNet's with 1000 labels."""
+    """Dhariwal & Nichol 2021, Section 3 and appendices: 296, 422, 552 and 554 million."""
     weights = {name: torch.zeros(()).expand(shape) for name, shape in numbered_shapes(structure)}  # take no memory
-    assert guided_diffusion.recognises(weights)
-    assert not improved_diffusion.recognises(weights)
-    found = guided_diffusion.convert(weights, untold(structure))
-    count = sum(each.numel() for each in found.weights.values())
+    family = guided_diffusion if structure.resampling else improved_diffusion
+    assert [each.recognises(weights) for each in (guided_diffusion, improved_diffusion)].index(True) == (
+        family is improved_diffusion
+    )
+    found = family.convert(weights, untold(structure))
+    count = sum(each.numel() for name, each in found.weights.items() if name != "time_proj.weight")
     assert count == structure.parameters()
-    assert count // 10**6 == millions
+    assert count / 10**6 == pytest.approx(millions, abs=1)
     assert found.config["sample_size"] == resolution
+    assert found.config.get("num_class_embeds", 0) == structure.classes
 
 
 @pytest.mark.parametrize(
-    ("structure", "family"), [(SMALL_DDIM, DDIM), (SMALL_IMPROVED, IMPROVED), (SMALL_GUIDED, GUIDED)]
+    ("structure", "family"), [(SMALL_DDIM, DDIM), (LABELLED_IMPROVED, IMPROVED), (LABELLED_GUIDED, GUIDED)]
 )
 def test_every_tensor_is_used_exactly_once(structure: Structure, family: Family) -> None:
     """Number each element: all numbers come out once, whatever was split, flattened or renamed."""

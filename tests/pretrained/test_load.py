@@ -174,7 +174,7 @@ def rewrite(file: Path, **entries: Any) -> None:
         (lambda m: rewrite(m / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True), "rescale_betas"),
         (lambda m: rewrite(m / "scheduler/scheduler_config.json", clip_sample_range=2.0), "clip_sample_range"),
         (lambda m: build(out_channels=6).save_pretrained(m / "unet"), "variance_type fixed_large .* must be 3"),
-        (lambda m: build(num_class_embeds=10).save_pretrained(m / "unet"), "class labels"),
+        (lambda m: build(class_embed_type="timestep").save_pretrained(m / "unet"), "class_embed_type 'timestep'"),
         (lambda m: rewrite(m / "unet/config.json", attention_head_dim=0), "cannot be loaded"),
         (lambda m: rewrite(m / "unet/config.json", _class_name="UNet2DConditionModel"), "only UNet2DModel"),
     ],

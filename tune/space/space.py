@@ -95,6 +95,7 @@ def takes_preprocessing(features: Scalar) -> bool:
 CONDITIONS: Mapping[str, Condition] = {  # each after what it depends on
     "kernel": Condition("loss", lambda loss: loss in (None, MMD), "cubic", "loss mmd"),
     "reference": Condition("loss", lambda loss: loss in (None, MMD), "bank", "loss mmd"),
+    "matching": Condition("loss", lambda loss: loss in (None, MMD), None, "loss mmd"),
     "bandwidth": Condition("kernel", takes_bandwidth, None, "kernels with an open bandwidth, such as rbf"),
     "eta": Condition("sampler", lambda sampler: sampler in (None, "ddim"), 0.0, "sampler ddim"),
     "variance": Condition("sampler", lambda sampler: sampler in (None, "ddpm"), "model", "sampler ddpm"),

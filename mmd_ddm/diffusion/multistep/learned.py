@@ -100,5 +100,7 @@ class LearnedChain(Chain):
         """Go the k-th step down, differentiable in the sampler's parameters too."""
         solver, times = self.stage or self.learned.stage()
         level = solver.rows[k].level
-        predicted = denoiser.predict(state.image, times[level], solver.alpha_bar[level])
-        return solver.step(state, predicted, k, None)
+        predicted = denoiser.predict(
+            state.image, times[level], solver.alpha_bar[level], state.labels, self.guidance_scale
+        )
+        return solver.step(state, predicted, k, None)._replace(labels=state.labels)

@@ -33,6 +33,15 @@ def samples_sheet(title: str, models: Sequence[Series], real: Series) -> Labelle
     return LabelledSheet(title, lines, note="Each column starts from one noise; the real images are chosen at random.")
 
 
+def classes_sheet(title: str, model: str, rows: Sequence[tuple[str, Tensor, Tensor]]) -> LabelledSheet:
+    """A row for each class: its label, images that a model made of it, and real ones."""
+    generated = len(rows[0][1])
+    most = max(len(real) for _, _, real in rows)
+    above = {(0, generated - 1): model.replace("\n", ", "), (generated, generated + most - 1): "real images"}
+    lines = [Line(label, torch.cat([made, real])) for label, made, real in rows]
+    return LabelledSheet(title, lines, (above,), breaks=[generated])
+
+
 def neighbours_sheet(
     title: str, models: Sequence[Series], found: Sequence[Neighbours], nearest: Sequence[Tensor], note: str
 ) -> LabelledSheet:

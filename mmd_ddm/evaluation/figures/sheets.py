@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmd_ddm.evaluation.evaluator import to_uint8
+from mmd_ddm.evaluation.evaluator import Evaluator, to_uint8
 from mmd_ddm.files import replacing
+
+SHOWN_CLASSES = 10
 
 
 def enlarged(images: Tensor, smallest_side: int = 48) -> tuple[Tensor, int]:
@@ -20,6 +23,19 @@ def enlarged(images: Tensor, smallest_side: int = 48) -> tuple[Tensor, int]:
     pixels = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
     factor = max(1, -(-smallest_side // min(pixels.shape[-2:])))
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), factor
+
+
+def save_samples(evaluator: Evaluator, path: Path, images: int) -> Path:
+    """Write so many images of a model, at most those that are scored, as a sheet; of a class-conditional one by class.
+
+    Then each row is of one class: of all of them, or of `SHOWN_CLASSES` evenly spread ones, and all rows are as long.
+    """
+    count, classes = min(images, evaluator.images), evaluator.denoiser.classes
+    if classes is None:
+        return save_sheet(evaluator.sample(range(count)), path)
+    rows = min(classes, SHOWN_CLASSES, count)
+    labels = torch.linspace(0, classes - 1, rows).long().repeat_interleave(count // rows)
+    return save_sheet(evaluator.sample(range(len(labels)), labels=labels), path, columns=count // rows)
 
 
 def save_sheet(images: Tensor, path: str | Path, columns: int = 8) -> Path:

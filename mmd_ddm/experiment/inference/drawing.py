@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH, Evaluator
 from mmd_ddm.evaluation.figures import image_figures as figures
 from mmd_ddm.evaluation.figures.image_figures import Series
+from mmd_ddm.evaluation.figures.labelled_sheet import LabelledSheet
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
 from mmd_ddm.experiment.build import Parts
@@ -25,6 +27,7 @@ from mmd_ddm.files import write_json
 ONLY = "model"  # one of which nothing more is known
 SHOWN, NEAREST = 6, 5  # images whose nearest real ones are drawn, and how many of these
 PAIRS, POINTS = 4, 9  # of noises, and images from one to the other
+CLASSES, OF_A_CLASS, REAL_OF_A_CLASS = 20, 8, 4  # classes that are drawn at most, and images of each
 
 
 class Compared(NamedTuple):
@@ -85,6 +88,7 @@ def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, abo
     real = Series("real images", images.floats(chosen))
     samples = figures.samples_sheet(f"{name}: samples", shown, real).save(folder / "samples.png")
 
+    by_class = _classes_sheet(parts, next(model for model in models if model.role != BASE), name)
     measured = _measure(parts, models, folder, space, about)
     found = [Neighbours(near.indices[:SHOWN], near.distances[:SHOWN]) for near in measured.near[: len(equal)]]
     near = [images.floats(each.indices.flatten()).unflatten(0, each.indices.shape) for each in found]
@@ -98,8 +102,26 @@ def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, abo
     fractions = [i / (POINTS - 1) for i in range(POINTS)]
     paths = [Series(model.title, _paths(model.evaluator, fractions)) for model in equal]
     sheet = figures.interpolation_sheet(f"{name}: from noise to noise", paths, fractions)
+    if equal[0].evaluator.labels is not None:
+        sheet = replace(sheet, note=f"{sheet.note} All images of a path are of the class of its first end.")
     files = [samples, measured.file, neighbours, distances, sheet.save(folder / "interpolation.png")]
+    files += [] if by_class is None else [by_class.save(folder / "classes.png")]
     return Drawn(files, measured.metrics)
+
+
+def _classes_sheet(parts: Parts, model: Compared, name: str) -> LabelledSheet | None:
+    """Images of each class, or of some, beside real ones; none of an unconditional model."""
+    evaluator, labels = model.evaluator, parts.images.labels
+    if evaluator.denoiser.classes is None or labels is None:
+        return None
+    chosen = torch.linspace(0, evaluator.denoiser.classes - 1, min(evaluator.denoiser.classes, CLASSES)).long()
+    columns, rows = min(OF_A_CLASS, evaluator.images // len(chosen) or 1), []
+    for row, label in enumerate(chosen.tolist()):
+        places = range(row * columns, (row + 1) * columns)
+        generated = evaluator.sample(places, labels=torch.full((columns,), label)).cpu()
+        real = (labels == label).nonzero()[:REAL_OF_A_CLASS, 0]
+        rows.append((str(label), generated, parts.images.floats(real)))
+    return figures.classes_sheet(f"{name}: classes", model.title, rows)
 
 
 @torch.no_grad()
@@ -107,8 +129,11 @@ def _paths(evaluator: Evaluator, fractions: list[float]) -> Tensor:
     """Images (P F, C, H, W) on the way between pairs of the first noises."""
     denoiser, sampler = evaluator.denoiser, evaluator.sampler
     noise = evaluator.noise.draw(0, range(2 * PAIRS), sampler.draws, denoiser.image_shape)
-    pieces = figures.interpolated(noise, fractions).split(SAMPLING_BATCH, dim=1)
-    return torch.cat([sampler.sample(denoiser, piece.to(evaluator.device)).cpu() for piece in pieces])
+    labels = None
+    if evaluator.labels is not None:  # a path is of one class, that of its first end
+        labels = evaluator.labels.draw(0, range(0, 2 * PAIRS, 2)).repeat_interleave(len(fractions))
+    starts = Start(figures.interpolated(noise, fractions), labels).split(SAMPLING_BATCH)
+    return torch.cat([sampler.sample(denoiser, *start.to(evaluator.device)).cpu() for start in starts])
 
 
 class _Measured(NamedTuple):

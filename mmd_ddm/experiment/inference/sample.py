@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.compilation import OFF, ON, batches_of
+from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.names import SAMPLERS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.inputs import check_guidance
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.precision import FP32, use_tensor_cores
-from mmd_ddm.pretrained.configs import scheduler_config, shape_of, unet_config
+from mmd_ddm.pretrained.configs import classes_of, image_shape, scheduler_config, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -36,6 +38,7 @@ def choose_sampler(
     schedule: str | None,
     eta: float | None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
 ) -> Sampler:
     """Make the sampler of a model: the one it was finetuned with, changed as `sample` is asked; else a UserError."""
     own = read_record(folder).sampler
@@ -43,6 +46,8 @@ def choose_sampler(
     variance = own.variance if variance is None else variance
     how = replace(with_steps(own, steps), sampler=sampler or own.sampler, eta=noise, variance=variance)
     how = how if schedule is None else replace(how, schedule=schedule)
+    how = how if guidance_scale is None else replace(how, guidance_scale=guidance_scale)
+    check_guidance(how.guidance_scale, unet_config(folder))
     check_noise(eta, variance, how.sampler)
     if how.sampler not in SAMPLERS and schedule is not None:
         raise UserError(f"schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
@@ -59,6 +64,8 @@ def sample(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
+    class_labels: Sequence[int] | None = None,
     precision: str = FP32,
     compile: str = OFF,
 ) -> Tensor:
@@ -76,6 +83,8 @@ def sample(
         schedule: of the timesteps, for `SAMPLERS`; None: linear, or trailing for one evaluation.
         eta: ddim's, 0 to 1; None: as finetuned, or 0.
         variance: ddpm's, as in the configuration; None: as finetuned, or the model's own.
+        guidance_scale: of a DiT, as in the configuration; None: as finetuned, or none.
+        class_labels: of a class-conditional model, one image after the other, and from the start again; None: all.
         precision: inside the network, as in the configuration.
         compile: `on` or `off`, as in the configuration.
 
@@ -86,16 +95,43 @@ def sample(
         UserError: the model can't be had, or not be sampled so, or the images don't fit in memory.
     """
     folder = budget_folder(model_folder(str(model)), steps)
-    chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
-    check_images(images, shape_of(unet_config(folder)))
-    return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile)))
+    chosen = choose_sampler(
+        folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance,
+        guidance_scale=guidance_scale,
+    )  # fmt: skip
+    check_images(images, image_shape(folder))
+    labels = choose_labels(classes_of(unet_config(folder)), class_labels, images)
+    return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile, labels)))
+
+
+def choose_labels(classes: int | None, asked: Sequence[int] | None, images: int) -> Tensor | None:
+    """The labels (N,) of some images, those that are asked for (None: all classes) in turn; none if unconditional.
+
+    Raises:
+        UserError: the model has no such class, or none at all.
+    """
+    if classes is None:
+        if asked is not None:
+            raise UserError("class_labels are for class-conditional models, and this one is not; leave them out")
+        return None
+    labels = torch.arange(classes) if asked is None else torch.tensor(list(asked), dtype=torch.int64)
+    if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        told = ",".join(map(str, labels.tolist())) or "empty"
+        raise UserError(f"class_labels is {told}; the model's classes are 0 to {classes - 1}")
+    return labels.repeat(-(-images // len(labels)))[:images]
 
 
 @torch.no_grad()
 def sample_batches(
-    folder: Path, sampler: Sampler, images: int, seed: int, precision: str = FP32, compile: str = OFF
+    folder: Path,
+    sampler: Sampler,
+    images: int,
+    seed: int,
+    precision: str = FP32,
+    compile: str = OFF,
+    labels: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the images of `sample` batch by batch."""
+    """Yield the images of `sample` batch by batch, given their labels (N,) if the model is class-conditional."""
     if images < 1:
         raise UserError(f"images is {images}; it must be at least 1")
     if not 0 <= seed < 2**32:
@@ -103,10 +139,11 @@ def sample_batches(
     Config().replace(precision=precision, compile=compile)  # refuses what there is not
     use_tensor_cores(precision)
     denoiser = load_denoiser(folder, precision, compile == ON).to(device := default_device())
-    most = max(batch_sizes(images))
+    most, done = max(batch_sizes(images)), 0
     for noise in seeded_batches(seed, sampler.draws, images, denoiser.image_shape):
+        told, done = None if labels is None else labels[done : done + noise.shape[1]], done + noise.shape[1]
         with batches_of(most):
-            sampled = sampler.sample(denoiser, noise.to(device)).cpu()
+            sampled = sampler.sample(denoiser, *Start(noise, told).to(device)).cpu()
         yield sampled
 
 

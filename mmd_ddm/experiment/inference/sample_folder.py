@@ -10,6 +10,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.records import read_record
 
 SHEET, RECORD, NAME = "sheet.png", "sample.json", "{:06d}.png"
+LABELS = "labels.csv"  # file and class label of each image of a class-conditional model
 _OWN = re.compile(r"(\d{6,12})\.png")  # images by `NAME`
 
 
@@ -30,4 +31,4 @@ def own_files(folder: Path) -> list[Path]:
         return []
     images = read_record(folder / RECORD, "remove the folder or name another --output").whole("images")
     there = (file for file in folder.glob("*.png") if (match := _OWN.fullmatch(file.name)) and int(match[1]) < images)
-    return [folder / SHEET, *there]
+    return [folder / SHEET, folder / LABELS, *there]

@@ -12,15 +12,18 @@ from pathlib import Path
 import torch
 
 from mmd_ddm.compilation import OFF
+from mmd_ddm.data.load import load_dataset
 from mmd_ddm.diffusion.names import BASELINES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.by_class import check_images_of_classes
 from mmd_ddm.evaluation.names import parse_measures
 from mmd_ddm.experiment.build import Parts, obtain
+from mmd_ddm.experiment.classes import class_counts
 from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.distributed.spread import Tell, spread
-from mmd_ddm.experiment.inputs import dataset_of
+from mmd_ddm.experiment.inputs import check_guidance, dataset_of
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler, open_model, possible, score, score_real
@@ -35,7 +38,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
     write_scored,
 )
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, classes_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import SHIPPED
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -55,9 +58,11 @@ def evaluate(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
     images: int = 5000,
     seeds: Sequence[int] = (0,),
     measures: str = "kid,fid",
+    per_class: bool = False,
     workers: int = 1,
     precision: str = FP32,
     compile: str = OFF,
@@ -80,9 +85,11 @@ def evaluate(
         schedule: of the timesteps; None: linear, of the base model as finetuned, or trailing for one evaluation.
         eta: of ddim, 0 to 1; None: as finetuned.
         variance: of ddpm, as in the configuration; None: as finetuned, or the model's own.
+        guidance_scale: of a DiT, as in the configuration; None: as finetuned.
         images: generated images of each result, at least 4.
         seeds: of the noise.
         measures: names joined by commas.
+        per_class: whether each class of a class-conditional model gets a KID of its own.
         workers: processes that share the work, of this machine, or of the cluster that RAY_ADDRESS names; their number
             changes no score.
         precision: inside the diffusion model, as in the configuration; features and scores are float32 or better.
@@ -124,16 +131,30 @@ def evaluate(
         like = record.base_sampler
         larger = [each for each in LARGER if each > max(budgets)]
         models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
-    check_fits(unet_config(folder), dataset_of(config))
+    models = [(_guided(each, guidance_scale, where), where) for each, where in models]
+    check_fits(folder, dataset_of(config))
+    if per_class and (classes := classes_of(unet_config(folder))) is None:
+        raise UserError("per_class is for class-conditional models, and this one is not; leave it out")
     obtain(config)
+    if per_class:
+        assert classes is not None
+        check_images_of_classes(class_counts(classes, load_dataset(dataset_of(config))), images)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
         write_scored(results, [])
         named = [(each, _anywhere(where)) for each, where in models]
-        work = partial(_score_all, config.replace(base_model=_anywhere(folder)), named, images, seeds, asked)
+        work = partial(_score_all, config.replace(base_model=_anywhere(folder)), named, images, seeds, asked, per_class)
         elsewhere = [where for _, where in models if not where.is_relative_to(SHIPPED)]
         spread(work, workers, partial(_keep, results, show), elsewhere)
         return read_scored(results)
+
+
+def _guided(model: ScoredModel, guidance_scale: float | None, folder: Path) -> ScoredModel:
+    """A model with the guidance that is asked for, or its own; refused where it can have none."""
+    how = model.sampler if guidance_scale is None else replace(model.sampler, guidance_scale=guidance_scale)
+    check_guidance(how.guidance_scale, unet_config(folder))
+    make_sampler(how, NoiseSchedule.from_scheduler_config(scheduler_config(folder)))
+    return replace(model, sampler=how)
 
 
 def _anywhere(folder: Path) -> str:
@@ -153,13 +174,15 @@ def _keep(file: Path, show: Callable[[Scored], None] | None, result: Scored) -> 
 
 def _score_all(
     config: Config, models: Sequence[tuple[ScoredModel, str]], images: int, seeds: Sequence[int],
-    measures: Sequence[str], collective: Collective, device: torch.device, tell: Tell[Scored],
+    measures: Sequence[str], per_class: bool, collective: Collective, device: torch.device, tell: Tell[Scored],
 ) -> None:  # fmt: skip
     """Score models, each in its folder, with each seed, and then the real images, as one of the workers."""
     parts = Parts(config, device, collective)
+    labels = parts.images.labels if per_class else None
     for model, folder in models:
         for seed in seeds:
-            tell(score(open_model(parts, model, model_folder(folder), images=images, seed=seed), model, measures))
+            evaluator = open_model(parts, model, model_folder(folder), images=images, seed=seed)
+            tell(score(evaluator, model, measures, labels))
     if collective.rank == 0 and {"kid", "fid"} & set(measures):
         tell(score_real(parts, measures))
 

@@ -6,14 +6,18 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from torch import Tensor
+
 from mmd_ddm.diffusion.baselines import make_baseline
 from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
+from mmd_ddm.evaluation.by_class import kid_by_class
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.floor import real_floor
-from mmd_ddm.evaluation.metrics import Metric
+from mmd_ddm.evaluation.measure import measure
+from mmd_ddm.evaluation.metrics import Metric, Metrics
 from mmd_ddm.evaluation.names import spaces_of
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
 from mmd_ddm.experiment.config import SamplerConfig
@@ -24,7 +28,7 @@ def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sample
     """Make a sampler for a model; a UserError if it can't have that budget or the model hasn't what it needs."""
     if config.sampler in SAMPLERS:
         return make_chain(noise_schedule, **vars(config))
-    return make_baseline(config.sampler, noise_schedule, config.steps)
+    return make_baseline(config.sampler, noise_schedule, config.steps, config.guidance_scale)
 
 
 def check_noise(eta: float | None, variance: str | None, samplers: str) -> None:
@@ -57,9 +61,20 @@ def open_model(
     return parts.evaluator_of(denoiser, make_sampler(model.sampler, denoiser.schedule), images, stream, seed)
 
 
-def score(evaluator: Evaluator, model: ScoredModel, measures: Collection[str] = ("kid", "fid")) -> Scored:
-    """Score a model that is open."""
-    return Scored(model, evaluator.score(measures), evaluator.images, evaluator.nfe, evaluator.noise.seed)
+def score(
+    evaluator: Evaluator,
+    model: ScoredModel,
+    measures: Collection[str] = ("kid", "fid"),
+    real_labels: Tensor | None = None,
+) -> Scored:
+    """Score a model that is open; given the labels of the real images, a class-conditional one by class too."""
+    features, by_class = evaluator.features(), tuple[Metrics, ...]()
+    if real_labels is not None and evaluator.labels is not None:
+        labels = evaluator.labels.draw(0, range(evaluator.images))
+        own = {space: each for space, each in features.items() if space not in spaces_of(measures)}
+        by_class = kid_by_class(own, labels, evaluator.real, real_labels)
+    metrics = measure(features, evaluator.real, measures)
+    return Scored(model, metrics, evaluator.images, evaluator.nfe, evaluator.noise.seed, by_class)
 
 
 def score_real(parts: Parts, measures: Collection[str] = ("kid", "fid")) -> Scored:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig, setting_groups, with_steps
@@ -41,7 +42,8 @@ class ScoredModel:
         s, who = self.sampler, "base model" if self.role == BASE else self.role
         schedule, sampler = s.schedule if s.schedule != "linear" else "", s.sampler if s.sampler != "ddim" else ""
         eta = f"eta {s.eta:g}" if s.eta else ""
-        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta)))
+        guided = f"guidance {s.guidance_scale:g}" if is_guided(s.guidance_scale) else ""
+        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta, guided)))
 
     @property
     def label(self) -> str:
@@ -58,6 +60,7 @@ class Scored:
     images: int  # of real ones, in each half
     nfe: int = 0  # network evaluations an image
     seed: int = 0  # of the noise
+    by_class: tuple[Metrics, ...] = ()  # the same of each class by itself, where that was asked for
 
     @property
     def label(self) -> str:
@@ -119,13 +122,14 @@ def _read_scored(row: Record) -> Scored:
                     check(item, getattr(sampler, item.name))
         model = ScoredModel(of.text("role"), sampler, of.whole("trial") if "trial" in of else None)
     metrics = read_metrics(row.record("scores").numbers())
-    return Scored(model, metrics, row.whole("images"), row.whole("nfe"), row.whole("seed"))
+    by_class = tuple(read_metrics(each.numbers()) for each in row.records("by_class")) if "by_class" in row else ()
+    return Scored(model, metrics, row.whole("images"), row.whole("nfe"), row.whole("seed"), by_class)
 
 
 def write_scored(file: Path, rows: Iterable[Scored]) -> None:
     """Write scores as JSON, whole or not at all."""
     write_json(file, [
         {"model": row.model and asdict(row.model), "images": row.images, "nfe": row.nfe, "seed": row.seed,
-         "scores": flat(row.metrics)}
+         "scores": flat(row.metrics), **({"by_class": [flat(each) for each in row.by_class]} if row.by_class else {})}
         for row in rows
     ])  # fmt: skip

@@ -32,10 +32,38 @@ def table(results: Sequence[Scored]) -> str:
         named = [model.role, model.sampler.sampler, str(group[0].nfe)] if model else ["real", "", ""]
         cells = {_column(metric): _cell(group, place) for place, metric in enumerate(group[0].metrics)}
         rows.append([*named, str(group[0].images), *(cells.get(column, "") for column in columns)])
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
     rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def class_table(results: Sequence[Scored]) -> str | None:
+    """A Markdown table of KID by class, a row a class and a column a model and space; none where there is none."""
+    groups = [group for group in _groups(results) if group[0].by_class]
+    if not groups:
+        return None
+    columns, head = list[list[str]](), ["class"]
+    for group in groups:
+        for space in (metric.space for metric in next(filter(None, group[0].by_class))):
+            assert group[0].model is not None
+            head.append(f"{group[0].model.role} {group[0].nfe}, {space}")
+            columns.append([_of_class(group, label, space) for label in range(len(group[0].by_class))])
+    labels = [str(label) for label in range(len(columns[0]))]
+    return _markdown([head, *([label, *cells] for label, *cells in zip(labels, *columns, strict=True))])
+
+
+def _of_class(group: Group, label: int, space: str | None) -> str:
+    found = [kids(result.by_class[label]).get(space or "") for result in group]
+    values = [metric.value for metric in found if metric is not None]
+    if len(values) > 1:
+        interval = seed_interval(values)
+        return _with_error(interval.mean, interval.high - interval.mean)
+    return _with_error(values[0], (found[0] and found[0].error) or 0.0) if values else ""
 
 
 def _column(metric: Metric) -> str:

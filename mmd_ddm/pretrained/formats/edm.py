@@ -1,4 +1,4 @@
-"""NVlabs' published networks of Karras et al. 2022 (EDM) without classes: CIFAR-10, FFHQ, AFHQv2, VP and VE.
+"""NVlabs' published networks of Karras et al. 2022 (EDM): CIFAR-10 with and without classes, FFHQ, AFHQv2, VP and VE.
 
 The process is that of the authors' sampler: noise levels with even steps of sigma^(1/7) (Equation 5), from 0.002 to 80
 as far as the network was made for them (Table 1). The embedding of augmentations is left out: it is 0 where images are
@@ -48,7 +48,7 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
     """Convert a file of the format, its process cut into some number of timesteps.
 
     Raises:
-        UserError: it cannot be read without running code of it, is of another architecture, or needs class labels.
+        UserError: it cannot be read without running code of it, or is of another architecture.
     """
     if length < 2:
         raise UserError(f"--length is {length}; a process from one noise level to another has at least 2 timesteps")
@@ -59,8 +59,9 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
     if inner.kind != _NETWORK:
         raise UserError(f"{path} holds a network {inner.kind}; only {_NETWORK} is supported")
     settings = _settings(inner, path)
-    if settings.whole("label_dim") or _attributes(outer, path).whole("label_dim"):
-        raise UserError(f"the network in {path} needs class labels; only unconditional models are supported")
+    classes, said = settings.whole("label_dim"), _attributes(outer, path).whole("label_dim")
+    if classes != said:
+        raise UserError(f"the network in {path} has a label_dim of {classes}, and what is around it one of {said}")
     config, sigmas = _config(outer, settings, path, length), _sigmas(outer, path, length)
     weights = _weights(tensors_of(outer), config, sigmas)
     return Converted(config, weights, _scheduler(config, sigmas))
@@ -87,6 +88,8 @@ def _config(outer: Persistent, settings: Record, path: Path, length: int) -> dic
     elif kind == "vp":
         extra = {name: attributes.number(name, 1e-6, 1e6) for name in ("beta_d", "beta_min")}
         extra["noise_steps"] = attributes.whole("M", 1)
+    if classes := settings.whole("label_dim"):
+        extra["num_class_embeds"] = classes
     config = {
         "sample_size": settings.whole("img_resolution", 1),
         "in_channels": settings.whole("in_channels", 1),

@@ -1,4 +1,4 @@
-"""The unconditional checkpoints of Nichol & Dhariwal 2021 (improved-diffusion): CIFAR-10, ImageNet 64, LSUN.
+"""The checkpoints of Nichol & Dhariwal 2021 (improved-diffusion): CIFAR-10, LSUN, ImageNet 64 (also conditional).
 
 The channels of queries, keys and values are ordered by head first. The network is given the time t * 1000 / T, a
 fraction for T = 4000; diffusers only passes whole timesteps, so its time embedding becomes a table of T rows. Number of

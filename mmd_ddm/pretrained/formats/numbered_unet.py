@@ -2,7 +2,8 @@
 
 `input_blocks` go downwards and `output_blocks` upwards. Queries, keys and values are one convolution. Between two
 levels there is a convolution (Nichol & Dhariwal 2021) or a residual block that resamples (Dhariwal & Nichol 2021,
-Section 3). Widths and order of heads are not in the tensors.
+Section 3). Class-conditional networks add an embedding of the label to that of the time. Widths and order of heads are
+not in the tensors.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mmd_ddm.pretrained.formats.architecture import HEADS_FIRST, Architecture, U
 from mmd_ddm.pretrained.formats.ledger import Ledger
 
 SIGN = "input_blocks.0.0.weight"  # no other format has a tensor of this name
+_LABELS = "label_emb.weight"  # a row a class
 
 
 def architecture(ledger: Ledger) -> Architecture:
@@ -60,6 +62,7 @@ def settings(ledger: Ledger, found: Architecture, untold: Untold) -> dict[str, o
     return {
         **found.config(untold),
         **_heads(found, untold),
+        **({"num_class_embeds": ledger.shape(_LABELS)[0]} if _LABELS in ledger else {}),
         "resnet_time_scale_shift": "scale_shift" if modulation == 2 * found.widths[0] else "default",
         "attn_norm_num_groups": 32,
         "norm_eps": 1e-5,
@@ -95,6 +98,8 @@ def carry_over(ledger: Ledger, found: Architecture, untold: Untold) -> None:
     }  # fmt: skip
     for old, new in outside.items():
         ledger.move(old, new)
+    if _LABELS in ledger:
+        ledger.put("class_embedding.weight", ledger.take(_LABELS), _LABELS)
     last, step = len(found.widths) - 1, found.blocks + 1  # numbers of a level: its blocks and, downwards, the halving
     for i, attention in enumerate(found.attention):
         for way, first, new, blocks in (

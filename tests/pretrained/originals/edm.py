@@ -27,6 +27,7 @@ class EDMStructure:
     preconditioning: str = "EDMPrecond"
     augmentations: int = 9
     channels: int = 3
+    classes: int = 0
 
     @property
     def taps(self) -> list[int]:
@@ -41,7 +42,8 @@ class EDMStructure:
     def settings(self) -> dict[str, object]:
         """Of the network, as NVlabs' training script gives them."""
         return {
-            "img_resolution": self.side, "in_channels": self.channels, "out_channels": self.channels, "label_dim": 0,
+            "img_resolution": self.side, "in_channels": self.channels, "out_channels": self.channels,
+            "label_dim": self.classes,
             "augment_dim": self.augmentations, "model_channels": self.width, "channel_mult": list(self.multipliers),
             "num_blocks": self.blocks, "attn_resolutions": list(self.attention), "dropout": 0.13,
             "embedding_type": "fourier" if self.ncsn else "positional", "channel_mult_noise": 1 + self.ncsn,
@@ -54,7 +56,7 @@ class EDMStructure:
         common: dict[str, object] = {
             "img_resolution": self.side,
             "img_channels": self.channels,
-            "label_dim": 0,
+            "label_dim": self.classes,
             "use_fp16": True,
         }
         return common | {
@@ -94,6 +96,8 @@ def edm_shapes(s: EDMStructure) -> Shapes:
         yield "map_noise.freqs", (noise // 2,)
     if s.augmentations:
         yield "map_augment.weight", (noise, s.augmentations)
+    if s.classes:
+        yield from layer("map_label", noise, s.classes)
     yield from layer("map_layer0", time, noise)
     yield from layer("map_layer1", time, time)
     now, taken, skips = s.width, s.channels, [s.width]
@@ -141,11 +145,11 @@ def edm_weights(s: EDMStructure, seed: int = 0) -> Weights:
     return {f"model.{name}": value for name, value in weights.items()}
 
 
-def edm_denoiser(s: EDMStructure, weights: Weights) -> Callable[[Tensor, Tensor], Tensor]:
-    """D(x; sigma) of Table 1, a function of images x_0 + sigma epsilon and (N,) noise levels."""
+def edm_denoiser(s: EDMStructure, weights: Weights) -> Callable[..., Tensor]:
+    """D(x; sigma) of Table 1, a function of images x_0 + sigma epsilon, (N,) noise levels and, if it knows, labels."""
     inner = _network(s, {name.removeprefix("model."): value for name, value in weights.items()})
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         level = sigma.view(-1, 1, 1, 1)
         if s.preconditioning == "EDMPrecond":
             skip, out = 0.25 / (level**2 + 0.25), level * 0.5 / (level**2 + 0.25).sqrt()
@@ -155,12 +159,12 @@ def edm_denoiser(s: EDMStructure, weights: Weights) -> Callable[[Tensor, Tensor]
             noise = 999 * ((0.1**2 + 2 * 19.9 * (1 + sigma**2).log()).sqrt() - 0.1) / 19.9
         else:
             skip, out, scale, noise = torch.ones_like(level), level, torch.ones_like(level), (0.5 * sigma).log()
-        return skip * x + out * inner(scale * x, noise)
+        return skip * x + out * inner(scale * x, noise, labels)
 
     return denoise
 
 
-def _network(s: EDMStructure, weights: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+def _network(s: EDMStructure, weights: Mapping[str, Tensor]) -> Callable[..., Tensor]:
     silu = functional.silu
 
     def conv(name: str, x: Tensor, padding: int = 1) -> Tensor:
@@ -207,17 +211,20 @@ def _network(s: EDMStructure, weights: Mapping[str, Tensor]) -> Callable[[Tensor
         mixed = torch.einsum("nqk,nck->ncq", scores, v).view_as(h)
         return (h + conv(f"{name}.proj", mixed, 0)) / math.sqrt(2)
 
-    def embedding(noise: Tensor) -> Tensor:
+    def embedding(noise: Tensor, labels: Tensor | None) -> Tensor:
         if s.ncsn:
             frequencies = 2 * math.pi * weights["map_noise.freqs"]
         else:
             frequencies = (1 / 10000) ** (torch.arange(s.width // 2, dtype=torch.float32) / (s.width // 2 - 1))
         angles = torch.outer(noise, frequencies.to(noise))
-        time = linear("map_layer0", torch.cat([angles.sin(), angles.cos()], 1))
+        time = torch.cat([angles.sin(), angles.cos()], 1)
+        if labels is not None:  # a row of one_hot * sqrt(classes) times the weight's transpose
+            time = time + math.sqrt(s.classes) * weights["map_label.weight"].T[labels] + weights["map_label.bias"]
+        time = linear("map_layer0", time)
         return silu(linear("map_layer1", silu(time)))
 
-    def network(x: Tensor, noise: Tensor) -> Tensor:
-        time, image = embedding(noise), x
+    def network(x: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
+        time, image = embedding(noise, labels), x
         h = conv(f"enc.{s.levels[0][0]}_conv", x)
         skips = [h]
         for name, side, _ in s.levels:

@@ -64,7 +64,9 @@ def edm_module(s: EDMStructure, weights: Weights) -> Persistent:
     """The network of some weights as a tree of such objects."""
     outer = Persistent(s.preconditioning, {"img_resolution": s.side, "img_channels": 3}, **s.attributes())
     outer.model = Persistent("SongUNet", s.settings(), label_dropout=0)
-    outer.model.enc, outer.model.dec, outer.model.map_label = nn.ModuleDict(), nn.ModuleDict(), None
+    outer.model.enc, outer.model.dec = nn.ModuleDict(), nn.ModuleDict()
+    if not s.classes:
+        outer.model.map_label = None
     for name, tensor in weights.items():
         *path, leaf = name.split(".")
         module: nn.Module = outer

@@ -42,6 +42,8 @@ def numbered_shapes(s: Structure) -> Shapes:
 
     yield from layer("time_embed.0", time, s.width)
     yield from layer("time_embed.2", time, time)
+    if s.classes:
+        yield "label_emb.weight", (s.classes, time)
     yield from layer("input_blocks.0.0", s.width, 3, 3, 3)
     down, up = s.ladder()
     place = 1
@@ -67,8 +69,8 @@ def numbered_shapes(s: Structure) -> Shapes:
     yield from layer("out.2", s.outputs, s.width, 3, 3)
 
 
-def numbered_network(s: Structure, weights: Weights) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network of a checkpoint, a function of images and timesteps 0 ... T-1."""
+def numbered_network(s: Structure, weights: Weights) -> Callable[..., Tensor]:
+    """The network of a checkpoint, a function of images, timesteps 0 ... T-1 and, if it knows classes, labels."""
     layers, silu = Layers(weights, 1e-5), functional.silu
 
     def doubled(x: Tensor) -> Tensor:
@@ -117,12 +119,14 @@ def numbered_network(s: Structure, weights: Weights) -> Callable[[Tensor, Tensor
                 h = layers.conv(part, h)
         return h
 
-    def network(x: Tensor, t: Tensor) -> Tensor:
+    def network(x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         half = s.width // 2
         clock = t[:, None].float() * (1000 / s.length)
         angles = clock * torch.exp(-math.log(10000) * torch.arange(half) / half)
         time = layers.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1).to(x))
         time = layers.linear("time_embed.2", silu(time))
+        if labels is not None:  # a product with rows of the identity
+            time = time + functional.one_hot(labels, s.classes).to(time) @ weights["label_emb.weight"]
         down, up = s.ladder()
         h, skips = x, []
         for n in range(len(down) + len(s.widths)):  # the first convolution and the steps down between levels

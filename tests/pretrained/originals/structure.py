@@ -28,6 +28,7 @@ class Structure:
     resampling: bool = False  # between levels residual blocks
     head_width: int | None = None  # in place of heads
     parts_first: bool = False  # all queries before all keys
+    classes: int = 0
 
     @property
     def widths(self) -> list[int]:
@@ -67,7 +68,7 @@ class Structure:
 
         down, up = self.ladder()
         last = self.widths[-1]
-        total = self.width * time + time + time * time + time  # two linear layers
+        total = self.width * time + time + time * time + time + self.classes * time  # two linear layers, labels
         total += convolution(3, self.width) + 2 * self.width + convolution(self.width, self.outputs)
         total += sum(block(i, o) + (attention(o) if level in self.attention else 0) for level, i, o in down + up)
         resampled = self.widths[:-1] + self.widths[1:]
@@ -78,15 +79,20 @@ class Structure:
 CIFAR = Structure(128, (1, 2, 2, 2), 2, (1,))
 CELEBA = Structure(128, (1, 2, 2, 2, 4), 2, (2,))
 LSUN = Structure(128, (1, 1, 2, 2, 4, 4), 2, (4,))
-# Dhariwal & Nichol 2021, Section 3 and their published flags; ImageNet without its label embedding
+# Dhariwal & Nichol 2021, Section 3 and their published flags
 ADM_LSUN = Structure(
     256, (1, 1, 2, 2, 4, 4), 2, (3, 4, 5), outputs=6, scale_shift=True, resampling=True, head_width=64
 )  # fmt: skip
 ADM_IMAGENET_64 = Structure(
-    192, (1, 2, 3, 4), 3, (1, 2, 3), outputs=6, scale_shift=True, resampling=True, head_width=64, parts_first=True
+    192, (1, 2, 3, 4), 3, (1, 2, 3), outputs=6, scale_shift=True, resampling=True, head_width=64, parts_first=True,
+    classes=1000,
 )  # fmt: skip
 ADM_IMAGENET_128 = Structure(
-    256, (1, 1, 2, 3, 4), 2, (2, 3, 4), outputs=6, heads=4, scale_shift=True, resampling=True
+    256, (1, 1, 2, 3, 4), 2, (2, 3, 4), outputs=6, heads=4, scale_shift=True, resampling=True, classes=1000
+)  # fmt: skip
+# their released class-conditional model, with 192 channels
+IMAGENET_CONDITIONAL = Structure(
+    192, (1, 2, 3, 4), 3, (2, 3), outputs=6, heads=4, scale_shift=True, length=4000, classes=1000
 )  # fmt: skip
 IMAGENET = Structure(128, (1, 2, 3, 4), 3, (2, 3), outputs=6, heads=4, scale_shift=True, length=4000)
 

@@ -62,6 +62,16 @@ def test_loading_code_names_the_pipeline_and_the_budget(tmp_path, sampler, call,
     assert f"num_inference_{call})" in code
 
 
+def test_loading_code_of_a_class_conditional_model_names_classes(tmp_path):
+    (tmp_path / "mmd_ddm.json").write_text(json.dumps({"sampler": "ddim", "steps": 5, "eta": 0, "variance": "model"}))
+    (tmp_path / "class_conditional_pipeline.py").touch()
+    code = loading_code(tmp_path)
+    assert "DiffusionPipeline.from_pretrained" in code
+    assert "trust_remote_code=True" in code
+    assert "class_labels=[0, 1]" in code
+    assert "batch_size" not in code
+
+
 def test_loading_code_trusts_a_network_that_lies_in_the_folder(tmp_path):
     (tmp_path / "mmd_ddm.json").write_text(json.dumps({"sampler": "ddim", "steps": 5, "eta": 0, "variance": "model"}))
     (tmp_path / "unet").mkdir()
