@@ -57,7 +57,8 @@ def execute(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise UserError(f"--seeds is {options.seeds}; it must be at least 1")
     same = (
-        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance", "images",
+        "base", "dataset", "data", "resolution", "features", "sampler", "schedule", "eta", "variance",
+        "guidance_scale", "images",
         "measures", "per_class", "workers", "precision", "compile",
     )  # fmt: skip
     asked = {name: getattr(options, name) for name in same}

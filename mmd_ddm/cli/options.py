@@ -25,6 +25,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--schedule", metavar="NAME", help=schedule)
     add("--eta", type=float, metavar="E", help="noise of ddim, 0 to 1 [as finetuned, or 0]")
     add("--variance", metavar="NAME", help=f"of ddpm: {', '.join(VARIANCES)} [as finetuned, or the model's own]")
+    guided = "u + w (c - u) of a DiT with labels, c, and without, u; two evaluations a step [as finetuned, or none]"
+    add("--guidance-scale", type=float, metavar="W", help=guided)
     add("--seed", type=int, default=0, metavar="N", help="of the noise [0]")
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided, unguided
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
@@ -23,6 +24,12 @@ class Baseline:
     noise_schedule: NoiseSchedule
     steps: int  # of the sampler, each of one or more evaluations
     timesteps: tuple[int, ...]  # of the network evaluations, in their order; some samplers evaluate one more than once
+    guidance_scale: float | None = None  # w of `Denoiser.predict`
+
+    @property
+    def nfe(self) -> int:
+        """S, the network evaluations of an image: one a prediction, two with guidance."""
+        return len(self.timesteps) * (2 if is_guided(self.guidance_scale) else 1)
 
     @property
     def draws(self) -> int:
@@ -31,16 +38,17 @@ class Baseline:
 
     @torch.no_grad()
     def sample(
-        self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"], labels: Int[Tensor, " N"] | None = None
+        self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"], labels: Int[Tensor, " N"] | None = None
     ) -> Float[Tensor, "N C H W"]:
         """Generate images as `Chain.sample` does; no random number comes from elsewhere, and no gradient is kept."""
         scheduler = self.sampler.start(self.noise_schedule, self.steps)
         image = noise[0] * scheduler.init_noise_sigma
         for k, timestep in enumerate(scheduler.timesteps):
-            epsilon = denoiser(scheduler.scale_model_input(image, timestep), self.timesteps[k], labels)
+            seen = scheduler.scale_model_input(image, timestep)
+            epsilon = denoiser(seen, self.timesteps[k], labels, self.guidance_scale)
             with quiet():
                 image = scheduler.step(epsilon, timestep, image, **self._noise(noise, k)).prev_sample
-        return image
+        return denoiser.decode(image)
 
     def _noise(self, noise: Tensor, k: int) -> dict[str, float | Tensor]:
         if not self.sampler.stochastic:
@@ -49,8 +57,10 @@ class Baseline:
         return {"eta": 1.0, "variance_noise": noise[k + 1] if k + 1 < len(noise) else torch.zeros_like(noise[0])}
 
 
-def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) -> Baseline:
-    """Build one of `BASELINES` with a budget of exactly S network evaluations.
+def make_baseline(
+    name: str, noise_schedule: NoiseSchedule, evaluations: int, guidance_scale: float | None = None
+) -> Baseline:
+    """Build one of `BASELINES` with a budget of exactly S network evaluations, as `make_chain` counts them.
 
     Raises:
         UserError: an unknown name, or a budget that the sampler cannot have, with the nearest that it can.
@@ -59,13 +69,14 @@ def make_baseline(name: str, noise_schedule: NoiseSchedule, evaluations: int) ->
         raise UserError(f"sampler is {name!r}; it must be one of {', '.join(dict.fromkeys((*BASELINES, *SAMPLERS)))}")
     sampler = PUBLISHED[name]
     possible = sampler.budgets(noise_schedule)
-    if evaluations not in possible:
-        below = [str(budget) for budget in possible if budget < evaluations]
-        above = [str(budget) for budget in possible if budget > evaluations]
+    wanted, each = unguided(evaluations, guidance_scale), 2 if is_guided(guidance_scale) else 1
+    if wanted not in possible:
+        below = [str(each * budget) for budget in possible if budget < wanted]
+        above = [str(each * budget) for budget in possible if budget > wanted]
         nearest = " or ".join(below[-1:] + above[:1])
         raise UserError(
             f"sampler {name} cannot make exactly {evaluations} network evaluations of this model; choose {nearest}"
         )
-    steps = (evaluations - sampler.extra) // sampler.per_step
+    steps = (wanted - sampler.extra) // sampler.per_step
     timesteps = tuple(int(t) for t in sampler.start(noise_schedule, steps).timesteps)
-    return Baseline(sampler, noise_schedule, steps, timesteps)
+    return Baseline(sampler, noise_schedule, steps, timesteps, guidance_scale)

@@ -7,13 +7,14 @@ state, all that moves is in `State`, and random numbers come from outside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.denoiser import Denoiser, Prediction
 
 
@@ -94,10 +95,24 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with the timesteps of its S evaluations, from the noisiest on, for which the solver was made."""
+    """A sampler with the times of its predictions, from the noisiest on, for which the solver was made.
+
+    Args:
+        solver: its update rule.
+        timesteps: whole, or with levels anywhere from 0 to T-1.
+        levels: alpha_bar of each; none: the model's at whole timesteps.
+        guidance_scale: w of `Denoiser.predict`.
+    """
 
     solver: Solver
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
+    levels: tuple[float, ...] | None = field(default=None, kw_only=True)
+    guidance_scale: float | None = field(default=None, kw_only=True)
+
+    @property
+    def nfe(self) -> int:
+        """S, the network evaluations of an image: one a prediction, two with guidance."""
+        return len(self.timesteps) * (2 if is_guided(self.guidance_scale) else 1)
 
     @property
     def draws(self) -> int:
@@ -109,16 +124,19 @@ class Chain:
         return self
 
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
-        """Go the k-th step down, k = 0 ... S-1, with one network evaluation; noise[0] is the initial image."""
+        """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
-        predicted = denoiser.predict(state.image, self.timesteps[k], labels=state.labels)
+        level = None if self.levels is None else self.levels[k]
+        predicted = denoiser.predict(
+            state.image, self.timesteps[k], level, labels=state.labels, guidance_scale=self.guidance_scale
+        )
         return self.solver.step(state, predicted, k, used)._replace(labels=state.labels)
 
     def sample(
-        self, denoiser: Denoiser, noise: Float[Tensor, "draws N C H W"], labels: Int[Tensor, " N"] | None = None
+        self, denoiser: Denoiser, noise: Float[Tensor, "draws N c h w"], labels: Int[Tensor, " N"] | None = None
     ) -> Float[Tensor, "N C H W"]:
-        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise."""
+        """Generate images, nominally in [-1, 1], not clamped, from standard normal noise; a latent model's decoded."""
         chain, state = self.settled(), State(noise[0], labels=labels)
         for k in range(len(self.timesteps)):
             state = chain.step(denoiser, state, k, noise)
-        return state.image
+        return denoiser.decode(state.image)

@@ -65,7 +65,7 @@ class Evaluator:
     @property
     def nfe(self) -> int:
         """Network evaluations an image."""
-        return len(self.sampler.timesteps)
+        return self.sampler.nfe
 
     def score(self, measures: Collection[str] = ("kid", "fid")) -> Metrics:
         """Measure the generated images in each space; see `measure`."""

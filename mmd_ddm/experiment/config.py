@@ -28,6 +28,8 @@ from mmd_ddm.features.specification import parse_features
 from mmd_ddm.finetuning.names import FRECHET, IMAGE_RANGES, JOINT, LEARNED, LOSSES, MATCHINGS, MMD, ROUTES, WEIGHTS
 from mmd_ddm.precision import FP32, PRECISIONS
 
+MOST_GUIDANCE = 100
+
 
 # fmt: off
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class SamplerConfig:
     steps: int = setting(5, whole(1),
         "budget S: network evaluations per image (1 to T); several, such as 2,3,5, for one set of weights")
     schedule: str = setting("linear", one_of(*SCHEDULES),
-        "timesteps of the budget; trailing and logsnr begin at the last of all; stride is the published code's "
+        "timesteps of the budget; trailing, logsnr and karras begin at the last of all; stride is the published code's "
         "(16 for 15)")
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
     variance: str = setting("model", one_of(*VARIANCES),
         "variance of DDPM; model: as the base model's own sampler has it")
+    guidance_scale: float | None = setting(None,
+        or_none(number(1, MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}")),
+        "classifier-free guidance of a DiT, w of u + w (c - u); above 1 each step takes two evaluations; none: off")
 
 
 def with_steps(sampler: SamplerConfig, steps: int) -> SamplerConfig:

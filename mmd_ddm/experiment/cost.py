@@ -18,7 +18,8 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.footprint import footprint
 from mmd_ddm.finetuning.gradient import Rollout
-from mmd_ddm.pretrained.configs import classes_of
+from mmd_ddm.pretrained.autoencoder import build_decoder
+from mmd_ddm.pretrained.configs import classes_of, null_class_of
 from mmd_ddm.pretrained.formats.architecture import build_unet
 from mmd_ddm.training import milestones
 
@@ -37,7 +38,10 @@ class NetworkEvaluations(NamedTuple):
 def network_evaluations(config: Config) -> NetworkEvaluations:
     """Count those of a run that is not stopped early; at its end raw and averaged weights are both scored."""
     c, length = config.optimization, max(_LENGTH, *config.budgets)
-    nfe = [evaluations(how.sampler, how.schedule, how.steps, length) for how in config.samplers.values()]
+    nfe = [
+        evaluations(how.sampler, how.schedule, how.steps, length, how.guidance_scale)
+        for how in config.samplers.values()
+    ]
     images = config.scoring.score_images * (1 + len(milestones(c.updates, config.scoring.scorings)) + (c.ema > 0))
     # an update is for one of the budgets, a scoring for all of them
     return NetworkEvaluations(c.updates * c.batch * sum(nfe) // len(nfe), images * sum(nfe))
@@ -50,16 +54,25 @@ class MemoryEstimate(NamedTuple):
     weights: int  # for them, their gradient, Adam and the average
     states: int  # for the noise and the images along the chain of the worker's part of a batch
     evaluation: float  # that autograd keeps of one network evaluation of one image
+    decoding: float = 0.0  # that it keeps of a latent model's decoder for one image
+    together: int = 1  # network evaluations a step: two with guidance
 
     def graph(self, images: int, nfe: int) -> float:
-        """Bytes that autograd keeps of some images through some network evaluations each."""
-        return images * nfe * self.evaluation
+        """Bytes that autograd keeps of some images through some network evaluations each, and their decoding."""
+        return images * (nfe * self.evaluation + self.decoding)
+
+    @property
+    def replayed(self) -> float:
+        """Bytes of the largest piece of one image's graph that is alive at a time when the chain is replayed."""
+        return max(self.together * self.evaluation, self.decoding)
 
 
-def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) -> MemoryEstimate:
-    """Count the bytes of an update on each of the workers that share a batch, on a network without storage."""
+def memory_estimate(
+    config: Config, unet: Mapping[str, object], workers: int, autoencoder: Mapping[str, object] | None = None
+) -> MemoryEstimate:
+    """Count the bytes of an update on each of the workers that share a batch, on networks without storage."""
     with (meta := torch.device("meta")):
-        network = build_unet(unet)
+        network, decoder = build_unet(unet), None if autoencoder is None else build_decoder(autoencoder)
     size, channels = network.config.sample_size, network.config.in_channels
     sampler = config.samplers[config.budgets[-1]]
     height, width = (size, size) if isinstance(size, int) else size
@@ -68,13 +81,19 @@ def memory_estimate(config: Config, unet: Mapping[str, object], workers: int) ->
     variance = "fixed_large" if sampler.sampler == "ddpm" else "model"
     name = "ddim" if sampler.sampler == LEARNED else sampler.sampler  # an absent model tells of no sampler
     chain = make_chain(schedule, **vars(replace(sampler, sampler=name, variance=variance)))
-    denoiser = Denoiser(network, schedule, (channels, height, width), classes=(classes := classes_of(unet)))
+    shape, classes = (channels, height, width), classes_of(unet)
+    denoiser = Denoiser(
+        network, schedule, shape, classes=classes, null_class=null_class_of(unet), decoder=decoder
+    )  # fmt: skip
     noise = torch.empty((chain.draws, 2, channels, height, width), device=meta)
     start = Start(noise, labels_in_turn(classes, 2)).to(meta)
-    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), start).evaluation
+    kept = footprint(Rollout(denoiser, chain, lambda images: images.flatten(1)), start)
+    frozen = sum(p.numel() for p in decoder.parameters()) if decoder is not None else 0
     parameters = sum(p.numel() for p in network.parameters())
     copies = _COPIES + (config.optimization.ema > 0)
     share = -(-config.optimization.batch // workers)
     images = len(chain.timesteps) * chain.solver.carried + chain.draws
     states = share * images * channels * height * width * _FLOAT
-    return MemoryEstimate(parameters, copies * _FLOAT * parameters, states, kept)
+    weights = _FLOAT * (copies * parameters + frozen)
+    together = chain.nfe // len(chain.timesteps)
+    return MemoryEstimate(parameters, weights, states, kept.evaluation / together, kept.features, together)

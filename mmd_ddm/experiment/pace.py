@@ -16,6 +16,7 @@ from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH
 from mmd_ddm.experiment.build import Parts, default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import network_evaluations
+from mmd_ddm.experiment.inputs import dataset_of
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.finetuning.gradient import GRADIENTS
 from mmd_ddm.finetuning.memory import choose_route
@@ -54,6 +55,9 @@ def measure_pace(config: Config, threads: int, device: torch.device | None = Non
         labels = labels_in_turn(parts.denoiser.classes, images)
         return Start(noise.draw(0, range(images), chain.draws, shape), labels).to(parts.device)
 
+    def any_images(count: int) -> Tensor:
+        return noise.draw(0, range(count), 1, dataset_of(config).image_shape)[0].to(parts.device)
+
     together = FeatureMixture(list(parts.spaces.values()))
     route = choose_route(parts.pipeline, draw(2), c.batch, 1, gradient=c.gradient, micro_batch=c.micro_batch)
 
@@ -63,8 +67,8 @@ def measure_pace(config: Config, threads: int, device: torch.device | None = Non
     gradient = _seconds_each(update, c.batch, parts.device)
     with torch.no_grad():
         sampled = _seconds_each(lambda n: chain.sample(parts.denoiser, *draw(n)), SAMPLING_BATCH, parts.device)
-        embedded = _seconds_each(lambda n: together(draw(n).noise[0]), SAMPLING_BATCH, parts.device)
-    nfe = len(chain.timesteps)
+        embedded = _seconds_each(lambda n: together(any_images(n)), SAMPLING_BATCH, parts.device)
+    nfe = chain.nfe
     return Pace(gradient / nfe, sampled / nfe, embedded)
 
 

@@ -15,6 +15,7 @@ from mmd_ddm.experiment.cost import memory_estimate
 from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.files import nearest_existing
 from mmd_ddm.finetuning.memory import check_memory, readable
+from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
 from mmd_ddm.pretrained.configs import unet_config
 
 PROCESS = 300e6  # bytes of a worker with PyTorch and diffusers before it does anything
@@ -39,8 +40,11 @@ def check_run(config: Config, device: torch.device, workers: int) -> None:
     """
     if workers > (there := os.cpu_count() or workers):
         raise UserError(f"--workers is {workers}, but this machine has {there} CPUs; ask for fewer")
-    found = memory_estimate(config, unet_config(base_folder(config)), max(1, workers))
-    each = found.weights + found.states + found.evaluation + (PROCESS if workers else 0)
+    folder = base_folder(config)
+    autoencoder = find_autoencoder(folder)
+    decoder = None if autoencoder is None else autoencoder.config
+    found = memory_estimate(config, unet_config(folder), max(1, workers), decoder)
+    each = found.weights + found.states + found.replayed + (PROCESS if workers else 0)
     shared = max(1, workers) if device.type == "cpu" else 1
     batch = f"a batch of {config.optimization.batch} images with {config.budgets[-1]} network evaluations each"
     check_memory(shared * each, device, f"{batch} on {max(1, workers)} workers" if workers else batch,

@@ -61,7 +61,7 @@ class SavedBytes:
 
 
 class Footprint(NamedTuple):
-    """Bytes that autograd keeps of one sample: of one network evaluation, and of its features."""
+    """Bytes that autograd keeps of one sample: of one step's network evaluations, and of its features and decoding."""
 
     evaluation: float
     features: float
@@ -90,7 +90,7 @@ def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
     with SavedBytes() as evaluation:
         image = pipeline.step(State(start.noise[0], labels=start.labels), 0, start.noise, (0, 0)).image
     with SavedBytes() as features:
-        pipeline.embed(image.detach().requires_grad_())
+        pipeline.features(State(image.detach().requires_grad_(), labels=start.labels))
     return evaluation.total, features.total
 
 
@@ -120,7 +120,7 @@ def measured(pipeline: Rollout, start: Start, peak: Peak) -> NeedOf:
     few, many = start.images // 2, start.images
 
     def need(route: str) -> Need:
-        run = [partial(_pass, pipeline, start.split(n)[0], route) for n in (few, many)]
+        run = [partial(_pass, pipeline, part, route) for part in (start.split(few)[0], start)]
         try:
             run[0]()  # what stays from the first pass on is none of an update's need
             less, more = (peak(each) for each in run)

@@ -5,9 +5,9 @@ noisier estimator. Both routes here compute the gradient of the whole batch's lo
 
 * stored: every micro-batch's graph is kept until the features' gradient is known (cost 1);
 * replayed: the chain runs without a graph and keeps the S + 1 states of every sample; then, micro-batch by
-  micro-batch, the features' gradient is pulled back into the image and step by step up the chain, where each network
-  evaluation is recomputed from its kept state (cost 4/3). One evaluation's activations of one micro-batch are alive
-  at any time.
+  micro-batch, the features' gradient is pulled back into the image, of a latent model through its decoder into the
+  latents, and step by step up the chain, where each network evaluation is recomputed from its kept state (cost 4/3).
+  One evaluation's activations of one micro-batch are alive at any time.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Rollout:
         return states
 
     def features(self, state: State) -> Tensor:
-        """What the loss sees of a chain's last state, differentiable in its image."""
-        features = self.embed(state.image)
+        """What the loss sees of a chain's last state, differentiable in its image, or a latent model's latents."""
+        features = self.embed(self.denoiser.decode(state.image))
         if not self.joint:
             return features
         assert state.labels is not None

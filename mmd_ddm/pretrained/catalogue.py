@@ -16,7 +16,10 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
         "cifar10-32",
         *(f"{ema}{images}-256" for ema in ("", "ema-") for images in ("church", "bedroom", "cat", "celebahq")),
     )
-}
+} | {"CompVis/ldm-celebahq-256": {"prediction_type": "epsilon"}}  # Rombach et al. 2022, Equation 2
+# of latent models' autoencoders, likewise: this one was trained on its latents as they are, and has no scaling factor
+# because diffusers knew none then (diffusers issue 6725: LDMPipeline, which now takes 0.18215, makes no faces of it)
+AUTOENCODERS: Mapping[str, Mapping[str, float]] = {"CompVis/ldm-celebahq-256": {"scaling_factor": 1.0}}
 
 
 def hub_id(folder: Path) -> str | None:

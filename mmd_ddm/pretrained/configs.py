@@ -7,11 +7,14 @@ from pathlib import Path
 
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.autoencoder_config import decoded_shape, find_autoencoder
 from mmd_ddm.pretrained.catalogue import left_out
 from mmd_ddm.pretrained.unet_size import check_size
 from mmd_ddm.records import read_record
 
 MOST_CLASSES = 2**16
+OF_DIT = "num_embeds_ada_norm"  # the entry of a DiT's config that has its classes
+_NULL_CLASS = 1000  # diffusers' DiTPipeline
 
 
 def scheduler_config(folder: Path) -> dict[str, object]:
@@ -25,26 +28,37 @@ def scheduler_config(folder: Path) -> dict[str, object]:
 
 
 def unet_config(folder: Path) -> dict[str, object]:
-    """Read a pipeline folder's `config.json` of the U-Net; errors as `scheduler_config`, and for one of absurd size."""
-    file = part_of(folder, "unet") / "config.json"
+    """Read a pipeline folder's `config.json` of the U-Net, or the DiT that it has instead.
+
+    Raises:
+        UserError: as `scheduler_config`, and for one of absurd size.
+    """
+    file = network_part(folder) / "config.json"
     config = _read_json(file)
     check_size(config, file)
     return config
 
 
 def shape_of(unet: Mapping[str, object]) -> tuple[object, ...]:
-    """Channels, height and width of a model's images, as the config of its U-Net has them."""
+    """Channels, height and width of what a U-Net makes, as its config has them."""
     size = unet.get("sample_size")
     return unet.get("in_channels"), *(size if isinstance(size, (list, tuple)) else (size, size))
 
 
+def image_shape(folder: Path) -> tuple[object, ...]:
+    """Channels, height and width of a model's images, of a latent model the decoded ones; errors as `unet_config`."""
+    made, autoencoder = shape_of(unet_config(folder)), find_autoencoder(folder)
+    return made if autoencoder is None else decoded_shape(autoencoder.config, made)
+
+
 def classes_of(unet: Mapping[str, object]) -> int | None:
-    """How many classes a model of this config of its U-Net knows; none: it is unconditional.
+    """How many classes a model of this config of its U-Net or DiT knows; none: it is unconditional.
 
     Raises:
         UserError: it is conditioned in a way that class labels are not enough for.
     """
-    kind, classes = unet.get("class_embed_type"), unet.get("num_class_embeds")
+    entry = OF_DIT if OF_DIT in unet else "num_class_embeds"
+    kind, classes = unet.get("class_embed_type"), unet.get(entry)
     if kind is not None:
         raise UserError(
             f"the network has class_embed_type {kind!r}, which takes other things than class labels; supported are "
@@ -53,24 +67,33 @@ def classes_of(unet: Mapping[str, object]) -> int | None:
     if classes is None:
         return None
     if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= MOST_CLASSES:
-        raise UserError(
-            f"num_class_embeds of the network is {classes!r}; it must be a whole number from 2 to {MOST_CLASSES}"
-        )
+        raise UserError(f"{entry} of the network is {classes!r}; it must be a whole number from 2 to {MOST_CLASSES}")
     return classes
 
 
-def check_fits(unet: Mapping[str, object], spec: DatasetSpec) -> None:
-    """Refuse a base model, of this config of its U-Net, whose channels or resolution differ from the data set's.
+def null_class_of(unet: Mapping[str, object]) -> int | None:
+    """The label that stands for none, of a DiT with as many classes as `DiTPipeline` takes for granted; else none."""
+    return _NULL_CLASS if unet.get(OF_DIT) == _NULL_CLASS else None
+
+
+def check_fits(folder: Path, spec: DatasetSpec) -> None:
+    """Refuse the base model in a folder if its channels or resolution differ from the data set's.
 
     Raises:
         UserError: they differ.
     """
-    shape = shape_of(unet)
+    shape = image_shape(folder)
     wanted = (spec.channels, spec.resolution, spec.resolution)
     if shape != wanted:
         raise UserError(
             f"the base model makes images of (channels, height, width) {shape}, data set {spec.name} has {wanted}"
         )
+
+
+def network_part(folder: Path) -> Path:
+    """Return where a pipeline folder has its network, a U-Net or a transformer."""
+    transformer = folder / "transformer"
+    return transformer if transformer.is_dir() else part_of(folder, "unet")
 
 
 def part_of(folder: Path, name: str) -> Path:

@@ -3,8 +3,8 @@
 diffusers' DDIM and DDPM schedulers can express the timesteps 0, T // S, 2 (T // S) ... alone. Any other choice
 tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): the process of length S whose
 alpha_bar_i is the original's at tau_i, and a network whose time embedding is a table of S rows, row i the original
-embedding of tau_i (of an EDM network: whose table of noise levels has S). It samples with `num_inference_steps=S` like
-any other pipeline.
+embedding of tau_i (of an EDM or flow matching network: whose table of noise levels has S). It samples with
+`num_inference_steps=S` like any other pipeline.
 
 Multistep solvers are always exported respaced: the multistep DPM-Solver++ with diffusers' own scheduler, which then
 has the same levels and ends without noise as the chain does, and which `DDPMPipeline` can run; the others, whose
@@ -13,6 +13,10 @@ with `TableScheduler`.
 
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
+
+A latent model is exported as an `LDMPipeline`, which takes any of these schedulers, with its autoencoder unchanged, and
+a DiT as a `DiTPipeline`, respaced by `RespacedDiTTransformer2DModel`. `DiTPipeline` knows no eta and drops a learned
+variance.
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
-from mmd_ddm.diffusion.names import LEARNED
+from mmd_ddm.diffusion.names import LEARNED, is_flow_matching
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.record import RECORD
@@ -62,7 +68,11 @@ def save_pipeline(
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
     """
+    from diffusers import DiTTransformer2DModel
+
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
+    from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     network: UNet2DModel = denoiser.network
     solver, times = chain.solver, tuple[float, ...](sorted(set(chain.timesteps)))
@@ -71,16 +81,21 @@ def save_pipeline(
             sampler, (solver, told) = LEARNED, chain.learned.stage()
         times, alpha_bar = tuple(told.flip(0).tolist()), solver.alpha_bar.flip(0)
     else:
-        alpha_bar = denoiser.schedule.alpha_bar[sorted(set(chain.timesteps))]
-    respaced = isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length)
+        alpha_bar = _levels(chain, denoiser.schedule)
+    is_special = isinstance(solver, LinearMultistep) or is_flow_matching(base_scheduler)
+    kind, respaced = type(network), is_special or not is_leading(times, denoiser.schedule.length)
     common = _process(denoiser, base_scheduler, alpha_bar if respaced else None)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if respaced:
         changes["num_train_timesteps"] = len(times)
         told = torch.tensor(times, device=network.device)
-        if isinstance(network, EDMUNet2DModel):
-            weights["sigmas"] = network.log_sigma(told).exp()
+        if isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
+            is_learned = isinstance(chain, LearnedChain)  # what is told may then differ from the level
+            weights["sigmas"] = network.log_sigma(told).exp() if is_learned else _sigmas(alpha_bar, network)
+        elif isinstance(network, DiTTransformer2DModel):
+            kind = RespacedDiTTransformer2DModel
+            weights["times"] = network.times_of(told) if isinstance(network, kind) else told
         else:
             changes["time_embedding_type"] = "learned"
             weights["time_proj.weight"] = network.time_proj(told).detach()
@@ -92,11 +107,31 @@ def save_pipeline(
         changes["out_channels"] = channels
         head = network.get_submodule("conv_out")
         weights |= {f"conv_out.{kind}": value[:channels] for kind, value in head.state_dict().items()}
-    unet = _changed(network, changes, weights) if changes else network
+    unet = _changed(network, kind, changes, weights) if changes else network
     scheduler = _scheduler(sampler, solver, common, variance)
-    pipeline = make_pipeline(unet, scheduler)
-    how = {"sampler": sampler, "steps": len(chain.timesteps), "eta": eta, "variance": variance, "timesteps": times}
+    autoencoder = None if denoiser.decoder is None else denoiser.decoder.autoencoder
+    pipeline = make_pipeline(unet, scheduler, autoencoder)
+    how: dict[str, object] = {
+        "sampler": sampler,
+        "steps": chain.nfe,
+        "eta": eta,
+        "variance": variance,
+        "timesteps": times,
+    }
+    if is_guided(chain.guidance_scale):
+        how["guidance_scale"] = chain.guidance_scale
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
+
+
+def _levels(chain: Chain, schedule: NoiseSchedule) -> Tensor:
+    """The values of alpha_bar of a chain, decreasing."""
+    if chain.levels is not None:
+        return torch.tensor(sorted(set(chain.levels), reverse=True), dtype=torch.float64)
+    return schedule.alpha_bar[sorted({int(t) for t in chain.timesteps})]
+
+
+def _sigmas(alpha_bar: Tensor, network: UNet2DModel) -> Tensor:
+    return ((1 - alpha_bar) / alpha_bar).sqrt().to(network.sigmas)
 
 
 def is_leading(timesteps: tuple[float, ...], length: int) -> bool:
@@ -139,11 +174,16 @@ def _process(denoiser: Denoiser, base: Mapping[str, object], respaced: Tensor | 
     return {"num_train_timesteps": len(respaced), "trained_betas": betas.tolist(), **fixed}
 
 
-def _changed(network: UNet2DModel, changes: Mapping[str, object], weights: Mapping[str, Tensor]) -> UNet2DModel:
-    """A network with another config, and other weights where that needs them; the rest is shared."""
+def _changed(
+    network: UNet2DModel, kind: type[UNet2DModel], changes: Mapping[str, object], weights: Mapping[str, Tensor]
+) -> UNet2DModel:
+    """A network of a class with another config, and other weights where that needs them; the rest is shared."""
     # not `from_config`: it drops a change of what the config had left out, which a private entry lists
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
     with torch.device("meta"):
-        changed = type(network)(**{**config, **changes})
-    changed.load_state_dict({**network.state_dict(), **weights}, assign=True)
-    return changed.to(network.dtype).eval()
+        changed = kind(**{**config, **changes})
+    replaced = {name: value.to(network.dtype) for name, value in weights.items()}
+    changed.load_state_dict({**network.state_dict(), **replaced}, assign=True)
+    if hasattr(network, "pos_embed"):
+        changed.pos_embed = network.pos_embed  # has numbers that are neither weights nor in the config
+    return changed.eval()

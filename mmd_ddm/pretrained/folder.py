@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mmd_ddm.files import replacing, write_json
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DModel
+    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DModel, VQModel
 
 INDEX = "model_index.json"  # what makes a folder a diffusers pipeline
 
@@ -20,13 +20,15 @@ INDEX = "model_index.json"  # what makes a folder a diffusers pipeline
 def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[str, Mapping[str, object]]) -> Path:
     """Write a pipeline so that diffusers alone can load it, and further JSON files by name beside it.
 
-    The folder is replaced if it exists. If the U-Net, the scheduler or the pipeline itself is a class of ours, its code
-    goes along.
+    The folder is replaced if it exists. If the network, the scheduler or the pipeline itself is a class of ours, its
+    code goes along.
     """
     with replacing(folder) as half:
         pipeline.save_pretrained(half)
         index = json.loads((half / INDEX).read_text())
-        parts = {name: getattr(pipeline, name) for name in ("unet", "scheduler")}
+        parts = {
+            name: getattr(pipeline, name) for name in ("unet", "transformer", "scheduler") if hasattr(pipeline, name)
+        }
         for name, part in {**parts, "_class_name": pipeline}.items():
             kind = type(part)
             if kind.__module__.startswith(f"{__package__}."):
@@ -39,12 +41,21 @@ def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[s
     return folder
 
 
-def make_pipeline(unet: UNet2DModel, scheduler: SchedulerMixin) -> DiffusionPipeline:
-    """Put a pipeline together: the one of diffusers that fits the scheduler, or ours where class labels are needed."""
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline
+def make_pipeline(
+    unet: UNet2DModel, scheduler: SchedulerMixin, autoencoder: AutoencoderKL | VQModel | None = None
+) -> DiffusionPipeline:
+    """Put a pipeline together: the one of diffusers that fits the parts, or ours where class labels are needed.
+
+    A latent model's autoencoder goes along as it is, with its encoder.
+    """
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DiTPipeline, LDMPipeline
 
     from mmd_ddm.pretrained.class_conditional_pipeline import ClassConditionalPipeline
 
+    if autoencoder is not None and "num_embeds_ada_norm" in unet.config:
+        return DiTPipeline(unet, autoencoder, scheduler)
+    if autoencoder is not None:
+        return LDMPipeline(autoencoder, unet, scheduler)
     if unet.config.get("num_class_embeds") is not None:
         return ClassConditionalPipeline(unet, scheduler)
     return (DDIMPipeline if isinstance(scheduler, DDIMScheduler) else DDPMPipeline)(unet, scheduler)

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.autoencoder import load_decoder
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.convert import convert_file
-from mmd_ddm.pretrained.folder import write_pipeline
+from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.load import load_network
 from mmd_ddm.pretrained.locate import locate
 
@@ -45,13 +47,19 @@ def import_model(source: str, folder: Path, form: str | None, told: Mapping[str,
 
 
 def _complete(model: Path, folder: Path, told: Mapping[str, object]) -> Path:
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+    from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
     config = {**scheduler_config(model), **told}
     NoiseSchedule.from_scheduler_config(config)  # nothing that it needs may be missing
     # DDIM's has no variance: DDPM's would fill in one that nobody named
-    pipeline, scheduler = (DDPMPipeline, DDPMScheduler) if "variance_type" in config else (DDIMPipeline, DDIMScheduler)
+    scheduler = DDPMScheduler if "variance_type" in config else DDIMScheduler
+    if is_flow_matching(config):
+        if told:
+            option = next(iter(told)).replace("_", "-")
+            raise UserError(f"--{option} is of no use with a model of flow matching; leave it out")
+        scheduler = FlowMatchEulerDiscreteScheduler
     known = inspect.signature(scheduler.__init__).parameters
     built = scheduler(**{key: value for key, value in config.items() if key in known})
-    record = {"source": str(model), "format": DIFFUSERS}
-    return write_pipeline(pipeline(load_network(model), built), folder, {"imported.json": record})
+    record, decoder = {"source": str(model), "format": DIFFUSERS}, load_decoder(model)
+    pipeline = make_pipeline(load_network(model), built, None if decoder is None else decoder.autoencoder)
+    return write_pipeline(pipeline, folder, {"imported.json": record})

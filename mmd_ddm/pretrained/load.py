@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.configs import classes_of, part_of, scheduler_config, unet_config
-from mmd_ddm.pretrained.weights_files import fitting, load_weights, read_weights
+from mmd_ddm.pretrained.autoencoder import load_decoder
+from mmd_ddm.pretrained.autoencoder_config import latent_channels
+from mmd_ddm.pretrained.configs import OF_DIT, classes_of, network_part, null_class_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
+
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
 
 _SAME_SIGMA = 1e-6  # relative; the network has them in float32
 
@@ -27,71 +34,117 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
     It calculates inside in one of `PRECISIONS`, compiled or not (see `compilation`).
 
     Raises:
-        UserError: the folder is no diffusers pipeline of a `UNet2DModel`, is damaged, or network and scheduler
+        UserError: the folder is no diffusers pipeline of a `UNet2DModel` or a DiT, is damaged, or network and scheduler
             contradict each other.
     """
-    schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    process = scheduler_config(folder)
+    schedule = NoiseSchedule.from_scheduler_config(process)
     network = load_network(folder)
+    if is_flow_matching(process):
+        network = flow_network(network, schedule)
     size, channels = network.config.sample_size, network.config.in_channels
     sides = [size, size] if isinstance(size, int) else size
-    config = part_of(folder, "unet") / "config.json"
+    config = network_part(folder) / "config.json"
     if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"sample_size in {config} is {size!r}; it must be the side of the images, or two")
-    expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
-    if network.config.out_channels != expected:
-        raise UserError(
-            f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
-            f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
-        )
+    if OF_DIT in network.config and schedule.variance_type == "learned_range":
+        schedule = replace(schedule, variance_type=None)  # DiTPipeline drops what it has learned of it
+    _check_channels(network, schedule, config)
     _check_noise_levels(network, schedule, config)
-    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes_of(network.config))
+    decoder = load_decoder(folder, precision, compiled)
+    classes, null_class = classes_of(network.config), null_class_of(network.config)
+    _check_latents(network, classes, decoder, config)
+    return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, null_class, decoder)
 
 
 def load_network(folder: Path) -> UNet2DModel:
     """Load the network alone, in eval mode; a table of time embeddings is frozen, since it stands for a fixed function.
 
     Raises:
-        UserError: it is not a `UNet2DModel`, or one with other conditions than class labels, or its weights are not
-            whole, finite real numbers.
+        UserError: it is neither a `UNet2DModel` nor a DiT, or one with other conditions than class labels, or its
+            weights are not whole, finite real numbers.
     """
-    unet = part_of(folder, "unet")
+    unet = network_part(folder)
     config = unet_config(folder)
     kind = config.get("_class_name")
-    from diffusers import UNet2DModel
+    from diffusers import DiTTransformer2DModel, UNet2DModel
 
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
+    from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     # our own class, not the file that lies in the folder: no code of a model is run
-    known = {each.__name__: each for each in (UNet2DModel, MultiHeadUNet2DModel, EDMUNet2DModel)}
+    own = (MultiHeadUNet2DModel, EDMUNet2DModel, FlowUNet2DModel, RespacedDiTTransformer2DModel)
+    known = {each.__name__: each for each in (UNet2DModel, DiTTransformer2DModel, *own)}
+    if OF_DIT in config:
+        known["Transformer2DModel"] = DiTTransformer2DModel  # as DiT's authors' configs call it
     build = known.get(str(kind))
     if build is None:
-        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel is supported")
+        raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel and DiTTransformer2DModel are supported")
     classes_of(config)
-    try:
-        weights = read_weights(unet)
-        with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
-            weights = fitting(weights, build.from_config(config))
-        network = build.from_config(config)
-        load_weights(weights, network)
-    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
-        # the first line may only announce the second
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise UserError(f"the network in {unet} cannot be loaded: {reason}") from None
-    if isinstance(network, EDMUNet2DModel):
-        return network.eval()
+    network = load_model(build, config, unet, "network")
+    if isinstance(network, (EDMUNet2DModel, DiTTransformer2DModel)):
+        return network
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
-    return network.eval()
+    return network
+
+
+def _check_channels(network: UNet2DModel, schedule: NoiseSchedule, config: Path) -> None:
+    channels = network.config.in_channels
+    expected = channels * (2 if schedule.variance_type == "learned_range" else 1)
+    if OF_DIT in network.config and network.out_channels in (channels, 2 * channels):
+        return
+    if network.config.out_channels != expected:
+        raise UserError(
+            f"out_channels in {config} is {network.config.out_channels}, but with in_channels {channels} and "
+            f"variance_type {schedule.variance_type} of the scheduler config it must be {expected}"
+        )
+
+
+def _check_latents(network: UNet2DModel, classes: int | None, decoder: ImageDecoder | None, config: Path) -> None:
+    """Refuse a network and an autoencoder that do not belong together, or that no pipeline has together."""
+    transformer, channels = OF_DIT in network.config, network.config.in_channels
+    if decoder is None:
+        if transformer:
+            raise UserError(f"{config.parent.parent} is no whole model: beside its transformer there is no vae")
+        return
+    if channels != (latents := latent_channels(decoder.autoencoder.config)):
+        raise UserError(
+            f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
+        )
+    if classes is not None and not transformer:
+        raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
+
+
+def flow_network(network: UNet2DModel, schedule: NoiseSchedule) -> FlowUNet2DModel:
+    """Make of a network that was trained by flow matching one that predicts v, with the same modules.
+
+    Raises:
+        UserError: it is no plain `UNet2DModel`, or has a table of time embeddings.
+    """
+    from diffusers import UNet2DModel
+
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
+
+    if type(network) is not UNet2DModel or isinstance(network.time_proj, nn.Embedding):
+        kind = f"a {type(network).__name__} with time embeddings {network.config.get('time_embedding_type')}"
+        raise UserError(
+            f"the scheduler config is of flow matching, and the network {kind}; only a UNet2DModel whose time "
+            "embeddings are a function is supported"
+        )
+    return FlowUNet2DModel.of(network, schedule.sigmas, schedule.length)
 
 
 def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:
     """Refuse a network that knows noise levels, not timesteps, where its scheduler's config says otherwise."""
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
 
-    if not isinstance(network, EDMUNet2DModel):
+    if not isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
         return
-    levels = ((1 - schedule.alpha_bar) / schedule.alpha_bar).sqrt()
+    levels = schedule.sigmas
     same = network.sigmas.shape == levels.shape
     if schedule.table is None:  # else the sampler may have learned to tell other levels
         same = same and torch.allclose(network.sigmas.double(), levels, _SAME_SIGMA, 0.0)

@@ -8,6 +8,7 @@ from mmd_ddm.errors import UserError, first_line
 from mmd_ddm.files import cache_home
 
 SHIPPED = Path(__file__).parent / "weights"
+PARTS = ("unet", "transformer", "vqvae", "vae")  # of a pipeline that have weights, if it has them
 
 
 def find_local(source: str, origin: str | None = None) -> Path | None:
@@ -50,16 +51,21 @@ def locate(source: str, origin: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
-    oldest = ["*.json", "diffusion_pytorch_model*.bin", "unet/diffusion_pytorch_model*.bin"]
+    oldest = ["*.json", *(f"{part}diffusion_pytorch_model*.bin" for part in ("", *(f"{name}/" for name in PARTS)))]
     try:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]))
-        if not any(folder.rglob("*.safetensors")):
+        if not all(any(part.glob("*.safetensors")) for part in _networks(folder)):
             folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=oldest))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         reason = first_line(error)
         said = f"base model {source!r} is neither a folder nor to be had from the hub: {reason.rstrip('.')}"
         raise UserError(f"{said}; {how_to_get(source)}") from None
     return folder
+
+
+def _networks(folder: Path) -> list[Path]:
+    """Where a snapshot has the weights of its networks; the oldest have those of their only one in the folder."""
+    return [folder / name for name in PARTS if (folder / name).is_dir()] or [folder]
 
 
 def how_to_get(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a U-Net's config is of a size that can be built: a number too many takes hours or all memory."""
+"""Whether a network's config is of a size that can be built: a number too many takes hours or all memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from pathlib import Path
 from mmd_ddm.errors import UserError
 
 _LEVELS, _BLOCKS, _WIDTH = 16, 64, 2**14  # the largest published have 6, 3 and 1024
+_NUMBERS = {
+    **dict.fromkeys(("in_channels", "out_channels", "latent_channels", "vq_embed_dim"), _WIDTH),
+    "layers_per_block": _BLOCKS,
+    "num_layers": 2**10,  # of a transformer, and its heads; DiT-XL has 28 and 16
+    "num_attention_heads": 2**10,
+    "num_embeds_ada_norm": 2**16,
+    "num_vq_embeddings": 2**20,  # of an autoencoder's codebook; the largest published has 16384
+}
 _LISTS = ("block_out_channels", "down_block_types", "up_block_types")
 
 
@@ -25,7 +33,7 @@ def check_size(config: Mapping[str, object], file: Path) -> None:
     assert isinstance(widths, (list, tuple))
     for width in widths:
         _check_whole(file, "block_out_channels", width, _WIDTH)
-    for name, most in (("layers_per_block", _BLOCKS), ("in_channels", _WIDTH), ("out_channels", _WIDTH)):
+    for name, most in _NUMBERS.items():
         if name in config:
             _check_whole(file, name, config[name], most)
 

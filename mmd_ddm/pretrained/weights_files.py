@@ -1,4 +1,4 @@
-"""The files of weights in a diffusers folder of a U-Net: every tensor of the network once, and no other.
+"""The files of weights in a diffusers folder of a network: every tensor of the network once, and no other.
 
 diffusers itself leaves a tensor that is missing at the random numbers it was drawn with, and says so in a warning.
 """
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.records import read_record, size_of
 from mmd_ddm.tensors import check_names, real_numbers
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import ModelMixin
 
 # safetensors first; after each its index, where the tensors are spread over several files
 _NAMES = tuple(
@@ -31,7 +31,26 @@ _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_ou
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, SafetensorError)
 
 
-def fitting(weights: Mapping[str, Tensor], network: UNet2DModel) -> dict[str, Tensor]:
+def load_model(build: type[ModelMixin], config: Mapping[str, object], part: Path, what: str) -> ModelMixin:
+    """Build a network of a config, in eval mode, with the float32 weights of its folder, on the CPU.
+
+    Raises:
+        UserError: of `what`, a network in words: its weights are not whole, finite real numbers.
+    """
+    try:
+        weights = read_weights(part)
+        with torch.device("meta"):  # before memory is taken: the file has all that the config asks for
+            weights = fitting(weights, build.from_config(config))
+        network = build.from_config(config)
+        load_weights(weights, network)
+    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:  # a UserError is a ValueError
+        # the first line may only announce the second
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UserError(f"the {what} in {part} cannot be loaded: {reason}") from None
+    return network.eval()
+
+
+def fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Return weights under the names of a network, which may be on the meta device.
 
     Raises:
@@ -43,7 +62,7 @@ def fitting(weights: Mapping[str, Tensor], network: UNet2DModel) -> dict[str, Te
     return found
 
 
-def load_weights(weights: Mapping[str, Tensor], network: UNet2DModel) -> None:
+def load_weights(weights: Mapping[str, Tensor], network: nn.Module) -> None:
     """Fill a network with `fitting` weights, in float32.
 
     Raises:

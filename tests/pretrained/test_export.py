@@ -13,7 +13,7 @@ from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, DiffusionPipeli
 from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.configs import check_fits, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, scheduler_config
 from mmd_ddm.pretrained.export import is_leading, save_pipeline
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.load import load_denoiser
@@ -59,6 +59,9 @@ def export(
         ("ddpm", 6, "quadratic", 0.0, "fixed_small"),
         ("ddpm", 6, "quadratic", 0.0, "fixed_large"),
         ("ddim", 3, "trailing", 0.0, "fixed_small"),
+        ("ddim", 4, "karras", 0.3, "fixed_small"),
+        ("ddpm", 4, "karras", 0.0, "fixed_large"),
+        ("heun-2", 5, "karras", 0.0, "fixed_small"),
         *((name, 5, "linear", 0.0, "fixed_small") for name in MULTISTEP),
         *((name, 3, "logsnr", 0.0, "fixed_small") for name in MULTISTEP),
         ("dpm-solver++-3m", 16, "quadratic", 0.0, "fixed_small"),
@@ -247,4 +250,4 @@ def test_model_of_another_shape_is_refused(base: Path) -> None:
     from mmd_ddm.data.catalogue import dataset_spec
 
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*digits has \(1, 8, 8\)"):
-        check_fits(unet_config(base), dataset_spec("digits"))
+        check_fits(base, dataset_spec("digits"))

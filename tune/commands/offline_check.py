@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmd_ddm.data.load import is_prepared
 from mmd_ddm.data.spec import DatasetSpec
@@ -117,12 +116,12 @@ def _work(settings: SearchSettings, config: Config) -> Iterator[Line]:
 def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
     from mmd_ddm.experiment.cost import memory_estimate
 
-    unet = _unet(config)
+    unet, autoencoder = _configs(config)
     if unet is None:
         yield Line("memory", "not known before the base model is there")
         return
     workers = max(1, settings.machines.workers)
-    found = memory_estimate(config, unet, workers)
+    found = memory_estimate(config, unet, workers, autoencoder)
     share, steps = -(-config.optimization.batch // workers), config.sampler.steps
     yield Line("memory", f"on each of {workers} workers:" if workers > 1 else "of the one worker:")
     yield Line("", f"{readable(found.weights)} for {found.parameters:,} weights, their gradient, Adam and average")
@@ -130,7 +129,7 @@ def _memory(settings: SearchSettings, config: Config) -> Iterator[Line]:
     yield from _bank(config, workers)
     graph = readable(found.graph(share, steps))
     replayed = "for each image that passes the network together, replayed: as many as fit,"
-    yield Line("", f"{readable(found.evaluation)} {replayed}")
+    yield Line("", f"{readable(found.replayed)} {replayed}")
     yield Line("", f"or {graph} for the stored graph of {share} images; the features' own graph too")
 
 
@@ -150,13 +149,18 @@ def _bank(config: Config, workers: int) -> Iterator[Line]:
             )
 
 
-def _unet(config: Config) -> dict[str, Any] | None:
+def _configs(config: Config) -> tuple[Mapping[str, object] | None, Mapping[str, object] | None]:
+    """Of the base model's network, if they are known, and of its autoencoder, if it has one."""
+    from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
     from mmd_ddm.pretrained.configs import unet_config as written
     from mmd_ddm.pretrained.known_unets import known_unet_config as published
 
     name = base_model(config)
     folder, _ = _model_folder(name, dataset_of(config))
-    return written(folder) if folder is not None else published(name.partition("@")[0])
+    if folder is None:
+        return published(name.partition("@")[0]), None
+    autoencoder = find_autoencoder(folder)
+    return written(folder), None if autoencoder is None else autoencoder.config
 
 
 def _machine() -> str:

@@ -10,6 +10,8 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.presets import PRESETS, preset
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.setting import Scalar
+from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
+from mmd_ddm.pretrained.configs import network_part
 from mmd_ddm.pretrained.record import RECORD, loading_lines
 
 FOLDED = " \\\n    "
@@ -53,7 +55,9 @@ def read_weights(folder: Path) -> str:
 
 def loading_code(folder: Path) -> str:
     """Return the Python lines that sample from an exported model with diffusers alone."""
-    sampler = read_record(folder).sampler
-    conditional = any(folder.glob("*.py"))  # the pipeline that takes labels
-    own_network = any((folder / "unet").glob("*.py"))
-    return "\n".join(loading_lines(str(folder), sampler.sampler, sampler.steps, sampler.eta, own_network, conditional))
+    s, network, latent = read_record(folder).sampler, network_part(folder), find_autoencoder(folder) is not None
+    transformer = network.name == "transformer"
+    conditional = transformer or any(folder.glob("*.py"))  # the pipeline that takes labels
+    pipeline = ("DiTPipeline" if transformer else "LDMPipeline") if latent else None
+    how = s.sampler, s.steps, s.eta, any(network.glob("*.py")), conditional, pipeline, s.guidance_scale
+    return "\n".join(loading_lines(str(folder), *how))

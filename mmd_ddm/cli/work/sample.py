@@ -25,7 +25,9 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     """Sample the model in a folder, write the images, and tell where they are."""
     output: Path = options.output
     check_disk(options.images, output)
-    how = {name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "steps")}
+    how = {
+        name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "guidance_scale", "steps")
+    }
     sampler = choose_sampler(folder, **how)
     labels = choose_labels(classes_of(unet_config(folder)), options.class_labels, options.images)
     written, shown = 0, list[Tensor]()
@@ -45,7 +47,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         rows = [f"{NAME.format(i)},{label}" for i, label in enumerate(labels.tolist())]
         (output / LABELS).write_text("\n".join(["file,class_label", *rows, ""]))
     sheet = _save_sheet(torch.cat(shown)[:SHOWN], labels, output / SHEET)
-    print(f"{written} images with {len(sampler.timesteps)} network evaluations each: {output} ({sheet.name})")
+    print(f"{written} images with {sampler.nfe} network evaluations each: {output} ({sheet.name})")
 
 
 def _save_sheet(images: Tensor, labels: Tensor | None, file: Path) -> Path:

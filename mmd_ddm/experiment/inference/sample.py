@@ -17,11 +17,12 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.inputs import check_guidance
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.precision import FP32, use_tensor_cores
-from mmd_ddm.pretrained.configs import classes_of, scheduler_config, shape_of, unet_config
+from mmd_ddm.pretrained.configs import classes_of, image_shape, scheduler_config, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -37,6 +38,7 @@ def choose_sampler(
     schedule: str | None,
     eta: float | None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
 ) -> Sampler:
     """Make the sampler of a model: the one it was finetuned with, changed as `sample` is asked; else a UserError."""
     own = read_record(folder).sampler
@@ -44,6 +46,8 @@ def choose_sampler(
     variance = own.variance if variance is None else variance
     how = replace(with_steps(own, steps), sampler=sampler or own.sampler, eta=noise, variance=variance)
     how = how if schedule is None else replace(how, schedule=schedule)
+    how = how if guidance_scale is None else replace(how, guidance_scale=guidance_scale)
+    check_guidance(how.guidance_scale, unet_config(folder))
     check_noise(eta, variance, how.sampler)
     if how.sampler not in SAMPLERS and schedule is not None:
         raise UserError(f"schedule is {schedule}, but sampler {sampler} has timesteps of its own; leave it out")
@@ -60,6 +64,7 @@ def sample(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
     class_labels: Sequence[int] | None = None,
     precision: str = FP32,
     compile: str = OFF,
@@ -78,6 +83,7 @@ def sample(
         schedule: of the timesteps, for `SAMPLERS`; None: linear, or trailing for one evaluation.
         eta: ddim's, 0 to 1; None: as finetuned, or 0.
         variance: ddpm's, as in the configuration; None: as finetuned, or the model's own.
+        guidance_scale: of a DiT, as in the configuration; None: as finetuned, or none.
         class_labels: of a class-conditional model, one image after the other, and from the start again; None: all.
         precision: inside the network, as in the configuration.
         compile: `on` or `off`, as in the configuration.
@@ -89,9 +95,12 @@ def sample(
         UserError: the model can't be had, or not be sampled so, or the images don't fit in memory.
     """
     folder = budget_folder(model_folder(str(model)), steps)
-    chosen = choose_sampler(folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance)
-    check_images(images, shape_of(unet := unet_config(folder)))
-    labels = choose_labels(classes_of(unet), class_labels, images)
+    chosen = choose_sampler(
+        folder, steps=steps, sampler=sampler, schedule=schedule, eta=eta, variance=variance,
+        guidance_scale=guidance_scale,
+    )  # fmt: skip
+    check_images(images, image_shape(folder))
+    labels = choose_labels(classes_of(unet_config(folder)), class_labels, images)
     return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile, labels)))
 
 

@@ -23,7 +23,7 @@ from mmd_ddm.experiment.build import Parts, obtain
 from mmd_ddm.experiment.classes import class_counts
 from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.distributed.spread import Tell, spread
-from mmd_ddm.experiment.inputs import dataset_of
+from mmd_ddm.experiment.inputs import check_guidance, dataset_of
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler, open_model, possible, score, score_real
@@ -58,6 +58,7 @@ def evaluate(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str | None = None,
+    guidance_scale: float | None = None,
     images: int = 5000,
     seeds: Sequence[int] = (0,),
     measures: str = "kid,fid",
@@ -84,6 +85,7 @@ def evaluate(
         schedule: of the timesteps; None: linear, of the base model as finetuned, or trailing for one evaluation.
         eta: of ddim, 0 to 1; None: as finetuned.
         variance: of ddpm, as in the configuration; None: as finetuned, or the model's own.
+        guidance_scale: of a DiT, as in the configuration; None: as finetuned.
         images: generated images of each result, at least 4.
         seeds: of the noise.
         measures: names joined by commas.
@@ -129,8 +131,9 @@ def evaluate(
         like = record.base_sampler
         larger = [each for each in LARGER if each > max(budgets)]
         models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
-    check_fits(unet := unet_config(folder), dataset_of(config))
-    if per_class and (classes := classes_of(unet)) is None:
+    models = [(_guided(each, guidance_scale, where), where) for each, where in models]
+    check_fits(folder, dataset_of(config))
+    if per_class and (classes := classes_of(unet_config(folder))) is None:
         raise UserError("per_class is for class-conditional models, and this one is not; leave it out")
     obtain(config)
     if per_class:
@@ -144,6 +147,14 @@ def evaluate(
         elsewhere = [where for _, where in models if not where.is_relative_to(SHIPPED)]
         spread(work, workers, partial(_keep, results, show), elsewhere)
         return read_scored(results)
+
+
+def _guided(model: ScoredModel, guidance_scale: float | None, folder: Path) -> ScoredModel:
+    """A model with the guidance that is asked for, or its own; refused where it can have none."""
+    how = model.sampler if guidance_scale is None else replace(model.sampler, guidance_scale=guidance_scale)
+    check_guidance(how.guidance_scale, unet_config(folder))
+    make_sampler(how, NoiseSchedule.from_scheduler_config(scheduler_config(folder)))
+    return replace(model, sampler=how)
 
 
 def _anywhere(folder: Path) -> str:

@@ -28,7 +28,7 @@ def make_sampler(config: SamplerConfig, noise_schedule: NoiseSchedule) -> Sample
     """Make a sampler for a model; a UserError if it can't have that budget or the model hasn't what it needs."""
     if config.sampler in SAMPLERS:
         return make_chain(noise_schedule, **vars(config))
-    return make_baseline(config.sampler, noise_schedule, config.steps)
+    return make_baseline(config.sampler, noise_schedule, config.steps, config.guidance_scale)
 
 
 def check_noise(eta: float | None, variance: str | None, samplers: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
 from mmd_ddm.experiment.config import SamplerConfig, setting_groups, with_steps
@@ -41,7 +42,8 @@ class ScoredModel:
         s, who = self.sampler, "base model" if self.role == BASE else self.role
         schedule, sampler = s.schedule if s.schedule != "linear" else "", s.sampler if s.sampler != "ddim" else ""
         eta = f"eta {s.eta:g}" if s.eta else ""
-        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta)))
+        guided = f"guidance {s.guidance_scale:g}" if is_guided(s.guidance_scale) else ""
+        return ", ".join(filter(None, (who, f"{s.steps} evaluations", schedule, sampler, eta, guided)))
 
     @property
     def label(self) -> str:

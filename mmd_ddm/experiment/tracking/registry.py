@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BEST = "best"
 _TAGGED = ("dataset", "steps", "sampler", "schedule", "eta")
-_COMPARED = ("dataset", "data", "resolution", "base_model", "steps", "sampler", "schedule", "eta", "variance")
+_COMPARED = ("dataset", "data", "resolution", "base_model", "steps", "sampler", "schedule", "eta",
+             "variance", "guidance_scale")  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
