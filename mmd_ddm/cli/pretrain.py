@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     setting("precision", "of base: fp32, or bf16 inside the network", choices=PRECISIONS)
     setting("dropout", "of base: probability that a unit is dropped in training", type=float, metavar="P")
     setting("prediction", "of base: what the network predicts", choices=PREDICTIONS)
-    told = "of base: tell the network the class of an image, which the data set's labels name"
+    told = "of base: tell the network the class of an image, which the data set's labels name [off]"
     add("--conditional", action="store_true", default=None, help=told)
     add("--scorings", type=int, metavar="N", help=f"of base: how many times it is scored on the way [{SCORINGS}]")
     add("--score-features", metavar="A+B", help="of base: feature spaces of the scores [those on this machine]")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mmd_ddm.data.images import ImageSet
-from mmd_ddm.diffusion.labels import count_classes
+from typing import TYPE_CHECKING
+
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.names import FRECHET, JOINT, MARGINAL
+
+if TYPE_CHECKING:
+    from mmd_ddm.data.images import ImageSet
 
 
 def class_counts(classes: int, images: ImageSet) -> tuple[int, ...]:
@@ -15,6 +18,8 @@ def class_counts(classes: int, images: ImageSet) -> tuple[int, ...]:
     Raises:
         UserError: the images have no labels, or the model has another number of classes.
     """
+    from mmd_ddm.diffusion.labels import count_classes  # PyTorch, for which what is refused before need not wait
+
     if images.labels is None:
         raise UserError(
             f"the model is class-conditional with {classes} classes, but the images of {images.name} have no labels; "
