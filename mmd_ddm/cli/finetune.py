@@ -14,7 +14,7 @@ from mmd_ddm.cli.options import add_weights_option
 from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config, setting_groups, settings
-from mmd_ddm.experiment.inputs import check
+from mmd_ddm.experiment.inputs import check, suited
 from mmd_ddm.experiment.machine.threads import use_threads
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.presets import DEPENDS, PRESETS, preset
@@ -72,7 +72,7 @@ def _config(options: argparse.Namespace, folder: Path) -> Config:
         dataset = given.get("dataset", OWN if "data" in given else "digits")
         known = Config().replace(**{key: given[key] for key in DEPENDS if key in given})
         config = preset(options.preset, dataset, known.data, known.resolution, known.scoring.score_features)
-        config = config.replace(**given)
+        config = config.replace(**{**suited(given.get("base_model")), **given})
         if held.exists():
             raise UserError(f"{folder} already holds a run; continue it with --resume, or name another --output")
         return config

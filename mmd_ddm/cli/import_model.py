@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> None:
     print(f"model: {folder}")
     print(f"parameters: {parameters:,}".replace(",", " "))
     print(f"images: {channels} x {height} x {width}")
-    betas = "its own betas" if config.get("trained_betas") else config.get("beta_schedule")
+    betas = "its own betas" if config.get("trained_betas") else config.get("beta_schedule", "flow matching")
     print(
         f"schedule: {betas}, {denoiser.schedule.length} timesteps, predicts "
         f"{denoiser.schedule.prediction_type}, variance {denoiser.schedule.variance_type}"

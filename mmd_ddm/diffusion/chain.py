@@ -95,11 +95,19 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """A sampler with the timesteps of its predictions, from the noisiest on, for which the solver was made."""
+    """A sampler with the times of its predictions, from the noisiest on, for which the solver was made.
+
+    Args:
+        solver: its update rule.
+        timesteps: whole, or with levels anywhere from 0 to T-1.
+        levels: alpha_bar of each; none: the model's at whole timesteps.
+        guidance_scale: w of `Denoiser.predict`.
+    """
 
     solver: Solver
-    timesteps: tuple[int, ...]
-    guidance_scale: float | None = field(default=None, kw_only=True)  # w of `Denoiser.predict`
+    timesteps: tuple[float, ...]
+    levels: tuple[float, ...] | None = field(default=None, kw_only=True)
+    guidance_scale: float | None = field(default=None, kw_only=True)
 
     @property
     def nfe(self) -> int:
@@ -118,9 +126,8 @@ class Chain:
     def step(self, denoiser: Denoiser, state: State, k: int, noise: Float[Tensor, "draws N C H W"]) -> State:
         """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
-        predicted = denoiser.predict(
-            state.image, self.timesteps[k], labels=state.labels, guidance_scale=self.guidance_scale
-        )
+        level = None if self.levels is None else self.levels[k]
+        predicted = denoiser.predict(state.image, self.timesteps[k], level, state.labels, self.guidance_scale)
         return self.solver.step(state, predicted, k, used)._replace(labels=state.labels)
 
     def sample(

@@ -70,11 +70,11 @@ class Denoiser(nn.Module):
         evaluate = partial(_evaluate, network)
         self._evaluate = Compiled(evaluate) if compiled else evaluate
         self.learned: nn.Module | None = None  # parameters of its sampler, where that is finetuned too
+        tell_between(network)
 
     def learn(self, sampler: nn.Module) -> None:
-        """Make a sampler's parameters part of these, and the network one that is told times between timesteps."""
+        """Make a sampler's parameters part of these."""
         self.learned = sampler
-        tell_between(self.network)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -101,15 +101,15 @@ class Denoiser(nn.Module):
     def predict(
         self,
         image: Float[Tensor, "N C H W"],
-        timestep: int | Tensor,
-        level: Tensor | None = None,
+        timestep: float | Tensor,
+        level: float | Tensor | None = None,
         labels: Int[Tensor, " N"] | None = None,
         guidance_scale: float | None = None,
     ) -> Prediction:
         """Predict the noise in images at noise level t, 0 to T-1, and, where it is learned, the variance.
 
-        A scalar tensor is a time between timesteps; `level` is the alpha_bar that the images then have. The labels are
-        the images' classes, for a class-conditional network and for no other.
+        A time between timesteps, which may be a scalar tensor, needs `level`, the alpha_bar that the images then have.
+        The labels are the images' classes, for a class-conditional network and for no other.
 
         With a guidance scale w, neither none nor 1, the network is evaluated a second time without labels, and what it
         says is u + w (c - u) of that, u, and of the first, c (Ho & Salimans 2022, Equation 6, with their w + 1 for w).
@@ -120,14 +120,17 @@ class Denoiser(nn.Module):
             times = timestep.to(image).expand(len(image))
         else:
             # a tensor, since torch.compile specialises on each Python int
-            times = torch.full((len(image),), timestep, device=image.device)
-        alpha_bar = float(self.schedule.alpha_bar[timestep]) if level is None else level
+            dtype = torch.int64 if isinstance(timestep, int) else image.dtype
+            times = torch.full((len(image),), timestep, device=image.device, dtype=dtype)
+        if level is None:
+            assert isinstance(timestep, int)
+            level = float(self.schedule.alpha_bar[timestep])
         output, channels = self._outputs(image, times, labels), image.shape[1]
         said, variance = output[:, :channels], output[:, channels:] if output.shape[1] > channels else None
         if guidance_scale is not None and is_guided(guidance_scale):
             free = self._outputs(image, times, self._no_labels(len(image), image.device))[:, :channels]
             said = free + guidance_scale * (said - free)
-        return Prediction(self._epsilon(image, said, alpha_bar), variance)
+        return Prediction(self._epsilon(image, said, level), variance)
 
     def _outputs(self, image: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         with inside_network(self.precision, image.device.type):

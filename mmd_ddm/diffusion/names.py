@@ -1,6 +1,8 @@
-"""The samplers by name, apart from what they compute; their schedules are in `timesteps`."""
+"""The samplers and processes by name, apart from what they compute; their schedules are in `timesteps`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 MULTISTEP = (  # deterministic ones that are tables, see `multistep.methods.METHODS`
     "ipndm", "dpm-solver++-2m", "dpm-solver++-3m", "dpm-solver++-2s", "dpm-solver-2s", "unipc-2", "unipc-3", "deis-2",
@@ -14,3 +16,9 @@ BASELINES = (  # to compare with, see `published_samplers.PUBLISHED`
     "ddpm", "ddim", "pndm", "plms", "dpm-solver-1", "dpm-solver-2", "dpm-solver-2-logsnr", "dpm-solver++",
     "dpm-solver++-logsnr", "unipc", "deis", "heun",
 )  # fmt: skip
+FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")  # classes of diffusers
+
+
+def is_flow_matching(config: Mapping[str, object]) -> bool:
+    """Whether the content of a `scheduler_config.json` is that of a model that was trained by flow matching."""
+    return config.get("_class_name") in FLOW_MATCHING

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.diffusion.betas import betas
+from mmd_ddm.diffusion.flow_matching import flow_alpha_bar
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.table import Table, read_table
 from mmd_ddm.errors import UserError
 
@@ -42,12 +44,21 @@ class NoiseSchedule:
         """T, the number of timesteps of the original process."""
         return len(self.alpha_bar)
 
+    @property
+    def sigmas(self) -> Tensor:
+        """(T,) float64, the noise in terms of the image: sqrt((1 - alpha_bar) / alpha_bar)."""
+        return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
+
     @classmethod
     def from_scheduler_config(cls, config: Mapping[str, object]) -> NoiseSchedule:
         """Read the noise levels from the content of a diffusers `scheduler_config.json`.
 
-        Nothing is guessed: an entry that fixes the process and is missing or not supported raises a UserError.
+        Nothing is guessed: an entry that fixes the process and is missing or not supported raises a UserError. A
+        network that was trained by flow matching predicts v where it is given this process's images, see
+        `flow_matching` and `pretrained.flow_unet`.
         """
+        if is_flow_matching(config):
+            return cls(flow_alpha_bar(config), "v_prediction", None)
         needed = ["num_train_timesteps", "prediction_type"]
         if config.get("trained_betas") is None:
             needed += ["beta_schedule", "beta_start", "beta_end"]

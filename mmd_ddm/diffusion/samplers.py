@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from mmd_ddm.diffusion.budgets import levels_of, unguided
-from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.chain import Chain, Solver
+from mmd_ddm.diffusion.continuous_time import time_of
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.ddpm import DDPM
+from mmd_ddm.diffusion.karras import karras
 from mmd_ddm.diffusion.multistep.learned import LearnedChain, LearnedSampler
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
 from mmd_ddm.diffusion.multistep.methods import LEARNABLE, METHODS
 from mmd_ddm.diffusion.multistep.terms import EPSILON, ONE, SAMPLE, Row
 from mmd_ddm.diffusion.names import LEARNED, SAMPLERS, VARIANCES
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
-from mmd_ddm.diffusion.timesteps import default_schedule, timesteps
+from mmd_ddm.diffusion.timesteps import KARRAS, check_budget, default_schedule, timesteps
 from mmd_ddm.errors import UserError
 
 
@@ -53,15 +60,39 @@ def _unguided_chain(
 ) -> Chain:
     if sampler == LEARNED:
         return _chain_beside(noise_schedule, steps)
-    count, alpha_bar = levels_of(sampler, steps), noise_schedule.alpha_bar.cpu()
-    order = timesteps(schedule or default_schedule(count), count, alpha_bar.tolist())[::-1]
-    if sampler in METHODS:
-        solver = METHODS[sampler].solver(alpha_bar[list(order)])
-        return Chain(solver, tuple(order[row.level] for row in solver.rows))
-    levels = tuple(alpha_bar[list(order)].tolist())
+    points = _points(noise_schedule, sampler, steps, schedule)
+    levels = tuple(points.alpha_bar.tolist())
     if sampler == "ddim":
-        return Chain(DDIM(levels, eta), order)
-    return Chain(DDPM(levels, ddpm_variance(noise_schedule, variance)), order)
+        return points.chain(DDIM(levels, eta))
+    if sampler == "ddpm":
+        return points.chain(DDPM(levels, ddpm_variance(noise_schedule, variance)))
+    solver = METHODS[sampler].solver(points.alpha_bar)
+    return points.chain(solver, [row.level for row in solver.rows])
+
+
+class _Points(NamedTuple):
+    """The L noise levels of a chain, from the noisiest on: their times and (L,) alpha_bar."""
+
+    times: tuple[float, ...]
+    alpha_bar: Tensor
+    whole: bool  # whether the times are
+
+    def chain(self, solver: Solver, order: Sequence[int] | None = None) -> Chain:
+        """Make the chain that evaluates levels in some order; none: each once."""
+        order = range(len(self.times)) if order is None else order
+        levels = None if self.whole else tuple(self.alpha_bar[list(order)].tolist())
+        return Chain(solver, tuple(self.times[i] for i in order), levels=levels)
+
+
+def _points(noise_schedule: NoiseSchedule, sampler: str, steps: int, schedule: str | None) -> _Points:
+    count, process = levels_of(sampler, steps), noise_schedule.alpha_bar.cpu()
+    schedule = schedule or default_schedule(count)
+    if schedule != KARRAS:
+        order = timesteps(schedule, count, process.tolist())[::-1]
+        return _Points(order, process[list(order)], whole=True)
+    check_budget(schedule, count, len(process))
+    alpha_bar = karras(count, process)
+    return _Points(tuple(time_of(torch.logit(alpha_bar) / 2, process).tolist()), alpha_bar, whole=False)
 
 
 def _chain_beside(noise_schedule: NoiseSchedule, steps: int) -> Chain:
@@ -109,7 +140,7 @@ def make_learned_chain(
         variance=variance,
         guidance_scale=guidance_scale,
     )
-    levels = tuple(sorted(set(plain.timesteps), reverse=True))
+    levels = _points(noise_schedule, sampler, unguided(steps, guidance_scale), schedule).alpha_bar
     learned = LearnedSampler(LEARNABLE[sampler], noise_schedule.alpha_bar, levels)
     return LearnedChain(plain.solver, plain.timesteps, learned, guidance_scale=guidance_scale)
 

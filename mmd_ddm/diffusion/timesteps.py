@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from mmd_ddm.errors import UserError
 
-SCHEDULES = ("linear", "quadratic", "stride", "trailing", "logsnr")
+WHOLE = ("linear", "quadratic", "stride", "trailing", "logsnr")
+KARRAS = "karras"  # its levels lie between the timesteps, see `karras`
+SCHEDULES = (*WHOLE, KARRAS)
 FROM_ZERO = ("linear", "quadratic", "stride")  # those that begin at timestep 0
 # lambda = log(alpha_bar / (1 - alpha_bar)) / 2 of the noisiest timestep at which a solver begins that would begin at
 # T-1: an error of epsilon comes back in x_0 exp(-lambda) times as large. Cosine schedules go on to -10, linear ones end
@@ -57,7 +59,7 @@ def timesteps(schedule: str, steps: int, alpha_bar: Sequence[float]) -> tuple[in
       a chain's images are what is left then, and an evaluation at 0 has next to nothing to tell them.
 
     Args:
-        schedule: one of `SCHEDULES`; those of `FROM_ZERO` need S of at least 2, or T = 1.
+        schedule: one of `WHOLE`; those of `FROM_ZERO` need S of at least 2, or T = 1.
         steps: S, 1 to T.
         alpha_bar: T values, decreasing in (0, 1).
 
@@ -66,6 +68,7 @@ def timesteps(schedule: str, steps: int, alpha_bar: Sequence[float]) -> tuple[in
     """
     length = len(alpha_bar)
     check_budget(schedule, steps, length)
+    assert schedule in WHOLE
     if schedule == "linear":
         return tuple(i * length // steps for i in range(steps))
     if schedule == "quadratic":

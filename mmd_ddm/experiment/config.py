@@ -40,7 +40,7 @@ class SamplerConfig:
     steps: int = setting(5, whole(1),
         "budget S: network evaluations per image (1 to T); several, such as 2,3,5, for one set of weights")
     schedule: str = setting("linear", one_of(*SCHEDULES),
-        "timesteps of the budget; trailing and logsnr begin at the last of all; stride is the published code's "
+        "timesteps of the budget; trailing, logsnr and karras begin at the last of all; stride is the published code's "
         "(16 for 15)")
     eta: float = setting(0.0, number(0, 1, "a number from 0 to 1"), "noise of DDIM: 0 deterministic, 1 as DDPM")
     variance: str = setting("model", one_of(*VARIANCES),

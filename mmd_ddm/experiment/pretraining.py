@@ -34,19 +34,21 @@ class PretrainingScores:
         images: generated images each time, at least 4.
         file: where the scores are kept, for a training that is interrupted.
         show: given the update and its scores, in words.
+        schedule: of the timesteps.
     """
 
     parts: Parts
     images: int
     file: Path
     show: Callable[[str], None]
+    schedule: str = "linear"
     found: dict[int, dict[int, dict[str, Metric]]] = field(default_factory=dict)
 
     def look(self, denoiser: Denoiser, update: int) -> None:
         """Score the model with each budget and write the scores down."""
         self.found[update] = {}
         for steps in BUDGETS:
-            sampler = make_sampler(SamplerConfig(steps=steps), denoiser.schedule)
+            sampler = make_sampler(SamplerConfig(steps=steps, schedule=self.schedule), denoiser.schedule)
             metrics = self.parts.evaluator_of(denoiser, sampler, self.images, TRIAL_NOISE).score(("kid",))
             self.found[update][steps] = kids(metrics)
             told = ", ".join(f"{space} {_number(metric)}" for space, metric in kids(metrics).items())
@@ -87,6 +89,7 @@ def open_scores(
     features: str | None = None,
     images: int = SCORE_IMAGES,
     seed: int = 0,
+    schedule: str = "linear",
     show: Callable[[str], None] = print,
 ) -> PretrainingScores:
     """Prepare to score a pretraining, or go on with the scores of one that was interrupted.
@@ -99,6 +102,7 @@ def open_scores(
         features: feature spaces joined by +; None: those of `with_spaces_at_hand`.
         images: generated images each time, at least 4.
         seed: of the noise.
+        schedule: of the timesteps.
         show: given what there is to say.
 
     Raises:
@@ -109,7 +113,7 @@ def open_scores(
     known = with_spaces_at_hand(dataset_spec(dataset, data, resolution))
     names = features or "+".join(known.feature_spaces)
     config = preset("paper", dataset, data, resolution, names).replace(seed=seed)
-    scores = PretrainingScores(Parts(config), images, unfinished_folder(folder) / SCORES, show)
+    scores = PretrainingScores(Parts(config), images, unfinished_folder(folder) / SCORES, show, schedule)
     scores.recall()
     return scores
 

@@ -3,8 +3,8 @@
 diffusers' DDIM and DDPM schedulers can express the timesteps 0, T // S, 2 (T // S) ... alone. Any other choice
 tau_1 < ... < tau_S is exported *respaced* (Nichol & Dhariwal 2021, Section 4): the process of length S whose
 alpha_bar_i is the original's at tau_i, and a network whose time embedding is a table of S rows, row i the original
-embedding of tau_i (of an EDM network: whose table of noise levels has S). It samples with `num_inference_steps=S` like
-any other pipeline.
+embedding of tau_i (of an EDM or flow matching network: whose table of noise levels has S). It samples with
+`num_inference_steps=S` like any other pipeline.
 
 Multistep solvers are always exported respaced: the multistep DPM-Solver++ with diffusers' own scheduler, which then
 has the same levels and ends without noise as the chain does, and which `DDPMPipeline` can run; the others, whose
@@ -33,7 +33,8 @@ from mmd_ddm.diffusion.chain import Chain, Solver
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.multistep.learned import LearnedChain
 from mmd_ddm.diffusion.multistep.linear_multistep import LinearMultistep
-from mmd_ddm.diffusion.names import LEARNED
+from mmd_ddm.diffusion.names import LEARNED, is_flow_matching
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.record import RECORD
@@ -70,6 +71,7 @@ def save_pipeline(
     from diffusers import DiTTransformer2DModel
 
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     network: UNet2DModel = denoiser.network
@@ -79,19 +81,18 @@ def save_pipeline(
             sampler, (solver, told) = LEARNED, chain.learned.stage()
         times, alpha_bar = tuple(told.flip(0).tolist()), solver.alpha_bar.flip(0)
     else:
-        alpha_bar = denoiser.schedule.alpha_bar[sorted(set(chain.timesteps))]
-    kind, respaced = (
-        type(network),
-        isinstance(solver, LinearMultistep) or not is_leading(times, denoiser.schedule.length),
-    )
+        alpha_bar = _levels(chain, denoiser.schedule)
+    is_special = isinstance(solver, LinearMultistep) or is_flow_matching(base_scheduler)
+    kind, respaced = type(network), is_special or not is_leading(times, denoiser.schedule.length)
     common = _process(denoiser, base_scheduler, alpha_bar if respaced else None)
     changes: dict[str, object] = {}
     weights: dict[str, Tensor] = {}
     if respaced:
         changes["num_train_timesteps"] = len(times)
         told = torch.tensor(times, device=network.device)
-        if isinstance(network, EDMUNet2DModel):
-            weights["sigmas"] = network.log_sigma(told).exp()
+        if isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
+            is_learned = isinstance(chain, LearnedChain)  # what is told may then differ from the level
+            weights["sigmas"] = network.log_sigma(told).exp() if is_learned else _sigmas(alpha_bar, network)
         elif isinstance(network, DiTTransformer2DModel):
             kind = RespacedDiTTransformer2DModel
             weights["times"] = network.times_of(told) if isinstance(network, kind) else told
@@ -120,6 +121,17 @@ def save_pipeline(
     if is_guided(chain.guidance_scale):
         how["guidance_scale"] = chain.guidance_scale
     return write_pipeline(pipeline, folder, {RECORD: {**how, **record}})
+
+
+def _levels(chain: Chain, schedule: NoiseSchedule) -> Tensor:
+    """The values of alpha_bar of a chain, decreasing."""
+    if chain.levels is not None:
+        return torch.tensor(sorted(set(chain.levels), reverse=True), dtype=torch.float64)
+    return schedule.alpha_bar[sorted({int(t) for t in chain.timesteps})]
+
+
+def _sigmas(alpha_bar: Tensor, network: UNet2DModel) -> Tensor:
+    return ((1 - alpha_bar) / alpha_bar).sqrt().to(network.sigmas)
 
 
 def is_leading(timesteps: tuple[float, ...], length: int) -> bool:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.autoencoder import load_decoder
@@ -46,12 +47,17 @@ def import_model(source: str, folder: Path, form: str | None, told: Mapping[str,
 
 
 def _complete(model: Path, folder: Path, told: Mapping[str, object]) -> Path:
-    from diffusers import DDIMScheduler, DDPMScheduler
+    from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
     config = {**scheduler_config(model), **told}
     NoiseSchedule.from_scheduler_config(config)  # nothing that it needs may be missing
     # DDIM's has no variance: DDPM's would fill in one that nobody named
     scheduler = DDPMScheduler if "variance_type" in config else DDIMScheduler
+    if is_flow_matching(config):
+        if told:
+            option = next(iter(told)).replace("_", "-")
+            raise UserError(f"--{option} is of no use with a model of flow matching; leave it out")
+        scheduler = FlowMatchEulerDiscreteScheduler
     known = inspect.signature(scheduler.__init__).parameters
     built = scheduler(**{key: value for key, value in config.items() if key in known})
     record, decoder = {"source": str(model), "format": DIFFUSERS}, load_decoder(model)

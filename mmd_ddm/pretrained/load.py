@@ -11,6 +11,7 @@ from torch import nn
 
 from mmd_ddm.diffusion.decoder import ImageDecoder
 from mmd_ddm.diffusion.denoiser import Denoiser
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.precision import FP32
@@ -21,6 +22,8 @@ from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
+
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
 
 _SAME_SIGMA = 1e-6  # relative; the network has them in float32
 
@@ -34,8 +37,11 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
         UserError: the folder is no diffusers pipeline of a `UNet2DModel` or a DiT, is damaged, or network and scheduler
             contradict each other.
     """
-    schedule = NoiseSchedule.from_scheduler_config(scheduler_config(folder))
+    process = scheduler_config(folder)
+    schedule = NoiseSchedule.from_scheduler_config(process)
     network = load_network(folder)
+    if is_flow_matching(process):
+        network = flow_network(network, schedule)
     size, channels = network.config.sample_size, network.config.in_channels
     sides = [size, size] if isinstance(size, int) else size
     config = network_part(folder) / "config.json"
@@ -64,11 +70,12 @@ def load_network(folder: Path) -> UNet2DModel:
     from diffusers import DiTTransformer2DModel, UNet2DModel
 
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
     from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     # our own class, not the file that lies in the folder: no code of a model is run
-    own = (MultiHeadUNet2DModel, EDMUNet2DModel, RespacedDiTTransformer2DModel)
+    own = (MultiHeadUNet2DModel, EDMUNet2DModel, FlowUNet2DModel, RespacedDiTTransformer2DModel)
     known = {each.__name__: each for each in (UNet2DModel, DiTTransformer2DModel, *own)}
     if OF_DIT in config:
         known["Transformer2DModel"] = DiTTransformer2DModel  # as DiT's authors' configs call it
@@ -111,13 +118,33 @@ def _check_latents(network: UNet2DModel, classes: int | None, decoder: ImageDeco
         raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
 
 
+def flow_network(network: UNet2DModel, schedule: NoiseSchedule) -> FlowUNet2DModel:
+    """Make of a network that was trained by flow matching one that predicts v, with the same modules.
+
+    Raises:
+        UserError: it is no plain `UNet2DModel`, or has a table of time embeddings.
+    """
+    from diffusers import UNet2DModel
+
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
+
+    if type(network) is not UNet2DModel or isinstance(network.time_proj, nn.Embedding):
+        kind = f"a {type(network).__name__} with time embeddings {network.config.get('time_embedding_type')}"
+        raise UserError(
+            f"the scheduler config is of flow matching, and the network {kind}; only a UNet2DModel whose time "
+            "embeddings are a function is supported"
+        )
+    return FlowUNet2DModel.of(network, schedule.sigmas, schedule.length)
+
+
 def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:
     """Refuse a network that knows noise levels, not timesteps, where its scheduler's config says otherwise."""
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
 
-    if not isinstance(network, EDMUNet2DModel):
+    if not isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
         return
-    levels = ((1 - schedule.alpha_bar) / schedule.alpha_bar).sqrt()
+    levels = schedule.sigmas
     same = network.sigmas.shape == levels.shape
     if schedule.table is None:  # else the sampler may have learned to tell other levels
         same = same and torch.allclose(network.sigmas.double(), levels, _SAME_SIGMA, 0.0)

@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from mmd_ddm.data.images import ImageSet
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.labels import count_classes
+from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.folder import INDEX, make_pipeline, write_pipeline
-from mmd_ddm.pretrained.recipes import PREDICTIONS, TINY
+from mmd_ddm.pretrained.load import flow_network
+from mmd_ddm.pretrained.recipes import FLOW, PREDICTIONS, TINY
 from mmd_ddm.training import Inspection, Optimization, seeded, train
 from mmd_ddm.training_state import Keeper
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, UNet2DModel
+    from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 
 LENGTH = 1000  # T, the length of the diffusion
 _GROUPS = 8  # of the group normalisation
@@ -54,10 +56,10 @@ def pretrain(
 ) -> float:
     """Train a diffusion model from nothing and save it as a diffusers pipeline folder.
 
-    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5), or the same of v = sqrt(alpha_bar) eps -
-    sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022, Section 4). The same seed gives the same weights on the same machine
-    with the same number of threads. The state is kept beside the folder once a minute: the same call goes on where an
-    earlier one was interrupted, and gives what it would have given.
+    Minimises E ||eps - eps_theta(x_t, t)||^2 (arXiv 2301.07969, Eq. 5), or the same of v = sqrt(alpha_bar) eps - sqrt(1
+    - alpha_bar) x_0 (Salimans & Ho 2022, Section 4), or of eps - x_0 by flow matching (`flow_loss`). The same seed
+    gives the same weights on the same machine with the same number of threads. The state is kept beside the folder once
+    a minute: the same call goes on where an earlier one was interrupted, and gives what it would have given.
 
     Args:
         dataset: Real images.
@@ -72,7 +74,7 @@ def pretrain(
         dropout: Probability that a unit of a residual block is dropped in training, in [0, 1).
         channels: Width at each resolution, from the image's downwards, each half of the one before; multiples of 8.
         layers: Residual blocks at each resolution on the way down (one more on the way up), at least 1.
-        prediction: What the network predicts, `epsilon` or `v_prediction`.
+        prediction: What the network predicts, `epsilon`, `v_prediction` or `flow_prediction`.
         conditional: Whether the network is told the class of an image; the data set has to have labels.
         seed: Of weights, batches, timesteps, noise and dropout.
         device: Torch device to train on.
@@ -80,7 +82,7 @@ def pretrain(
         score: Scores the model, which has the averaged weights then, after a number of updates.
 
     Returns:
-        Running mean of the loss at the end, per pixel (1 at the start).
+        Running mean of the loss at the end, per pixel (about 1 at the start; of flow matching 1 + E x_0^2).
 
     Raises:
         UserError: If a setting is out of its range, or what was kept beside the folder is of another training.
@@ -105,18 +107,17 @@ def pretrain(
         about["classes"] = classes
     keeper = Keeper(unfinished_folder(folder), about)
     scheduler = build_scheduler(prediction)
-    alpha_bar = scheduler.alphas_cumprod.to(device)
     with seeded(seed, device):
         network = _network(dataset.image_shape, channels, layers, dropout, classes).to(device).train()
-        levels = NoiseSchedule.from_scheduler_config(scheduler.config)
-        denoiser = Denoiser(network, levels, dataset.image_shape, classes=classes)
+        denoiser = _denoiser(network, scheduler, dataset.image_shape, classes)
+        loss_of = _loss(network, scheduler, prediction, device)
 
         def batch_loss() -> Tensor:
             chosen = torch.randint(len(dataset), (batch,))
             images, told = dataset.floats(chosen), None if labels is None else labels[chosen].to(device)
             if dataset.mirrored:
                 images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(-1), images)
-            return noise_loss(network, images.to(device), alpha_bar, prediction, told)
+            return loss_of(images.to(device), labels=told)
 
         inspection = Inspection(scorings, partial(score, denoiser))
         stage = f"Pretraining on {dataset.name}"
@@ -162,10 +163,34 @@ def _network(
     )
 
 
-def build_scheduler(prediction: str = "epsilon") -> DDPMScheduler:
-    """Build the diffusion of every pretraining: T = 1000, beta linear in 1e-4..0.02; epsilon or v is predicted."""
-    from diffusers import DDPMScheduler
+def _denoiser(
+    network: UNet2DModel,
+    scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler,
+    image_shape: tuple[int, int, int],
+    classes: int | None,
+) -> Denoiser:
+    """Make a denoiser of the network itself, which sees all that its training does to it."""
+    config = {**scheduler.config, "_class_name": type(scheduler).__name__}  # as its file has it
+    schedule = NoiseSchedule.from_scheduler_config(config)
+    called = flow_network(network, schedule) if is_flow_matching(config) else network
+    return Denoiser(called, schedule, image_shape, classes=classes)
 
+
+def _loss(
+    network: UNet2DModel, scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, prediction: str, device: str
+) -> Callable[..., Tensor]:
+    """The loss of a batch of images, with `labels` of theirs or none."""
+    if prediction == FLOW:
+        return partial(flow_loss, network)
+    return partial(noise_loss, network, alpha_bar=scheduler.alphas_cumprod.to(device), prediction=prediction)
+
+
+def build_scheduler(prediction: str = "epsilon") -> DDPMScheduler | FlowMatchEulerDiscreteScheduler:
+    """Build the process of every pretraining: T = 1000, beta linear in 1e-4..0.02; for flow matching without shift."""
+    from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+    if prediction == FLOW:
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=LENGTH, shift=1.0)
     betas = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
     return DDPMScheduler(num_train_timesteps=LENGTH, prediction_type=prediction, clip_sample=False, **betas)
 
@@ -185,9 +210,8 @@ def noise_loss(
         prediction: `epsilon` or `v_prediction`.
         labels: Classes of the images (N,), int64, if the network is class-conditional.
     """
-    count, length = len(images), len(alpha_bar)
-    strata = (torch.arange(count) + torch.rand(count)) / count
-    t = (strata * length).long().clamp(max=length - 1).to(images.device)  # rand may round up to 1
+    length = len(alpha_bar)
+    t = (_strata(len(images)) * length).long().clamp(max=length - 1).to(images.device)  # rand may round up to 1
     noise = torch.randn(images.shape).to(images.device)
     signal = alpha_bar[t].view(-1, 1, 1, 1)
     noisy, told = (
@@ -197,6 +221,27 @@ def noise_loss(
     predicted: Tensor = network(noisy, t, **told).sample
     target = noise if prediction == "epsilon" else signal.sqrt() * noise - (1 - signal).sqrt() * images
     return nn.functional.mse_loss(predicted.float(), target)
+
+
+def flow_loss(network: nn.Module, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Return the mean over images and pixels of (eps - x_0 - f_theta(x_t, T t))^2, x_t = (1 - t) x_0 + t eps.
+
+    Lipman et al. 2023, Equation 23; Liu et al. 2023, Equation 1, in diffusers' direction and with its T = 1000. The t
+    are uniform on (0, 1), stratified as in `noise_loss`.
+
+    Args:
+        network: Predicts eps - x_0: called as `network(x_t, T t).sample`.
+        images: N x C x H x W, in [-1, 1].
+    """
+    t = _strata(len(images)).to(images.device)
+    noise, share = torch.randn(images.shape).to(images.device), t.view(-1, 1, 1, 1)
+    told = {} if labels is None else {"class_labels": labels}
+    predicted: Tensor = network((1 - share) * images + share * noise, LENGTH * t, **told).sample
+    return nn.functional.mse_loss(predicted.float(), noise - images)
+
+
+def _strata(count: int) -> Tensor:
+    return (torch.arange(count) + torch.rand(count)) / count
 
 
 def _check(image_shape: tuple[int, int, int], channels: Sequence[int], folder: Path | str) -> None:

@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from mmd_ddm.precision import BF16, FP32
 
-PREDICTIONS = ("epsilon", "v_prediction")
+FLOW = "flow_prediction"  # as diffusers names it
+PREDICTIONS = ("epsilon", "v_prediction", FLOW)
 PRECISIONS = (FP32, BF16)
 SCORINGS, SCORE_IMAGES = 4, 1000  # a twentieth or so of the time that training takes
 _TINY = 8  # pixels; digits' size

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmd_ddm.diffusion.budgets import unguided
-from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES
+from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES, is_flow_matching
+from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.records import read_record
 
 RECORD = "mmd_ddm.json"
@@ -59,18 +60,20 @@ def budget_folder(folder: Path, steps: int | None) -> Path:
 
 
 def sampling_settings(folder: Path) -> dict[str, Any]:
-    """Return how a pipeline folder is sampled, for `make_chain` with the linear schedule.
+    """Return how a pipeline folder is sampled, for `make_chain` with the linear schedule unless it names another.
 
     The exported process is either the original one, its timesteps evenly spread, or one that is respaced to just the
     timesteps of the budget: the linear schedule gives the finetuned timesteps of both. A model that was not finetuned
-    has no `steps` and is sampled with deterministic DDIM, the paper's sampler.
+    has no `steps` and is sampled with deterministic DDIM, the paper's sampler; one of flow matching, in which the
+    linear schedule would begin with a fifth of the image at five evaluations, with the trailing schedule.
 
     Raises:
         UserError: the record is damaged.
     """
     path = folder / RECORD
     if not path.exists():
-        return {"sampler": "ddim", "eta": 0.0, "variance": "model"}
+        usual = {"sampler": "ddim", "eta": 0.0, "variance": "model"}
+        return {**usual, "schedule": "trailing"} if is_flow_matching(scheduler_config(folder)) else usual
     record = read_record(path, "export the model again")
     guided = {"guidance_scale": record.number("guidance_scale", 1, 100)} if "guidance_scale" in record else {}
     return guided | {

@@ -10,7 +10,7 @@ from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.diffusion.timesteps import SCHEDULES, timesteps
+from mmd_ddm.diffusion.timesteps import WHOLE, timesteps
 from mmd_ddm.errors import UserError
 from tests.conftest import SHAPE, ToyNetwork
 from tests.diffusion.cases import evaluations_of, rollout
@@ -34,7 +34,7 @@ def test_ddim_with_eta_one_is_ddpm(toy: Denoiser) -> None:
     torch.testing.assert_close(ddim.sample(toy, noise), ddpm.sample(toy, noise), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", WHOLE)
 def test_evaluations_counted_at_the_network(schedule: str, toy: Denoiser) -> None:
     seen = evaluations_of(toy)
     chain = make_chain(toy.schedule, steps=15, schedule=schedule)

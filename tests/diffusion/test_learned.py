@@ -29,7 +29,7 @@ def test_update_zero_is_the_method_itself(name: str, prediction: str, noise_sche
     """The levels go through logarithms and back: rounding of float64 remains, which networks of x_0 multiply."""
     process = NoiseSchedule(noise_schedule.alpha_bar, prediction)  # type: ignore[arg-type]
     denoiser = Denoiser(ToyNetwork().double().eval(), process, SHAPE)
-    for steps, schedule in ((1, "trailing"), (3, "linear"), (5, "logsnr"), (11, "quadratic")):
+    for steps, schedule in ((1, "trailing"), (3, "linear"), (5, "logsnr"), (7, "karras"), (11, "quadratic")):
         learned = learned_chain(process, name, steps, schedule)
         plain = make_chain(process, sampler=name, steps=steps, schedule=schedule)
         noise = torch.randn(1, 3, *SHAPE, dtype=torch.float64)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mmd_ddm.diffusion.timesteps import FROM_ZERO, NOISIEST, SCHEDULES, default_schedule, timesteps
+from mmd_ddm.diffusion.timesteps import FROM_ZERO, NOISIEST, WHOLE, default_schedule, timesteps
 from mmd_ddm.errors import UserError
 
 
@@ -21,7 +21,7 @@ def cosine(length: int) -> list[float]:
     return [math.cos((t / length + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(length)]
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule in SCHEDULES if schedule != "stride"])
+@pytest.mark.parametrize("schedule", [schedule for schedule in WHOLE if schedule != "stride"])
 @pytest.mark.parametrize("process", [levels(1), levels(7), levels(200), cosine(200)])
 def test_every_budget_is_exact(schedule: str, process: list[float]) -> None:
     length = len(process)
@@ -68,7 +68,7 @@ def test_budget_out_of_range_names_the_range(steps: int) -> None:
 
 
 def test_unknown_schedule_names_the_known() -> None:
-    with pytest.raises(UserError, match=r"cosine.*linear, quadratic, stride, trailing, logsnr"):
+    with pytest.raises(UserError, match=r"cosine.*linear, quadratic, stride, trailing, logsnr, karras"):
         timesteps("cosine", 5, LINEAR)
 
 

@@ -145,12 +145,30 @@ def test_ddim_is_euler_in_sigma_and_heun_the_authors_sampler(family: str, steps:
     assert float((found - expected).abs().max() / expected.std()) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("family", "count"), [("EDMPrecond", 18), ("EDMPrecond", 5), ("VPPrecond", 8), ("VEPrecond", 6)]
+)
+@torch.no_grad()
+def test_the_schedule_karras_has_the_authors_levels_for_any_budget(family: str, count: int, tmp_path: Path) -> None:
+    """18 is what the authors take for CIFAR-10, which is 35 evaluations of Heun's method (their Table 2)."""
+    s = replace(TINY, preconditioning=family, ncsn=family == "VEPrecond")
+    denoiser = load_denoiser(imported(s, tmp_path))
+    denoiser.network.double()
+    levels = karras(count, 0.02 if family == "VEPrecond" else 0.002)
+    noise = torch.randn(1, 2, 3, 8, 8, dtype=torch.float64)
+    for sampler, steps in (("ddim", count), ("heun-2", 2 * count - 1)):
+        chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule="karras")
+        expected = euler(original(s), noise[0] * (1 + levels[0] ** 2).sqrt(), levels, is_heun=sampler == "heun-2")
+        # the network's own table is in float32
+        assert float((chain.sample(denoiser, noise) - expected).abs().max() / expected.std()) < 1e-5
+
+
 @pytest.mark.usefixtures("remote_code")
 @pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 @pytest.mark.parametrize(
     ("sampler", "steps", "schedule"),
-    [("ddim", 5, "linear"), ("ddim", 4, "trailing"), ("ddim", 5, "quadratic"), ("heun-2", 5, "logsnr"),
-     ("dpm-solver++-2m", 4, "trailing")],
+    [("ddim", 5, "linear"), ("ddim", 4, "trailing"), ("ddim", 5, "quadratic"), ("ddim", 5, "karras"),
+     ("heun-2", 5, "logsnr"), ("heun-2", 5, "karras"), ("dpm-solver++-2m", 4, "trailing")],
 )  # fmt: skip
 def test_diffusers_gives_our_images(sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path) -> None:
     denoiser = load_denoiser(base)

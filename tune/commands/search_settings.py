@@ -8,6 +8,7 @@ from itertools import product
 from mmd_ddm.data.names import OWN
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inputs import suited
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.experiment.tracking.model_uri import resolve
@@ -50,7 +51,8 @@ def _changed(config: Config, options: argparse.Namespace) -> Config:
     named = ("name", "steps", "updates", "seed", "scorings", "score_images")
     given = {name: getattr(options, name) for name in named}
     given["base_model"] = options.base_model and resolve(options.base_model)
-    changed = config.replace(**{name: value for name, value in given.items() if value is not None})
+    named_ones = {name: value for name, value in given.items() if value is not None}
+    changed = config.replace(**{**suited(given["base_model"]), **named_ones})
     updates, scorings = changed.optimization.updates, changed.scoring.scorings
     return changed.replace(scorings=min(updates, scorings)) if options.scorings is None else changed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mmd_ddm.diffusion.timesteps import default_schedule
+from mmd_ddm.diffusion.timesteps import FROM_ZERO, default_schedule
 from mmd_ddm.discrepancy.specification import leaves_bandwidth_open
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import scored_spaces
@@ -139,7 +139,9 @@ def default_space(base: Config) -> Space:
     }
     if (steps := base.sampler.steps) > 1:  # a single evaluation is best at the last timestep, whatever the schedule
         # of few the noisiest matters, where linear and quadratic never begin
-        dimensions["schedule"] = Choice(("linear", "trailing", "logsnr") if steps <= FEW else ("linear", "quadratic"))
+        schedules = ("linear", "trailing", "logsnr") if steps <= FEW else ("linear", "quadratic")
+        is_from_end = base.sampler.schedule not in FROM_ZERO  # as the base model needs
+        dimensions["schedule"] = Choice(("trailing", "logsnr") if is_from_end else schedules)
     return Space(dimensions, conditioning(base))
 
 

@@ -20,7 +20,7 @@ from mmd_ddm.features.trained.quality import weakness
 from mmd_ddm.features.trained.training import train_feature_space
 from mmd_ddm.features.trained.weights import read_trained, weights_file
 from mmd_ddm.pretrained.pretrain import pretrain
-from mmd_ddm.pretrained.recipes import SCORINGS, settings_for
+from mmd_ddm.pretrained.recipes import FLOW, SCORINGS, settings_for
 from mmd_ddm.training import has_bfloat16
 
 
@@ -36,6 +36,7 @@ def train_base(spec: DatasetSpec, folder: Path, options: argparse.Namespace, giv
     else:
         wanted = {"features": options.score_features, "images": options.score_images}
         named = {name: value for name, value in wanted.items() if value is not None}
+        named |= {"schedule": "trailing"} if settings.get("prediction") == FLOW else {}
         scores = open_scores(*image_options(options), folder, seed=options.seed, **named)
         loss = pretrain(dataset, folder, scorings=scorings, score=scores.look, **settings)
         scores.conclude(folder)

@@ -39,22 +39,22 @@ class LearnedSampler(nn.Module):
     Args:
         method: whose table it is.
         alpha_bar: (T,) float64, of the model.
-        timesteps: the L timesteps that it begins at, in decreasing order.
+        begun: (L,) float64, alpha_bar of the levels that it begins at, increasing.
     """
 
-    def __init__(self, method: Method, alpha_bar: Tensor, timesteps: tuple[int, ...]) -> None:
+    def __init__(self, method: Method, alpha_bar: Tensor, begun: Tensor) -> None:
         super().__init__()
         self._method, self._process = method, alpha_bar.detach().cpu()
-        known, places = torch.logit(self._process) / 2, list(timesteps)
+        known = torch.logit(self._process) / 2
         self._ends = known[-1:] - BEYOND, known[:1] + BEYOND
-        self._gaps = torch.cat([self._ends[0], known[places], self._ends[1]]).diff()
-        solver = method.solver(self._process[places])
+        self._gaps = torch.cat([self._ends[0], torch.logit(begun) / 2, self._ends[1]]).diff()
+        solver = method.solver(begun)
         self._places = [
             (list(row.image), list(row.base) if based and not _is_image(row.base) else [])
             for row, (based, _) in zip(solver.rows, solver.remembered, strict=True)
         ]
-        self.levels = nn.Parameter(torch.zeros(len(timesteps) + 1))
-        self.offsets = nn.Parameter(torch.zeros(len(timesteps)))
+        self.levels = nn.Parameter(torch.zeros(len(begun) + 1))
+        self.offsets = nn.Parameter(torch.zeros(len(begun)))
         self.corrections = nn.Parameter(torch.zeros(sum(len(image) + len(base) for image, base in self._places)))
 
     def stage(self) -> Stage:

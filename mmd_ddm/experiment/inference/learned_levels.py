@@ -31,14 +31,15 @@ def learned_levels(folder: Path, record: ModelRecord, base: Path | None) -> dict
     if record.sampler.sampler != LEARNED or record.config is None or base is None:
         return None
     of_base, how = NoiseSchedule.from_scheduler_config(scheduler_config(base)), record.config.sampler
-    process, begun = of_base.alpha_bar, sorted(set(make_chain(of_base, **vars(how)).timesteps), reverse=True)
+    begun = sorted(set(make_chain(of_base, **vars(how)).timesteps), reverse=True)
     now = NoiseSchedule.from_scheduler_config(scheduler_config(folder)).alpha_bar.flip(0)
     times = read_record(folder / RECORD, "export the model again").reals("timesteps")
-    told = np.interp(times, range(len(process)), _half_log_snr(process).numpy())
+    known = _half_log_snr(of_base.alpha_bar).numpy()
+    first, told = (np.interp(each, range(len(known)), known).tolist() for each in (begun, times[::-1]))
     return {
-        f"{how.sampler}, {how.schedule}": _half_log_snr(process[begun]).tolist(),
+        f"{how.sampler}, {how.schedule}": first,
         "learned": _half_log_snr(now).tolist(),
-        "told to the network": told[::-1].tolist(),
+        "told to the network": told,
     }
 
 

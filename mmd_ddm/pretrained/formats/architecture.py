@@ -99,6 +99,7 @@ def build_unet(config: Mapping[str, object]) -> UNet2DModel:
     from diffusers import DiTTransformer2DModel, UNet2DModel
 
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
+    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
 
     if "num_embeds_ada_norm" in config:
@@ -106,6 +107,8 @@ def build_unet(config: Mapping[str, object]) -> UNet2DModel:
     build: type[UNet2DModel] = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
     if "preconditioning" in config:
         build = EDMUNet2DModel
+    elif "flow_timesteps" in config:
+        build = FlowUNet2DModel
     return build(**config).eval()
 
 
