@@ -127,7 +127,9 @@ class Chain:
         """Go the k-th step down, from k = 0 on, with one prediction; noise[0] is the initial image."""
         used = noise[k + 1] if k + 1 < len(noise) else None
         level = None if self.levels is None else self.levels[k]
-        predicted = denoiser.predict(state.image, self.timesteps[k], level, state.labels, self.guidance_scale)
+        predicted = denoiser.predict(
+            state.image, self.timesteps[k], level, labels=state.labels, guidance_scale=self.guidance_scale
+        )
         return self.solver.step(state, predicted, k, used)._replace(labels=state.labels)
 
     def sample(

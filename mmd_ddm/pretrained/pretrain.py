@@ -179,7 +179,7 @@ def _denoiser(
 def _loss(
     network: UNet2DModel, scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, prediction: str, device: str
 ) -> Callable[..., Tensor]:
-    """The loss of a batch of images, with `labels` of theirs or none."""
+    """The loss of a batch of images, and of their labels."""
     if prediction == FLOW:
         return partial(flow_loss, network)
     return partial(noise_loss, network, alpha_bar=scheduler.alphas_cumprod.to(device), prediction=prediction)
@@ -232,6 +232,7 @@ def flow_loss(network: nn.Module, images: Tensor, labels: Tensor | None = None) 
     Args:
         network: Predicts eps - x_0: called as `network(x_t, T t).sample`.
         images: N x C x H x W, in [-1, 1].
+        labels: Classes of the images (N,), int64, if the network is class-conditional.
     """
     t = _strata(len(images)).to(images.device)
     noise, share = torch.randn(images.shape).to(images.device), t.view(-1, 1, 1, 1)

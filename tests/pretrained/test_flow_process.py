@@ -17,7 +17,7 @@ from mmd_ddm.cli import finetune as finetune_command
 from mmd_ddm.cli import import_model
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.load import load_dataset
-from mmd_ddm.diffusion.chain import Chain
+from mmd_ddm.diffusion.chain import Chain, Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
@@ -201,7 +201,7 @@ def test_routes_give_one_gradient(base: Path) -> None:
         denoiser.zero_grad()
         collective = SingleCollective()
         objective = Objective(kernel, BankReference(Bank(real), kernel, collective, real), collective)
-        value = GRADIENTS[route](Rollout(denoiser, chain, space), objective, list(noise.split([3, 1], dim=1)), 1)
+        value = GRADIENTS[route](Rollout(denoiser, chain, space), objective, list(Start(noise).split([3, 1])), 1)
         assert float(value) == pytest.approx(loss.item(), rel=1e-10)
         found = torch.cat([each.grad.flatten() for each in weights])
         assert float((found - expected).norm() / expected.norm()) < 1e-10
@@ -322,3 +322,16 @@ def test_pretraining_makes_a_model_that_diffusers_samples(tmp_path: Path) -> Non
     torch.manual_seed(0)
     denoiser = load_denoiser(tmp_path / "flow")
     assert torch.isfinite(denoiser(torch.randn(1, 1, 8, 8), 999)).all()
+
+
+def test_classes_are_told_to_it(tmp_path: Path) -> None:
+    """v = (1 - 2 t) x + s f(s x, t T, label), s = sqrt((1 - t)^2 + t^2), here at t = 1/2."""
+    folder = saved(tmp_path / "base", build(num_class_embeds=10), shift=1.0)
+    denoiser, plain = load_denoiser(folder), load_network(folder)
+    assert denoiser.classes == 10
+    image, labels = torch.randn(2, 3, 8, 8), torch.tensor([3, 7])
+    with torch.no_grad():
+        flow = plain(0.5**0.5 * image, torch.full((2,), 500.0), class_labels=labels).sample
+        expected = 0.5**0.5 * (0.5**0.5 * flow) + 0.5**0.5 * image  # epsilon = (v + x) / sqrt(2)
+        torch.testing.assert_close(denoiser(image, 499, labels), expected, rtol=0, atol=1e-5)
+        assert not torch.allclose(denoiser(image, 499, labels.flip(0)), expected, atol=1e-3)
