@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mmd_ddm.data.images import ImageSet
-from mmd_ddm.diffusion.labels import count_classes
+from typing import TYPE_CHECKING
+
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.finetuning.names import FRECHET, JOINT, MARGINAL
+
+if TYPE_CHECKING:
+    from mmd_ddm.data.images import ImageSet
 
 
 def class_counts(classes: int, images: ImageSet) -> tuple[int, ...]:
@@ -20,6 +23,8 @@ def class_counts(classes: int, images: ImageSet) -> tuple[int, ...]:
             f"the model is class-conditional with {classes} classes, but the images of {images.name} have no labels; "
             "name images with labels (a folder for each class, or a column of Parquet files), or an unconditional model"
         )
+    from mmd_ddm.diffusion.labels import count_classes  # PyTorch, which refusals need not wait for
+
     counts = count_classes(images.labels)
     if len(counts) != classes:
         raise UserError(
