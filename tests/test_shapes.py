@@ -19,12 +19,12 @@ def test_of_an_argument() -> None:
 
 def test_of_a_result(monkeypatch: pytest.MonkeyPatch, toy: Denoiser) -> None:
     monkeypatch.setattr(
-        toy, "predict", lambda image, timestep, labels: type("Wide", (), {"epsilon": torch.zeros(3, *SHAPE)})
+        toy, "predict", lambda image, timestep, **how: type("Wide", (), {"epsilon": torch.zeros(3, *SHAPE)})
     )
     with pytest.raises(TypeCheckError, match="N"):
         toy(torch.zeros(2, *SHAPE), 7)
 
 
 def test_of_noise_without_draws(toy: Denoiser) -> None:
-    with pytest.raises(TypeCheckError, match="draws N C H W"):
+    with pytest.raises(TypeCheckError, match="draws N c h w"):
         make_chain(toy.schedule).sample(toy, torch.zeros(2, *SHAPE))

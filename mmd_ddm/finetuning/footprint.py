@@ -120,7 +120,7 @@ def measured(pipeline: Rollout, start: Start, peak: Peak) -> NeedOf:
     few, many = start.images // 2, start.images
 
     def need(route: str) -> Need:
-        run = [partial(_pass, pipeline, part, route) for part in (start.split(few)[0], start)]
+        run = [partial(_pass, pipeline, start.split(n)[0], route) for n in (few, many)]
         try:
             run[0]()  # what stays from the first pass on is none of an update's need
             less, more = (peak(each) for each in run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.errors import UserError
@@ -43,28 +44,29 @@ def choose_route(
     """
     if gradient != "auto" and micro_batch is not None:
         return Route(gradient, micro_batch)
-    on_gpu = start.noise.device.type == "cuda"
+    device = start.noise.device
+    on_gpu = device.type == "cuda"
     if peak is None and on_gpu:
-        peak = partial(cuda_peak, start.noise.device)
+        peak = partial(cuda_peak, device)
     need = counted(pipeline, start) if peak is None else measured(pipeline, start, peak)
 
     def room() -> float:  # after the trial run, which may have left something there for good
-        return SHARE * free_bytes(start.noise.device) / (1 if on_gpu else processes)
+        return SHARE * free_bytes(device) / (1 if on_gpu else processes)
 
     if gradient == "auto":
         gradient = STORED if need(STORED).bytes(batch) < room() else REPLAY
     if micro_batch is None:
         fitting = batch  # a stored graph is whole, however it is cut
         if gradient == REPLAY:
-            fitting = need(REPLAY).fitting(room() - batch * _trajectory_bytes(pipeline, start))
+            fitting = need(REPLAY).fitting(room() - batch * _trajectory_bytes(pipeline, start.noise))
         micro_batch = batch if fitting >= batch else 1 << (max(1, fitting).bit_length() - 1)
     return Route(gradient, micro_batch)
 
 
-def _trajectory_bytes(pipeline: Rollout, start: Start) -> int:
+def _trajectory_bytes(pipeline: Rollout, noise: Tensor) -> int:
     """Of all states of a sample, with its noise: those of the whole batch are kept while it is replayed."""
     states = len(pipeline.chain.timesteps) * pipeline.chain.solver.carried
-    return (states + len(start.noise)) * start.noise[0, 0].nbytes
+    return (states + len(noise)) * noise[0, 0].nbytes
 
 
 def free_bytes(device: torch.device) -> int:

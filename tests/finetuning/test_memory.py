@@ -89,7 +89,7 @@ def test_what_is_left_open_is_chosen_by_the_free_memory(
     """An evaluation of a sample keeps 1 unit, its features half a unit; `room` is in units, for a batch of 100."""
     unit = 1 << 20
     needs = {"stored": Need(0, 5.5 * unit), "replay": Need(0, unit)}
-    monkeypatch.setattr(memory_module, "counted", lambda pipeline, noise: needs.__getitem__)
+    monkeypatch.setattr(memory_module, "counted", lambda pipeline, start: needs.__getitem__)
     pipeline = pipeline_of(toy, toy_space, 5)
     start = Start(torch.zeros(1, 2, *SHAPE))
     for processes in (1, 3):
