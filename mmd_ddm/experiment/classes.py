@@ -25,7 +25,6 @@ def class_counts(classes: int, images: ImageSet) -> tuple[int, ...]:
             f"the model is class-conditional with {classes} classes, but the images of {images.name} have no labels; "
             "name images with labels (a folder for each class, or a column of Parquet files), or an unconditional model"
         )
-    from mmd_ddm.diffusion.labels import count_classes  # PyTorch, which refusals need not wait for
 
     counts = count_classes(images.labels)
     if len(counts) != classes:
