@@ -20,10 +20,11 @@ from mmd_ddm.discrepancy.mmd import mmd2
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.by_class import FEWEST, check_images_of_classes, kid_by_class
 from mmd_ddm.evaluation.measures.kid import kid
-from mmd_ddm.experiment.build import Parts, obtain
+from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import memory_estimate
 from mmd_ddm.experiment.inputs import check
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.experiment.scoring.scored_model import read_scored

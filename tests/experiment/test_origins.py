@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mmd_ddm.cli.main import main
-from mmd_ddm.experiment.build import obtain
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.presets import preset
 from tests.own_data import OwnData, picture

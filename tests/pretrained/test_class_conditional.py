@@ -22,7 +22,8 @@ from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.locate import SHIPPED, locate
 from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-from mmd_ddm.pretrained.pretrain import noise_loss, pretrain
+from mmd_ddm.pretrained.prediction_loss import noise_loss
+from mmd_ddm.pretrained.pretrain import pretrain
 from mmd_ddm.pretrained.record import sampling_settings
 
 CLASSES = 4
@@ -143,7 +144,7 @@ def test_pretraining_tells_the_network_the_class_of_each_image(tmp_path: Path, m
         seen.append(labels)
         return noise_loss(network, batch, alpha_bar, prediction, labels)
 
-    monkeypatch.setattr("mmd_ddm.pretrained.pretrain.noise_loss", loss)
+    monkeypatch.setattr("mmd_ddm.pretrained.prediction_loss.noise_loss", loss)
     small = {"updates": 2, "batch": 30, "channels": (8, 8), "conditional": True}
     pretrain(dataset, tmp_path / "base", **small)
     assert torch.cat(seen).unique().tolist() == [0, 1, 2]

@@ -27,9 +27,9 @@ from mmd_ddm.discrepancy.make_kernel import make_kernel
 from mmd_ddm.discrepancy.mmd import mmd2
 from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.build import obtain
 from mmd_ddm.experiment.inference.sample import choose_sampler
 from mmd_ddm.experiment.inputs import suited
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
@@ -37,7 +37,8 @@ from mmd_ddm.finetuning.objective import BankReference, Objective
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.load import load_denoiser, load_network
-from mmd_ddm.pretrained.pretrain import LENGTH, flow_loss, pretrain
+from mmd_ddm.pretrained.prediction_loss import LENGTH, flow_loss
+from mmd_ddm.pretrained.pretrain import pretrain
 from mmd_ddm.pretrained.record import sampling_settings
 from tests.conftest import Output
 from tune import search

@@ -13,7 +13,8 @@ from mmd_ddm.discrepancy.mmd import MMD
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.measures.kid import kid
 from mmd_ddm.features.load import load_feature_space
-from mmd_ddm.pretrained.pretrain import LENGTH, build_scheduler, noise_loss, pretrain, unfinished_folder
+from mmd_ddm.pretrained.prediction_loss import LENGTH, build_scheduler, noise_loss
+from mmd_ddm.pretrained.pretrain import pretrain, unfinished_folder
 
 SHIPPED = Path(__file__).parents[2] / "mmd_ddm" / "pretrained" / "weights" / "digits"
 SMALL = {"updates": 3, "batch": 4, "channels": (8, 8)}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmd_ddm.experiment.build import Parts, obtain
+from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.cluster import check_address
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.tracking.store import check_reachable
 

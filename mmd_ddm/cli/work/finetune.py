@@ -15,11 +15,12 @@ import torch
 from mmd_ddm.cli.recorded import recorded
 from mmd_ddm.errors import DivergenceError, UserError
 from mmd_ddm.evaluation.metrics import kids, read_metrics
-from mmd_ddm.experiment.build import default_device, obtain
+from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.distributed.run import run_distributed
 from mmd_ddm.experiment.distributed.train import RAY_FOLDER, check_gpus
 from mmd_ddm.experiment.interruption import Interruption
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.origins import ORIGINS
 from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune

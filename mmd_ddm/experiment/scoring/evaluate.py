@@ -19,11 +19,12 @@ from mmd_ddm.discrepancy.collective import Collective
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.by_class import check_images_of_classes
 from mmd_ddm.evaluation.names import parse_measures
-from mmd_ddm.experiment.build import Parts, obtain
+from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.classes import class_counts
 from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
 from mmd_ddm.experiment.distributed.spread import Tell, spread
 from mmd_ddm.experiment.inputs import check_guidance, dataset_of
+from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.room import check_processes
 from mmd_ddm.experiment.scoring.model_record import find_base, model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler, open_model, possible, score, score_real
