@@ -3,8 +3,9 @@
 Writes a diffusers folder that every --base-model and --model takes. A folder under ~/.cache/mmd-ddm/models (or
 $MMD_DDM_HOME/models) is found by its name alone. Formats of files: ddim (Ho et al. 2020 and Song et al. 2021: CIFAR-10,
 LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN), guided-diffusion (Dhariwal &
-Nichol 2021: LSUN and ImageNet up to 256 pixels) and edm (Karras et al. 2022, NVlabs' pickles, of which nothing is run:
-CIFAR-10, FFHQ and AFHQv2, VP and VE); class-conditional ones too.
+Nichol 2021: LSUN and ImageNet up to 256 pixels), edm (Karras et al. 2022, NVlabs' pickles, of which nothing is run:
+CIFAR-10, FFHQ and AFHQv2, VP and VE) and edm2 (Karras et al. 2024, such pickles too: ImageNet 64); class-conditional
+ones too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from mmd_ddm.errors import UserError
 
-FORMATS = ("diffusers", "ddim", "improved-diffusion", "guided-diffusion", "edm")
+FORMATS = ("diffusers", "ddim", "improved-diffusion", "guided-diffusion", "edm", "edm2")
 _UNTOLD = (
     "resolution", "prediction_type", "variance_type", "dropout", "heads", "head_width", "qkv_order", "beta_schedule",
     "length",

@@ -14,13 +14,16 @@ from torch import Tensor
 from mmd_ddm.errors import UserError
 from mmd_ddm.files import cache_home, locked, sha256_of
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
-from mmd_ddm.pretrained.formats import ddim, edm, guided_diffusion, improved_diffusion
+from mmd_ddm.pretrained.formats import ddim, edm, edm2, guided_diffusion, improved_diffusion
 from mmd_ddm.pretrained.formats.architecture import Converted, Untold, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
+from mmd_ddm.pretrained.formats.noise_levels import LENGTH
 
-# those of tensors by name; beside them there is `edm`
+# those of tensors by name
 STATE_DICTS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion, guided_diffusion)}
-FORMATS = (*STATE_DICTS, edm.NAME)
+# those of NVlabs' pickles: whatever is of the first is recognised by the second too
+PICKLES: dict[str, ModuleType] = {module.NAME: module for module in (edm2, edm)}
+FORMATS = (*STATE_DICTS, *sorted(PICKLES))
 
 
 def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
@@ -48,17 +51,25 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
 
 
 def _converted_by(path: Path, form: str | None, told: Mapping[str, object]) -> tuple[str, Converted]:
-    if form == edm.NAME or (form is None and edm.recognises(path)):
-        if foreign := sorted(set(told) - {"length"}):
-            option = foreign[0].replace("_", "-")
-            raise UserError(f"--{option} is of no use with --format {edm.NAME}, whose files tell it; leave it out")
-        length = told.get("length", edm.LENGTH)
-        assert isinstance(length, int)
-        return edm.NAME, edm.convert(path, length)
+    pickled = form if form in PICKLES else None
+    if form is None:
+        pickled = next((name for name, module in PICKLES.items() if module.recognises(path)), None)
+    if pickled is not None:
+        return pickled, _from_pickle(path, pickled, told)
     tensors = read_checkpoint(path)
     module = STATE_DICTS[form] if form else _recognise(tensors, path)
     converted: Converted = module.convert(tensors, _untold(module, told))
     return module.NAME, converted
+
+
+def _from_pickle(path: Path, form: str, told: Mapping[str, object]) -> Converted:
+    if foreign := sorted(set(told) - {"length"}):
+        option = foreign[0].replace("_", "-")
+        raise UserError(f"--{option} is of no use with --format {form}, whose files tell it; leave it out")
+    length = told.get("length", LENGTH)
+    assert isinstance(length, int)
+    converted: Converted = PICKLES[form].convert(path, length)
+    return converted
 
 
 def _untold(module: ModuleType, told: Mapping[str, object]) -> Untold:

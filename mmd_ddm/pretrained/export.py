@@ -70,6 +70,7 @@ def save_pipeline(
     """
     from diffusers import DiTTransformer2DModel
 
+    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
@@ -90,7 +91,7 @@ def save_pipeline(
     if respaced:
         changes["num_train_timesteps"] = len(times)
         told = torch.tensor(times, device=network.device)
-        if isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
+        if isinstance(network, EDMUNet2DModel | EDM2UNet2DModel | FlowUNet2DModel):
             is_learned = isinstance(chain, LearnedChain)  # what is told may then differ from the level
             weights["sigmas"] = network.log_sigma(told).exp() if is_learned else _sigmas(alpha_bar, network)
         elif isinstance(network, DiTTransformer2DModel):

@@ -69,13 +69,14 @@ def load_network(folder: Path) -> UNet2DModel:
     kind = config.get("_class_name")
     from diffusers import DiTTransformer2DModel, UNet2DModel
 
+    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
     from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     # our own class, not the file that lies in the folder: no code of a model is run
-    own = (MultiHeadUNet2DModel, EDMUNet2DModel, FlowUNet2DModel, RespacedDiTTransformer2DModel)
+    own = (MultiHeadUNet2DModel, EDMUNet2DModel, EDM2UNet2DModel, FlowUNet2DModel, RespacedDiTTransformer2DModel)
     known = {each.__name__: each for each in (UNet2DModel, DiTTransformer2DModel, *own)}
     if OF_DIT in config:
         known["Transformer2DModel"] = DiTTransformer2DModel  # as DiT's authors' configs call it
@@ -84,7 +85,7 @@ def load_network(folder: Path) -> UNet2DModel:
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel and DiTTransformer2DModel are supported")
     classes_of(config)
     network = load_model(build, config, unet, "network")
-    if isinstance(network, (EDMUNet2DModel, DiTTransformer2DModel)):
+    if isinstance(network, (EDMUNet2DModel, EDM2UNet2DModel, DiTTransformer2DModel)):
         return network
     if isinstance(network.time_proj, nn.Embedding):
         network.time_proj.requires_grad_(False)
@@ -139,10 +140,11 @@ def flow_network(network: UNet2DModel, schedule: NoiseSchedule) -> FlowUNet2DMod
 
 def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:
     """Refuse a network that knows noise levels, not timesteps, where its scheduler's config says otherwise."""
+    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
 
-    if not isinstance(network, EDMUNet2DModel | FlowUNet2DModel):
+    if not isinstance(network, EDMUNet2DModel | EDM2UNet2DModel | FlowUNet2DModel):
         return
     levels = schedule.sigmas
     same = network.sigmas.shape == levels.shape

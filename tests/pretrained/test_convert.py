@@ -227,7 +227,7 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 def test_unknown_formats_are_named(tmp_path: Path) -> None:
     torch.save({"blocks.0.weight": torch.zeros(3)}, tmp_path / "model.pt")
     with pytest.raises(
-        UserError, match=r"no known format \(ddim, improved-diffusion, guided-diffusion, edm\).*blocks\.0\.weight"
+        UserError, match=r"no known format \(ddim, improved-diffusion, guided-diffusion, edm, edm2\).*blocks\.0\.weight"
     ):
         locate(str(tmp_path / "model.pt"))
     torch.save({"time_embedding.linear_1.weight": torch.zeros(3)}, tmp_path / "weights.bin")

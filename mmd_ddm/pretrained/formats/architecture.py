@@ -88,7 +88,8 @@ class Architecture:
 class Converted:
     """A checkpoint in diffusers' terms."""
 
-    # of the U-Net; with `num_attention_heads` of `MultiHeadUNet2DModel`, with `preconditioning` of `EDMUNet2DModel`
+    # of the U-Net; with `num_attention_heads` of `MultiHeadUNet2DModel`, with `preconditioning` of `EDMUNet2DModel`,
+    # with `concat_balance` of `EDM2UNet2DModel`
     config: dict[str, object]
     weights: dict[str, Tensor]  # its state dict, float32
     scheduler: dict[str, object]  # config of its `DDPMScheduler`, or without a variance `DDIMScheduler`
@@ -98,6 +99,7 @@ def build_unet(config: Mapping[str, object]) -> UNet2DModel:
     """Build the network of a config in eval mode, with weights drawn at random or, on the meta device, none."""
     from diffusers import DiTTransformer2DModel, UNet2DModel
 
+    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
     from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
     from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
@@ -107,6 +109,8 @@ def build_unet(config: Mapping[str, object]) -> UNet2DModel:
     build: type[UNet2DModel] = MultiHeadUNet2DModel if "num_attention_heads" in config else UNet2DModel
     if "preconditioning" in config:
         build = EDMUNet2DModel
+    elif "concat_balance" in config:
+        build = EDM2UNet2DModel
     elif "flow_timesteps" in config:
         build = FlowUNet2DModel
     return build(**config).eval()

@@ -7,7 +7,6 @@ sampled.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,14 +15,13 @@ from torch import Tensor
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.formats.architecture import Converted, unet_shapes
-from mmd_ddm.pretrained.formats.edm_pickle import SIGN, Persistent, number, read_network, submodule, tensors_of
+from mmd_ddm.pretrained.formats.edm_pickle import Persistent, holds, number, read_network, submodule, tensors_of
 from mmd_ddm.pretrained.formats.ledger import Ledger
+from mmd_ddm.pretrained.formats.noise_levels import LENGTH, SIGMA_MAX, SIGMA_MIN, noise_levels, scheduler_of
 from mmd_ddm.pretrained.unet_size import check_size
-from mmd_ddm.records import Record, size_of
+from mmd_ddm.records import Record
 
 NAME = "edm"
-LENGTH = 1000  # T, of a process that is continuous
-_SIGMA_MIN, _SIGMA_MAX, _RHO = 0.002, 80.0, 7.0  # of the authors' sampler (Table 1)
 _PRECONDITIONINGS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve"}
 _NETWORK = "SongUNet"
 _DEFAULTS: Mapping[str, object] = {  # the settings of a SongUNet that need not be given
@@ -38,10 +36,7 @@ _UNUSED = "model.map_augment.weight"
 
 def recognises(path: Path) -> bool:
     """Whether a file is of the format: a plain pickle with an object of NVlabs' classes."""
-    if size_of(path) < len(SIGN):
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content[:1] == b"\x80" and content.find(SIGN) >= 0
+    return holds(path)
 
 
 def convert(path: Path, length: int = LENGTH) -> Converted:
@@ -50,8 +45,6 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
     Raises:
         UserError: it cannot be read without running code of it, or is of another architecture.
     """
-    if length < 2:
-        raise UserError(f"--length is {length}; a process from one noise level to another has at least 2 timesteps")
     outer = read_network(path)
     if outer.kind not in _PRECONDITIONINGS:
         raise UserError(f"{path} holds a {outer.kind}; supported are {', '.join(_PRECONDITIONINGS)}")
@@ -64,7 +57,8 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
         raise UserError(f"the network in {path} has a label_dim of {classes}, and what is around it one of {said}")
     config, sigmas = _config(outer, settings, path, length), _sigmas(outer, path, length)
     weights = _weights(tensors_of(outer), config, sigmas)
-    return Converted(config, weights, _scheduler(config, sigmas))
+    prediction_type = "v_prediction" if config["preconditioning"] == "edm" else "epsilon"
+    return Converted(config, weights, scheduler_of(sigmas, prediction_type))
 
 
 def _attributes(outer: Persistent, path: Path) -> Record:
@@ -115,26 +109,11 @@ def _config(outer: Persistent, settings: Record, path: Path, length: int) -> dic
 
 def _sigmas(outer: Persistent, path: Path, length: int) -> Tensor:
     attributes = _attributes(outer, path)
-    low = max(_SIGMA_MIN, attributes.number("sigma_min", 0))
-    high = min(_SIGMA_MAX, attributes.number("sigma_max", 0))
+    low = max(SIGMA_MIN, attributes.number("sigma_min", 0))
+    high = min(SIGMA_MAX, attributes.number("sigma_max", 0))
     if low >= high:
         raise UserError(f"the network in {path} is for noise levels from {low} to {high}, which are none")
-    steps = torch.linspace(low ** (1 / _RHO), high ** (1 / _RHO), length, dtype=torch.float64)
-    return steps**_RHO
-
-
-def _scheduler(config: Mapping[str, object], sigmas: Tensor) -> dict[str, object]:
-    """The config of a `DDIMScheduler`: alpha_bar = 1 / (1 + sigma^2), as betas."""
-    before = torch.cat([sigmas.new_zeros(1), sigmas[:-1]])
-    betas = (sigmas**2 - before**2) / (1 + sigmas**2)  # 1 - alpha_bar / alpha_bar before
-    return {
-        "num_train_timesteps": len(sigmas),
-        "trained_betas": betas.tolist(),
-        "prediction_type": "v_prediction" if config["preconditioning"] == "edm" else "epsilon",
-        "clip_sample": False,
-        "set_alpha_to_one": True,
-        "timestep_spacing": "trailing",
-    }
+    return noise_levels(low, high, length)
 
 
 def _weights(tensors: Mapping[str, Tensor], config: Mapping[str, object], sigmas: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Reading NVlabs' published pickles of EDM networks (Karras et al. 2022): tensors by name and settings, no code.
+"""Reading NVlabs' published pickles of EDM networks (Karras et al. 2022, 2024): tensors by name and settings, no code.
 
 Such a file is a dictionary whose entry `ema` is the network: an object of NVlabs' "persistent" classes, which carry the
 source code of their module along. Each is a call of one function with a dictionary of the class's name, that source
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import pickle
 import re
 import struct
@@ -24,8 +25,8 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.formats.inert_pickle import Made, read_inert
 from mmd_ddm.records import size_of
 
-SIGN = b"_reconstruct_persistent_obj"
-_PERSISTENT = f"torch_utils.persistence.{SIGN.decode()}"
+_SIGN = b"_reconstruct_persistent_obj"
+_PERSISTENT = f"torch_utils.persistence.{_SIGN.decode()}"
 _PARAMETER, _TENSOR, _STORAGE = (
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_tensor_v2",
@@ -33,10 +34,11 @@ _PARAMETER, _TENSOR, _STORAGE = (
 )
 _DICTIONARIES = ("collections.OrderedDict", "dnnlib.util.EasyDict")
 _SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray")  # of encoders
 _ENCODE = "_codecs.encode"
 _KNOWN = {
-    _PERSISTENT, _PARAMETER, _TENSOR, _STORAGE, *_DICTIONARIES, *_SCALARS, "numpy.dtype", "builtins.set",
-    "__builtin__.set", _ENCODE,
+    _PERSISTENT, _PARAMETER, _TENSOR, _STORAGE, *_DICTIONARIES, *_SCALARS, *_ARRAYS, "numpy.dtype",
+    "builtins.set", "__builtin__.set", _ENCODE,
 }  # fmt: skip
 _MODULES = "torch.nn.modules."  # PyTorch's own, such as its dictionary of modules
 _DEEPEST = 16  # modules within modules; these networks have 4
@@ -61,19 +63,47 @@ class Persistent:
     state: Mapping[str, object]
 
 
-def read_network(path: Path) -> Persistent:
-    """Read the network of a published pickle.
+@dataclass(frozen=True)
+class Published:
+    """What a published pickle has that images are made with.
+
+    Args:
+        network: with the moving average of the weights.
+        encoder: name of the class that images are decoded by; none: there is none, and the network makes pixels.
+    """
+
+    network: Persistent
+    encoder: str | None
+
+
+def holds(path: Path, *names: str) -> bool:
+    """Whether a file is a plain pickle with an object of NVlabs' classes, and names some others as well."""
+    if size_of(path) < len(_SIGN):
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        signs = (_SIGN, *(name.encode() for name in names))
+        return content[:1] == b"\x80" and all(content.find(sign) >= 0 for sign in signs)
+
+
+def read_published(path: Path) -> Published:
+    """Read a published pickle.
 
     Raises:
         UserError: the file names anything that such files don't have, is damaged, or has no network.
     """
     size_of(path)  # a pipe would be waited for
     try:
-        content = read_inert(path.read_bytes(), lambda name: name in _KNOWN or name.startswith(_MODULES))
-        found = _entries(content).get("ema")
-        return _persistent(found, "ema")
+        content = _entries(read_inert(path.read_bytes(), lambda name: name in _KNOWN or name.startswith(_MODULES)))
+        encoder = content.get("encoder")
+        kind = None if encoder is None else _kind_and_state(encoder, "encoder")[0]
+        return Published(_persistent(content.get("ema"), "ema"), kind)
     except UserError as error:
         raise UserError(f"{path} cannot be read as an EDM network: {error}") from None
+
+
+def read_network(path: Path) -> Persistent:
+    """Read the network of a published pickle; errors as of `read_published`."""
+    return read_published(path).network
 
 
 def submodule(module: Persistent, name: str) -> Persistent:
