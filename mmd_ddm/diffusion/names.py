@@ -16,6 +16,7 @@ BASELINES = (  # to compare with, see `published_samplers.PUBLISHED`
     "ddpm", "ddim", "pndm", "plms", "dpm-solver-1", "dpm-solver-2", "dpm-solver-2-logsnr", "dpm-solver++",
     "dpm-solver++-logsnr", "unipc", "deis", "heun",
 )  # fmt: skip
+FLOW_SCHEDULE = "trailing"  # from the end of flow matching on: elsewhere too much of an image is there
 FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")  # classes of diffusers
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmd_ddm.data.catalogue import dataset_spec
 from mmd_ddm.data.spec import DatasetSpec
 from mmd_ddm.diffusion.budgets import check_chain, is_guided
-from mmd_ddm.diffusion.names import is_flow_matching
+from mmd_ddm.diffusion.names import FLOW_SCHEDULE, is_flow_matching
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.classes import matches_pairs
 from mmd_ddm.experiment.config import MOST_GUIDANCE, Config
@@ -41,7 +41,7 @@ def suited(source: object) -> dict[str, str]:
     One of flow matching is sampled from its end on: elsewhere too much of an image is there to begin with noise.
     """
     local = None if source is None else find_local(str(source))
-    return {"schedule": "trailing"} if local is not None and is_flow_matching(scheduler_config(local)) else {}
+    return {"schedule": FLOW_SCHEDULE} if local is not None and is_flow_matching(scheduler_config(local)) else {}
 
 
 def base_folder(config: Config) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmd_ddm.diffusion.budgets import unguided
-from mmd_ddm.diffusion.names import SAMPLERS, VARIANCES, is_flow_matching
+from mmd_ddm.diffusion.names import FLOW_SCHEDULE, SAMPLERS, VARIANCES, is_flow_matching
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.records import read_record
 
@@ -73,7 +73,7 @@ def sampling_settings(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.exists():
         usual = {"sampler": "ddim", "eta": 0.0, "variance": "model"}
-        return {**usual, "schedule": "trailing"} if is_flow_matching(scheduler_config(folder)) else usual
+        return {**usual, "schedule": FLOW_SCHEDULE} if is_flow_matching(scheduler_config(folder)) else usual
     record = read_record(path, "export the model again")
     guided = {"guidance_scale": record.number("guidance_scale", 1, 100)} if "guidance_scale" in record else {}
     return guided | {

@@ -13,6 +13,7 @@ from mmd_ddm.data.images import ImageSet
 from mmd_ddm.data.load import load_dataset
 from mmd_ddm.data.readers.open import absolute
 from mmd_ddm.data.spec import DatasetSpec
+from mmd_ddm.diffusion.names import FLOW_SCHEDULE
 from mmd_ddm.experiment.build import default_device
 from mmd_ddm.experiment.pretraining import open_scores
 from mmd_ddm.experiment.room import check_batch
@@ -36,7 +37,7 @@ def train_base(spec: DatasetSpec, folder: Path, options: argparse.Namespace, giv
     else:
         wanted = {"features": options.score_features, "images": options.score_images}
         named = {name: value for name, value in wanted.items() if value is not None}
-        named |= {"schedule": "trailing"} if settings.get("prediction") == FLOW else {}
+        named |= {"schedule": FLOW_SCHEDULE} if settings.get("prediction") == FLOW else {}
         scores = open_scores(*image_options(options), folder, seed=options.seed, **named)
         loss = pretrain(dataset, folder, scorings=scorings, score=scores.look, **settings)
         scores.conclude(folder)
