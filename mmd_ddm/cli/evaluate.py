@@ -71,13 +71,7 @@ def execute(options: argparse.Namespace) -> None:
     images, measures = (options.dataset, options.data, options.resolution), parse_measures(options.measures)
     scored_config(record, folder, images, options.features, measures)  # refuses what there is not
     from mmd_ddm.experiment.scoring.evaluate import evaluate  # PyTorch, for which what is refused above need not wait
-    from mmd_ddm.experiment.scoring.table import (
-        class_table,
-        curve_points,
-        floors,
-        table,
-        verdicts,
-    )  # SciPy takes a second
+    from mmd_ddm.experiment.scoring.table import class_table, curve_points, floors, table, verdicts  # SciPy, a second
 
     results = evaluate(options.model, steps=steps, seeds=seeds, file=options.json, show=_show, **asked)
     print(table(results))

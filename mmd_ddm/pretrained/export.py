@@ -37,6 +37,7 @@ from mmd_ddm.diffusion.names import LEARNED, is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import ddpm_variance
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
+from mmd_ddm.pretrained.network_classes import knows_sigma
 from mmd_ddm.pretrained.record import RECORD
 
 if TYPE_CHECKING:
@@ -70,9 +71,6 @@ def save_pipeline(
     """
     from diffusers import DiTTransformer2DModel
 
-    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
-    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
-    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
     from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
 
     network: UNet2DModel = denoiser.network
@@ -91,7 +89,7 @@ def save_pipeline(
     if respaced:
         changes["num_train_timesteps"] = len(times)
         told = torch.tensor(times, device=network.device)
-        if isinstance(network, EDMUNet2DModel | EDM2UNet2DModel | FlowUNet2DModel):
+        if knows_sigma(network):
             is_learned = isinstance(chain, LearnedChain)  # what is told may then differ from the level
             weights["sigmas"] = network.log_sigma(told).exp() if is_learned else _sigmas(alpha_bar, network)
         elif isinstance(network, DiTTransformer2DModel):

@@ -18,6 +18,7 @@ from mmd_ddm.precision import FP32
 from mmd_ddm.pretrained.autoencoder import load_decoder
 from mmd_ddm.pretrained.autoencoder_config import latent_channels
 from mmd_ddm.pretrained.configs import OF_DIT, classes_of, network_part, null_class_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.network_classes import knows_sigma, network_classes
 from mmd_ddm.pretrained.weights_files import load_model
 
 if TYPE_CHECKING:
@@ -67,27 +68,15 @@ def load_network(folder: Path) -> UNet2DModel:
     unet = network_part(folder)
     config = unet_config(folder)
     kind = config.get("_class_name")
-    from diffusers import DiTTransformer2DModel, UNet2DModel
-
-    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
-    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
-    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
-    from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
-    from mmd_ddm.pretrained.respaced_dit import RespacedDiTTransformer2DModel
-
-    # our own class, not the file that lies in the folder: no code of a model is run
-    own = (MultiHeadUNet2DModel, EDMUNet2DModel, EDM2UNet2DModel, FlowUNet2DModel, RespacedDiTTransformer2DModel)
-    known = {each.__name__: each for each in (UNet2DModel, DiTTransformer2DModel, *own)}
+    known = network_classes()
     if OF_DIT in config:
-        known["Transformer2DModel"] = DiTTransformer2DModel  # as DiT's authors' configs call it
+        known["Transformer2DModel"] = known["DiTTransformer2DModel"]  # as DiT's authors' configs call it
     build = known.get(str(kind))
     if build is None:
         raise UserError(f"the network in {unet} is a {kind}; only UNet2DModel and DiTTransformer2DModel are supported")
     classes_of(config)
     network = load_model(build, config, unet, "network")
-    if isinstance(network, (EDMUNet2DModel, EDM2UNet2DModel, DiTTransformer2DModel)):
-        return network
-    if isinstance(network.time_proj, nn.Embedding):
+    if isinstance(getattr(network, "time_proj", None), nn.Embedding):
         network.time_proj.requires_grad_(False)
     return network
 
@@ -138,13 +127,9 @@ def flow_network(network: UNet2DModel, schedule: NoiseSchedule) -> FlowUNet2DMod
     return FlowUNet2DModel.of(network, schedule.sigmas, schedule.length)
 
 
-def _check_noise_levels(network: nn.Module, schedule: NoiseSchedule, config: Path) -> None:
+def _check_noise_levels(network: UNet2DModel, schedule: NoiseSchedule, config: Path) -> None:
     """Refuse a network that knows noise levels, not timesteps, where its scheduler's config says otherwise."""
-    from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
-    from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
-    from mmd_ddm.pretrained.flow_unet import FlowUNet2DModel
-
-    if not isinstance(network, EDMUNet2DModel | EDM2UNet2DModel | FlowUNet2DModel):
+    if not knows_sigma(network):
         return
     levels = schedule.sigmas
     same = network.sigmas.shape == levels.shape

@@ -14,24 +14,17 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmd_ddm.cli import import_model
-from mmd_ddm.diffusion.chain import Chain, Start
+from mmd_ddm.diffusion.chain import Chain
 from mmd_ddm.diffusion.ddim import DDIM
 from mmd_ddm.diffusion.multistep.methods import METHODS
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
-from mmd_ddm.discrepancy.bank import Bank
-from mmd_ddm.discrepancy.collective import SingleCollective
-from mmd_ddm.discrepancy.make_kernel import make_kernel
-from mmd_ddm.discrepancy.mmd import mmd2
-from mmd_ddm.discrepancy.specification import parse_kernel
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
-from mmd_ddm.finetuning.objective import BankReference, Objective
 from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
 from mmd_ddm.pretrained.export import save_pipeline
@@ -40,6 +33,7 @@ from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import sampling_settings
 from tests.pretrained.originals.edm import EDMStructure, edm_denoiser, edm_weights
 from tests.pretrained.originals.edm_pickle import edm_content, edm_module, write_edm, write_network
+from tests.pretrained.routes import check_routes
 
 TINY = EDMStructure(8, (1, 2), 1, 8, (4,))
 DIGITS = EDMStructure(8, (1,), 1, 8, (), channels=1)
@@ -196,25 +190,8 @@ def test_diffusers_gives_our_images(sampler: str, steps: int, schedule: str, bas
 
 
 def test_routes_give_one_gradient(base: Path) -> None:
-    """The law of tests/finetuning/test_gradient.py: replayed and stored, in micro-batches, it is plain autograd's."""
     denoiser = load_denoiser(base)
-    denoiser.network.double()
-    chain = make_chain(denoiser.schedule, sampler="ddim", steps=3, schedule="trailing")
-    space = nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Tanh()).double().requires_grad_(False)
-    real, noise = torch.randn(9, 5, dtype=torch.float64), torch.randn(1, 4, 3, 8, 8, dtype=torch.float64)
-    kernel = make_kernel(parse_kernel("cubic+rbf:dim"), real)
-    weights = list(denoiser.parameters())
-    loss = mmd2(space(chain.sample(denoiser, noise)), real, kernel)
-    expected = torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)])
-    assert float(expected.norm()) > 0
-    for route in GRADIENTS:
-        denoiser.zero_grad()
-        collective = SingleCollective()
-        objective = Objective(kernel, BankReference(Bank(real), kernel, collective, real), collective)
-        value = GRADIENTS[route](Rollout(denoiser, chain, space), objective, Start(noise).split([3, 1]), 1)
-        assert float(value) == pytest.approx(loss.item(), rel=1e-10)
-        found = torch.cat([each.grad.flatten() for each in weights])
-        assert float((found - expected).norm() / expected.norm()) < 1e-10
+    check_routes(denoiser, make_chain(denoiser.schedule, sampler="ddim", steps=3, schedule="trailing"))
 
 
 @pytest.mark.usefixtures("remote_code")
