@@ -23,6 +23,8 @@ from mmd_ddm.finetuning.objective import ValueAndGradient
 from mmd_ddm.pretrained.configs import classes_of, image_shape, null_class_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.fingerprint import model_fingerprint
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.known_unets import known_unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import STOCK, loading_lines
 from tests.latent_models import IMAGE, dit_folder
@@ -204,7 +206,9 @@ def test_memory_of_a_guided_step_is_of_two_evaluations(base: Path) -> None:
 def test_published_size() -> None:
     """DiT-XL/2 has 675 M weights (Peebles & Xie 2023, Table 4); diffusers gives each of its 28 blocks embeddings."""
     with torch.device("meta"):
-        network = DiTTransformer2DModel(out_channels=8)
+        network = build_unet(known_unet_config("facebook/DiT-XL-2-256"))
+        defaults = DiTTransformer2DModel(out_channels=8)
+    assert {**network.config, "_use_default_values": None} == {**defaults.config, "_use_default_values": None}
     emb = network.transformer_blocks[0].norm1.emb
     shared = sum(p.numel() for p in emb.parameters())
     assert round((sum(p.numel() for p in network.parameters()) - 27 * shared) / 1e6) == 675
