@@ -20,10 +20,18 @@ from mmd_ddm.experiment.inference.sample import sample
 from mmd_ddm.experiment.inputs import check
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import ValueAndGradient
-from mmd_ddm.pretrained.configs import classes_of, image_shape, null_class_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import (
+    class_names,
+    classes_of,
+    image_shape,
+    null_class_of,
+    scheduler_config,
+    unet_config,
+)
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.fingerprint import model_fingerprint
 from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.importing import import_model
 from mmd_ddm.pretrained.known_unets import known_unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import STOCK, loading_lines
@@ -153,6 +161,27 @@ def test_labels_are_dropped_in_train_mode_alone(base: Path) -> None:
         assert torch.equal(denoiser(image, 5, labels), denoiser(image, 5, labels))
         denoiser.train()
         assert not torch.equal(denoiser(image, 5, labels), denoiser(image, 5, labels))
+
+
+def test_names_of_classes_go_along(base: Path, tmp_path: Path) -> None:
+    folder, index = Path(shutil.copytree(base, tmp_path / "base")), tmp_path / "base/model_index.json"
+    published = json.loads(index.read_text())
+    index.write_text(json.dumps({**published, "id2label": {"0": "tench, Tinca tinca", "999": "toilet tissue"}}))
+    denoiser = load_denoiser(folder)
+    save_pipeline(
+        denoiser, scheduler_config(folder), tmp_path / "finetuned",
+        sampler="ddim", chain=make_chain(denoiser.schedule, steps=2), eta=0.0, variance="model", record={},
+        id2label=class_names(folder),
+    )  # fmt: skip
+    import_model(str(tmp_path / "finetuned"), tmp_path / "imported", None, {})
+    for exported in (tmp_path / "finetuned", tmp_path / "imported"):
+        pipeline = DiTPipeline.from_pretrained(exported)
+        assert pipeline.get_label_ids(["toilet tissue", "Tinca tinca"]) == [999, 0]
+    assert class_names(base) is None
+    for damaged in ({"one": "tench"}, {"1": 1}, "tench"):
+        index.write_text(json.dumps({**published, "id2label": damaged}))
+        with pytest.raises(UserError, match="id2label"):
+            class_names(folder)
 
 
 def test_as_it_is_published(base: Path, tmp_path: Path) -> None:
