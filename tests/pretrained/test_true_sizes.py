@@ -15,7 +15,9 @@ from mmd_ddm.pretrained.known_unets import known_autoencoder_config
 from tests.pretrained.true_sizes import PUBLISHED
 
 GB, MOST = 1e9, 16e9  # the largest process that this test may start, in bytes
-SHARE = 1.5  # by which working memory of single layers may exceed what is counted: weights, gradients and graph
+# of what is counted, gradients and the graph of an image: less, as the graph is released while gradients come; more,
+# for what layers work in, and the weights that EDM2 normalises in each evaluation
+LEAST, SHARE = 0.65, 1.75
 
 
 @pytest.mark.slow
@@ -41,4 +43,4 @@ def test_one_evaluation_and_the_gradient_of_one_image(name: str) -> None:
     assert found["spread"] > 0.1  # an image, and not zeros
     assert found["moved"] == 1  # every tensor of the network has a gradient
     # what runs are refused by, before they are started, is what they take
-    assert 0.75 < (found["gradient"] - found["there"]) / counted < SHARE
+    assert LEAST < (found["gradient"] - found["there"]) / counted < SHARE
