@@ -113,7 +113,7 @@ def measure(name: str) -> dict[str, float | bool | list[int]]:
     chain = make_chain(denoiser.schedule, steps=1, schedule="trailing")
     start = Start(torch.randn(1, 1, *denoiser.image_shape), labels_in_turn(denoiser.classes, 1))
     with torch.no_grad():
-        image = denoiser.decode(chain.sample(denoiser, start.noise, start.labels))
+        image = chain.sample(denoiser, start.noise, start.labels)
     sampled = peak()
 
     def loss(features: torch.Tensor, update: int) -> ValueAndGradient:
