@@ -56,15 +56,16 @@ class MemoryEstimate(NamedTuple):
     evaluation: float  # that autograd keeps of one network evaluation of one image
     decoding: float = 0.0  # that it keeps of a latent model's decoder for one image
     together: int = 1  # network evaluations a step: two with guidance
+    shared: float = 0.0  # that it keeps of one step, for however many images: what a network makes of its weights
 
     def graph(self, images: int, nfe: int) -> float:
         """Bytes that autograd keeps of some images through some network evaluations each, and their decoding."""
-        return images * (nfe * self.evaluation + self.decoding)
+        return images * (nfe * self.evaluation + self.decoding) + nfe / self.together * self.shared
 
     @property
     def replayed(self) -> float:
         """Bytes of the largest piece of one image's graph that is alive at a time when the chain is replayed."""
-        return max(self.together * self.evaluation, self.decoding)
+        return max(self.together * self.evaluation + self.shared, self.decoding)
 
 
 def memory_estimate(
@@ -96,4 +97,4 @@ def memory_estimate(
     states = share * images * channels * height * width * _FLOAT
     weights = _FLOAT * (copies * parameters + frozen)
     together = chain.nfe // len(chain.timesteps)
-    return MemoryEstimate(parameters, weights, states, kept.evaluation / together, kept.features, together)
+    return MemoryEstimate(parameters, weights, states, kept.evaluation / together, kept.features, together, kept.shared)

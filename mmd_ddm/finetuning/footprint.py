@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -37,11 +37,11 @@ Peak = Callable[[Callable[[], None]], int]  # the bytes that some work takes at 
 
 
 class SavedBytes:
-    """Counts the distinct bytes that autograd keeps for backward while it is active."""
+    """Counts the distinct bytes that autograd keeps for backward while it is active, beside some tensors' own."""
 
-    def __init__(self) -> None:
+    def __init__(self, aside: Iterable[Tensor] = ()) -> None:
         self.total = 0
-        self._seen: set[int] = set()
+        self._seen = {_place(tensor) for tensor in aside}
 
     def __enter__(self) -> SavedBytes:
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
@@ -52,19 +52,29 @@ class SavedBytes:
         self._hooks.__exit__(*error)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # and not its address: tensors on the meta device have none
-        if key not in self._seen:
+        if (key := _place(tensor)) not in self._seen:
             self._seen.add(key)
-            self.total += storage.nbytes()
+            self.total += tensor.untyped_storage().nbytes()
         return tensor
 
 
+def _place(tensor: Tensor) -> int:
+    place: int = tensor.untyped_storage()._cdata  # and not its address: tensors on the meta device have none
+    return place
+
+
 class Footprint(NamedTuple):
-    """Bytes that autograd keeps of one sample: of one step's network evaluations, and of its features and decoding."""
+    """Bytes that autograd keeps.
+
+    Attributes:
+        evaluation: of one step's network evaluations of one sample.
+        features: of the features and the decoding of one sample.
+        shared: of one step, for however many samples: what a network makes of its weights, such as normalised ones.
+    """
 
     evaluation: float
     features: float
+    shared: float
 
     def stored(self, steps: int) -> float:
         """Of the whole graph with `steps` evaluations."""
@@ -79,16 +89,17 @@ class Footprint(NamedTuple):
 def footprint(pipeline: Rollout, start: Start) -> Footprint:
     """Measure with one evaluation and not a whole chain, whose graph might not fit.
 
-    The trial run is of n samples, at least 2: what they keep more than one of them is theirs alone, without weights.
+    The trial run is of n samples, at least 2: what they keep more than one of them is theirs alone.
     """
     one, all_ = (_kept(pipeline, part) for part in (start.split(1)[0], start))
     evaluation, features = ((b - a) / (start.images - 1) for a, b in zip(one, all_, strict=True))
-    return Footprint(evaluation, features)
+    return Footprint(evaluation, features, one[0] - evaluation)
 
 
 def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
-    with SavedBytes() as evaluation:
-        image = pipeline.step(State(start.noise[0], labels=start.labels), 0, start.noise, (0, 0)).image
+    with SavedBytes(pipeline.denoiser.parameters()) as evaluation:
+        noise = start.noise[0].clone()  # what is kept of a part of a tensor would be counted as the whole of it
+        image = pipeline.step(State(noise, labels=start.labels), 0, start.noise, (0, 0)).image
     with SavedBytes() as features:
         pipeline.features(State(image.detach().requires_grad_(), labels=start.labels))
     return evaluation.total, features.total
@@ -96,10 +107,10 @@ def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
 
 def counted(pipeline: Rollout, start: Start) -> NeedOf:
     """What a route needs by what autograd keeps of a few samples, see `footprint`; no device has to tell."""
-    found = footprint(pipeline, start)
+    found, steps = footprint(pipeline, start), len(pipeline.chain.timesteps)
     return {
-        STORED: Need(0, found.stored(len(pipeline.chain.timesteps))),
-        REPLAY: Need(0, found.replayed),
+        STORED: Need(steps * found.shared, found.stored(steps)),
+        REPLAY: Need(found.shared, found.replayed),
     }.__getitem__
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,10 +12,11 @@ import mmd_ddm.finetuning.memory as memory_module
 from mmd_ddm.diffusion.chain import Start
 from mmd_ddm.diffusion.denoiser import Denoiser
 from mmd_ddm.diffusion.noise import NoiseSource
+from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.update import UpdateGradient
-from mmd_ddm.finetuning.footprint import Need, footprint
+from mmd_ddm.finetuning.footprint import Need, counted, footprint
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.memory import Route, choose_route
 from tests.conftest import SHAPE
@@ -61,6 +65,30 @@ def test_footprint_adds_up_to_the_whole_graph(toy: Denoiser, toy_space: torch.nn
     # the first step's input needs no gradient, so it keeps a little less than the others
     assert 100 * found.stored(5) == pytest.approx(saved.peak, rel=0.2)
     assert features.requires_grad
+
+
+class Halving(torch.nn.Module):
+    """Makes something of its weights at each evaluation, and not of the samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.weight = (torch.nn.Parameter(torch.ones(SHAPE, dtype=torch.float64)) for _ in range(2))
+
+    def forward(self, x: torch.Tensor, times: torch.Tensor) -> object:
+        return SimpleNamespace(sample=x * self.gain * (self.weight / 2))
+
+
+def test_what_a_network_makes_of_its_weights_counts_once_an_evaluation(toy_space: torch.nn.Module) -> None:
+    levels = NoiseSchedule(torch.linspace(0.999, 0.001, 1000, dtype=torch.float64))
+    pipeline = pipeline_of(Denoiser(Halving(), levels, SHAPE).double(), toy_space, 5)
+    start = Start(NoiseSource(0, "training").draw(0, range(4), 1, SHAPE).double())
+    image = 8 * math.prod(SHAPE)
+    # beside the two parameters themselves: half of the weight, which no sample has of its own
+    assert footprint(pipeline, start).shared == image
+    # and of each sample what goes into either product
+    assert footprint(pipeline, start).evaluation == 2 * image
+    assert counted(pipeline, start)("stored") == Need(5 * image, footprint(pipeline, start).stored(5))
+    assert counted(pipeline, start)("replay").fixed == image
 
 
 @pytest.mark.parametrize(
