@@ -1,0 +1,74 @@
+"""Trained EDM and EDM2 networks from NVlabs' pickles to finetuned pipelines, by the commands that a user gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+import mmd_ddm
+from mmd_ddm.cli.main import main
+from mmd_ddm.evaluation.metrics import Metric, kids
+from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, read_scored
+from tests.trained_edm import write_trained_edm, write_trained_edm2
+
+pytestmark = pytest.mark.slow
+
+
+def finetuned(write: Callable[[Path, int], Path], updates: int, folder: Path, schedule: str) -> Path:
+    """A base model after some updates, imported and finetuned, short: a quarter of the preset's images."""
+    main(["import", str(write(folder / "base.pkl", updates)), "--output", str(folder / "base")])
+    main(
+        ["finetune", "--base-model", str(folder / "base"), "--dataset", "digits", "--schedule", schedule,
+         "--updates", "60", "--batch", "64", "--scorings", "1", "--score-images", "100", "--output", str(folder / "run")]
+    )  # fmt: skip
+    return folder / "run/model"
+
+
+def scores(model: Path, *options: str) -> dict[str, Scored]:
+    """Of the finetuned and the base model with 5 evaluations, on noise that no state was chosen by."""
+    file = model.parent / "scores.json"
+    main(["evaluate", "--model", str(model), "--images", "1000", "--seed", "1", "--json", str(file), *options])
+    return {each.model.role: each for each in read_scored(file) if each.model is not None and each.nfe == 5}
+
+
+def is_below(now: Metric, before: Metric) -> bool:
+    """By more than twice the standard error of the difference: of 40 that are equal one would seem to be."""
+    assert now.stderr is not None and before.stderr is not None
+    return before.value - now.value > 2 * math.hypot(now.stderr, before.stderr)
+
+
+def check_export(model: Path, **labels: list[int]) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(model, trust_remote_code=True)
+    pipeline.set_progress_bar_config(disable=True)
+    count = labels or {"batch_size": 2}
+    made = pipeline(**count, generator=torch.Generator().manual_seed(5), num_inference_steps=5, output_type="np").images
+    theirs = torch.from_numpy(made).permute(0, 3, 1, 2) * 2 - 1
+    # diffusers' alpha_bar is in float32: to 1e-6 where little noise is left, carried through the chain
+    torch.testing.assert_close(mmd_ddm.sample(model, 2, seed=5, **labels).clamp(-1, 1), theirs, rtol=0, atol=2e-4)
+
+
+@pytest.fixture(autouse=True)
+def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+
+
+def test_edm(tmp_path: Path) -> None:
+    model = finetuned(write_trained_edm, 400, tmp_path, "linear")
+    check_export(model)
+    found = scores(model)
+    for space, after in kids(found[FINETUNED].metrics).items():
+        assert is_below(after, kids(found[BASE].metrics)[space]), space
+
+
+def test_edm2_with_classes(tmp_path: Path) -> None:
+    model = finetuned(write_trained_edm2, 400, tmp_path, "linear")
+    check_export(model, class_labels=[3, 7])
+    found = scores(model, "--per-class")
+    for space, after in kids(found[FINETUNED].metrics).items():
+        assert is_below(after, kids(found[BASE].metrics)[space]), space
