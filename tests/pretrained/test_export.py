@@ -14,12 +14,13 @@ from mmd_ddm.diffusion.names import MULTISTEP
 from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.configs import check_fits, scheduler_config
-from mmd_ddm.pretrained.export import is_leading, save_pipeline
+from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.folder import write_pipeline
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.locate import locate
 from mmd_ddm.pretrained.multi_head_unet import MultiHeadUNet2DModel
 from mmd_ddm.pretrained.record import STOCK, sampling_settings
+from mmd_ddm.pretrained.respacing import is_leading
 
 
 @pytest.fixture(scope="module")
