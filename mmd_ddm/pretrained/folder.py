@@ -54,8 +54,8 @@ def make_pipeline(
 
     if autoencoder is not None and "num_embeds_ada_norm" in unet.config:
         return DiTPipeline(unet, autoencoder, scheduler)
+    if unet.config.get("num_class_embeds") is not None:
+        return ClassConditionalPipeline(unet, scheduler, autoencoder)
     if autoencoder is not None:
         return LDMPipeline(autoencoder, unet, scheduler)
-    if unet.config.get("num_class_embeds") is not None:
-        return ClassConditionalPipeline(unet, scheduler)
     return (DDIMPipeline if isinstance(scheduler, DDIMScheduler) else DDPMPipeline)(unet, scheduler)

@@ -21,24 +21,25 @@ pytestmark = pytest.mark.slow
 
 def finetuned(write: Callable[[Path, int], Path], updates: int, folder: Path, schedule: str) -> Path:
     """A base model after some updates, imported and finetuned, short: a quarter of the preset's images."""
-    main(["import", str(write(folder / "base.pkl", updates)), "--output", str(folder / "base")])
-    main(
-        ["finetune", "--base-model", str(folder / "base"), "--dataset", "digits", "--schedule", schedule,
-         "--updates", "60", "--batch", "64", "--scorings", "1", "--score-images", "100", "--output", str(folder / "run")]
-    )  # fmt: skip
+    base = str(folder / "base")
+    assert main(["import", str(write(folder / "base.pkl", updates)), "--output", base]) == 0
+    short = ["--updates", "60", "--batch", "64", "--scorings", "1", "--score-images", "100", "--schedule", schedule]
+    assert main(["finetune", "--base-model", base, "--dataset", "digits", "--output", str(folder / "run"), *short]) == 0
     return folder / "run/model"
 
 
 def scores(model: Path, *options: str) -> dict[str, Scored]:
     """Of the finetuned and the base model with 5 evaluations, on noise that no state was chosen by."""
     file = model.parent / "scores.json"
-    main(["evaluate", "--model", str(model), "--images", "1000", "--seed", "1", "--json", str(file), *options])
+    asked = ["--model", str(model), "--images", "1000", "--seed", "1", "--json", str(file), *options]
+    assert main(["evaluate", *asked]) == 0
     return {each.model.role: each for each in read_scored(file) if each.model is not None and each.nfe == 5}
 
 
 def is_below(now: Metric, before: Metric) -> bool:
     """By more than twice the standard error of the difference: of 40 that are equal one would seem to be."""
-    assert now.stderr is not None and before.stderr is not None
+    assert now.stderr is not None
+    assert before.stderr is not None
     return before.value - now.value > 2 * math.hypot(now.stderr, before.stderr)
 
 
