@@ -1,6 +1,6 @@
 """Small EDM and EDM2 networks, trained on digits as their authors train theirs, and written as they write them.
 
-    python -m tests.pretrained.originals.edm_training edm edm.pkl --updates 3000
+    python -m tests.trained_edm edm edm.pkl
 
 writes a file for `mmd-ddm import`: `edm` a DDPM++ without classes, `edm2` a network of digits' ten classes.
 """
@@ -8,6 +8,7 @@ writes a file for `mmd-ddm import`: `edm` a DDPM++ without classes, `edm2` a net
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,7 @@ def edm_loss(denoise: Denoise, images: Tensor) -> Tensor:
 
 
 def edm2_loss(denoise: Denoise, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
-    """Karras et al. 2024, Equation 14: with an estimate u(sigma) of the loss; P_mean and P_std of ImageNet 64."""
+    """Karras et al. 2024, Equations 14 and 21, with an estimate u of the loss, and noise levels as of ImageNet 64."""
     with torch.no_grad():  # Equation 66
         for value in weights.values():
             if value.dim() > 1:
@@ -135,8 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("edm", "edm2"))
     parser.add_argument("path", type=Path)
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, default=2500)
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     write = {"edm": write_trained_edm, "edm2": write_trained_edm2}[options.kind]
     write(options.path, options.updates)
 

@@ -9,21 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from torch import Tensor
 
 import mmd_ddm
 from mmd_ddm.cli.main import main
+from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.evaluation.metrics import Metric, kids
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, read_scored
-from tests.trained_edm import write_trained_edm, write_trained_edm2
+from mmd_ddm.pretrained.formats.edm_pickle import read_network, tensors_of
+from mmd_ddm.pretrained.load import load_denoiser
+from tests.pretrained.originals.edm import edm_denoiser
+from tests.pretrained.originals.edm2 import edm2_denoiser
+from tests.pretrained.originals.edm_sampler import Denoise, euler, karras
+from tests.pretrained.originals.structure import Weights
+from tests.trained_edm import EDM, EDM2, write_trained_edm, write_trained_edm2
 
 pytestmark = pytest.mark.slow
+UPDATES = 400  # of the base models; the README's have 2500
 
 
-def finetuned(write: Callable[[Path, int], Path], updates: int, folder: Path, schedule: str) -> Path:
-    """A base model after some updates, imported and finetuned, short: a quarter of the preset's images."""
+def finetuned(write: Callable[[Path, int], Path], folder: Path) -> Path:
+    """A base model after few updates, imported and finetuned with a quarter of the preset's images."""
     base = str(folder / "base")
-    assert main(["import", str(write(folder / "base.pkl", updates)), "--output", base]) == 0
-    short = ["--updates", "60", "--batch", "64", "--scorings", "1", "--score-images", "100", "--schedule", schedule]
+    assert main(["import", str(write(folder / "base.pkl", UPDATES)), "--output", base]) == 0
+    short = ["--updates", "60", "--batch", "64", "--scorings", "1", "--score-images", "100"]
     assert main(["finetune", "--base-model", base, "--dataset", "digits", "--output", str(folder / "run"), *short]) == 0
     return folder / "run/model"
 
@@ -43,6 +52,21 @@ def is_below(now: Metric, before: Metric) -> bool:
     return before.value - now.value > 2 * math.hypot(now.stderr, before.stderr)
 
 
+@torch.no_grad()
+def check_import(base: Path, denoise: Denoise, labels: Tensor | None = None) -> None:
+    """The authors' 35 evaluations of the network that the file holds, restated, and of ours give the same images."""
+    denoiser, levels = load_denoiser(base).double(), karras(18)
+    noise = torch.randn(1, 4, 1, 8, 8, dtype=torch.float64)
+    chain = make_chain(denoiser.schedule, sampler="heun-2", steps=35, schedule="karras")
+    expected = euler(denoise, noise[0] * (1 + levels[0] ** 2).sqrt(), levels, is_heun=True)
+    # the network's own table of levels is in float32
+    assert float((chain.sample(denoiser, noise, labels) - expected).abs().max() / expected.std()) < 1e-4
+
+
+def weights_in(file: Path) -> Weights:
+    return {name: value.double() for name, value in tensors_of(read_network(file)).items()}
+
+
 def check_export(model: Path, **labels: list[int]) -> None:
     pipeline = DiffusionPipeline.from_pretrained(model, trust_remote_code=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -60,7 +84,8 @@ def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_edm(tmp_path: Path) -> None:
-    model = finetuned(write_trained_edm, 400, tmp_path, "linear")
+    model = finetuned(write_trained_edm, tmp_path)
+    check_import(tmp_path / "base", edm_denoiser(EDM, weights_in(tmp_path / "base.pkl")))
     check_export(model)
     found = scores(model)
     for space, after in kids(found[FINETUNED].metrics).items():
@@ -68,7 +93,10 @@ def test_edm(tmp_path: Path) -> None:
 
 
 def test_edm2_with_classes(tmp_path: Path) -> None:
-    model = finetuned(write_trained_edm2, 400, tmp_path, "linear")
+    model = finetuned(write_trained_edm2, tmp_path)
+    labels = torch.tensor([3, 7, 0, 9])
+    denoise, told = edm2_denoiser(EDM2, weights_in(tmp_path / "base.pkl")), torch.eye(10, dtype=torch.float64)[labels]
+    check_import(tmp_path / "base", lambda x, sigma: denoise(x, sigma, told), labels)
     check_export(model, class_labels=[3, 7])
     found = scores(model, "--per-class")
     for space, after in kids(found[FINETUNED].metrics).items():

@@ -57,6 +57,7 @@ class EDM2Structure:
 
 
 IMAGENET_64_S = EDM2Structure(192, (1, 2, 3, 4), 3, 64, (16, 8), classes=1000)
+IMAGENET_512_XS = EDM2Structure(128, (1, 2, 3, 4), 3, 64, (16, 8), classes=1000, channels=4)
 
 
 def edm2_shapes(s: EDM2Structure) -> Shapes:
