@@ -18,7 +18,8 @@ from mmd_ddm.data.store import Rows, RowWriter
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import read_metrics
-from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.inference.sample_folder import RECORD as DRAWN
 from mmd_ddm.experiment.inference.sample_folder import own_files
 from mmd_ddm.experiment.run_folder import CONFIG, METRICS, read_scorings

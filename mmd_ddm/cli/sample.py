@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=int, metavar="S", help="network evaluations an image [what it was finetuned for]")
     labels = "class labels joined by commas, of which the images are in turn, such as 3,7 [all of the model's]"
-    add("--class-labels", metavar="C,C,...", help=labels)
+    add("--class-labels", "--labels", metavar="C,C,...", help=labels)
     add("--images", type=int, default=64, metavar="N", help="how many [64]")
     add("--output", type=Path, default=Path("runs/samples"), help=output)
 

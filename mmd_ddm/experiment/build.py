@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +23,13 @@ from mmd_ddm.diffusion.samplers import make_chain, make_learned_chain
 from mmd_ddm.discrepancy.bank import Bank
 from mmd_ddm.discrepancy.bank_files import TORCH_DTYPES, stored_bank
 from mmd_ddm.discrepancy.collective import Collective, SingleCollective
-from mmd_ddm.discrepancy.frechet import RealMoments
-from mmd_ddm.discrepancy.labels import joint_kernel, label_column
-from mmd_ddm.discrepancy.mixture import mixture_kernel
-from mmd_ddm.discrepancy.specification import parse_kernel
-from mmd_ddm.discrepancy.vectors import Beside
 from mmd_ddm.evaluation.evaluator import Evaluator, Sampler
 from mmd_ddm.evaluation.metrics import Metrics, at_budget
 from mmd_ddm.evaluation.reference import RealSide
 from mmd_ddm.experiment.classes import class_counts, matches_pairs
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
+from mmd_ddm.experiment.objective import make_frechet, make_mmd
 from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.mixture import FeatureMixture
 from mmd_ddm.features.space import FeatureSpace
@@ -42,7 +38,7 @@ from mmd_ddm.finetuning.gradient import Rollout
 from mmd_ddm.finetuning.image_range import into_range
 from mmd_ddm.finetuning.memory import check_memory
 from mmd_ddm.finetuning.names import FRECHET, SAMPLER, WEIGHTS
-from mmd_ddm.finetuning.objective import BankReference, BatchReference, Objective
+from mmd_ddm.finetuning.objective import Objective
 from mmd_ddm.precision import use_tensor_cores, whole_products
 from mmd_ddm.pretrained.configs import check_fits
 from mmd_ddm.pretrained.load import load_denoiser
@@ -204,31 +200,14 @@ class Parts:
         c = self.config.objective
         spaces = [self._space(name, c.preprocessing) for name in c.spaces]
         banks = [self._bank(space, c.bank_dtype, self.images.mirrored) for space in spaces]
-        return self._frechet(banks) if c.loss == FRECHET else self._mmd(banks)
-
-    def _frechet(self, banks: Sequence[Bank]) -> FrechetObjective:
-        real = [RealMoments.of(bank.gaussian(self.device)) for bank in banks]
-        return FrechetObjective(real, list(self.config.objective.spaces.values()), self.collective)
-
-    def _mmd(self, banks: Sequence[Bank]) -> Objective:
-        c, size, seed = self.config.objective, self.config.optimization.batch, self.config.seed
-        features = [bank.features for bank in banks]
-        kernel = mixture_kernel(parse_kernel(c.kernel, c.bandwidth), features, list(c.spaces.values()))
-        bank = banks[0] if len(banks) == 1 else Bank(Beside(features))
+        if c.loss == FRECHET:
+            return make_frechet(self.config, banks, self.collective, self.device)
+        labels = None
         if self.joint:
             assert self.denoiser.classes is not None
-            kernel = joint_kernel(kernel, class_counts(self.denoiser.classes, self.images))
-            bank = Bank(Beside([*features, self._real_labels(bank)]), bank.memory)
-        real = bank, kernel, self.collective, torch.empty(0, bank.features[0:1].shape[1], device=self.device)
-        batches = c.reference == "batch"
-        reference = BatchReference(*real, size=size, seed=seed) if batches else BankReference(*real)
-        return Objective(kernel, reference, self.collective)
-
-    def _real_labels(self, bank: Bank) -> Tensor:
-        """The labels of the bank's images as a column, those of mirror images after all others."""
-        labels, like = self.images.labels, bank.features[0:1]
-        assert labels is not None
-        return label_column(labels.repeat(len(bank) // len(labels)), like.dtype).to(like.device)
+            assert self.images.labels is not None
+            labels = self.images.labels, class_counts(self.denoiser.classes, self.images)
+        return make_mmd(self.config, banks, self.collective, self.device, labels)
 
     @property
     def evaluator(self) -> Evaluator:

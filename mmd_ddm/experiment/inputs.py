@@ -12,7 +12,8 @@ from mmd_ddm.diffusion.budgets import check_chain, is_guided
 from mmd_ddm.diffusion.names import FLOW_SCHEDULE, is_flow_matching
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.classes import matches_pairs
-from mmd_ddm.experiment.config import MOST_GUIDANCE, Config
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import MOST_GUIDANCE
 from mmd_ddm.features.published.preprocessing import preprocessing_of
 from mmd_ddm.features.registry import check_feature_space
 from mmd_ddm.pretrained.configs import OF_DIT, check_fits, classes_of, null_class_of, scheduler_config, unet_config

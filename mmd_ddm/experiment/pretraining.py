@@ -12,7 +12,7 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.metrics import Metric, flat, kids, read_metrics
 from mmd_ddm.evaluation.verdict import Change, Score, change
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.default_spaces import with_spaces_at_hand
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.scoring.score import make_sampler

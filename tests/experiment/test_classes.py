@@ -154,7 +154,7 @@ def test_sampled_files_say_their_classes(base: Path, tmp_path: Path, capsys: pyt
     with Image.open(output / "sheet.png") as sheet:  # two of each class
         assert sheet.size == (2 * 50 - 2, 2 * 50 - 2)
     assert json.loads((output / "sample.json").read_text())["class_labels"] == [3, 7]
-    for wrong, told in ((["--class-labels", "10"], "0 to 9"), (["--class-labels", "a"], "whole numbers")):
+    for wrong, told in ((["--labels", "10"], "0 to 9"), (["--class-labels", "a"], "whole numbers")):
         assert main([*asked, *wrong]) == 2
         assert told in capsys.readouterr().err
     assert main([*asked, "--model", "digits", "--class-labels", "1"]) == 2

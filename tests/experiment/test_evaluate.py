@@ -11,7 +11,7 @@ import pytest
 from mmd_ddm.cli.main import main
 from mmd_ddm.evaluation.intervals import seed_interval
 from mmd_ddm.evaluation.metrics import read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel, read_scored
 from mmd_ddm.experiment.scoring.table import table, verdicts
 from mmd_ddm.pretrained.locate import SHIPPED

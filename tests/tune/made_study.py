@@ -3,7 +3,7 @@
 import json
 
 from mmd_ddm.evaluation.metrics import flat, read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run_folder import METRICS, MODEL
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, relative_score, write_scored

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mmd_ddm.evaluation.names import spaces_of
-from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import SamplerConfig, with_steps
 from mmd_ddm.experiment.inputs import check, dataset_of
 from mmd_ddm.experiment.setting import Scalar
 from mmd_ddm.files import write_json

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.names import OWN_SPACE
-from mmd_ddm.experiment.config import Config, SamplerConfig, settings
+from mmd_ddm.experiment.config import Config, settings
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.run_folder import LAST
 from mmd_ddm.experiment.setting import Scalar
 from tune.ablation.grid import Grid, Row, own_spaces, sampler_of

@@ -46,7 +46,7 @@ def report_text(compared: Comparison, figure: Path | None = None) -> str:
             "tables": {_heading(compared, column): _table(compared, column, _cell) for column in compared.columns},
             "changes": {column.space: _table(compared, column, _change) for column in fids},
             "gaps": [
-                f"{grid.rows[row].label}, {steps} evaluations, {gap}"
+                f"{grid.rows[row].label}, {plural(steps, 'evaluation')}, {gap}"
                 for (row, steps), gaps in compared.gaps.items()
                 for gap in gaps
             ],
@@ -93,13 +93,13 @@ def _leads(compared: Comparison) -> dict[Lead, str]:
             for row, verdict in said:
                 if verdict == BEST:
                     found.setdefault(Lead(row.label, space, others), []).append(str(steps))
-    return {lead: joined(steps) for lead, steps in found.items()}
+    return {lead: f"{joined(steps)} evaluation{'' if steps == ['1'] else 's'}" for lead, steps in found.items()}
 
 
 def headline(compared: Comparison) -> list[str]:
     """Say for each feature space and its budgets which row has the best KID and which are tied with it."""
     leads = _leads(compared).items()
-    lines = [f"Best KID in {lead.space} with {steps} evaluations: {lead.best}; {lead.others}." for lead, steps in leads]
+    lines = [f"Best KID in {lead.space} with {steps}: {lead.best}; {lead.others}." for lead, steps in leads]
     return lines or ["Nothing was scored."]
 
 
@@ -114,7 +114,7 @@ def _table(compared: Comparison, column: Column, cell: Callable[[Comparison, Col
         (row.label, *(cell(compared, column, number, steps) for steps in grid.steps))
         for number, row in enumerate(grid.rows)
     ]
-    return Table(("", *(f"{steps} evaluations" for steps in grid.steps)), rows, ("",))
+    return Table(("", *(plural(steps, "evaluation") for steps in grid.steps)), rows, ("",))
 
 
 def _cell(compared: Comparison, column: Column, row: int, steps: int) -> str:
@@ -163,7 +163,7 @@ def _not_run(left: list[Number]) -> Table | None:
     names = dict.fromkeys((n.method, n.metric) for n in left)
     rows = [(*name, *(values.get((*name, steps), "") for steps in budgets)) for name in names]
     words = ("not run here; the paper's numbers", "metric")
-    return Table((*words, *(f"{steps} evaluations" for steps in budgets)), rows, words)
+    return Table((*words, *(plural(steps, "evaluation") for steps in budgets)), rows, words)
 
 
 def write_csv(folder: Path, compared: Comparison) -> Path:

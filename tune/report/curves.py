@@ -12,6 +12,7 @@ from mmd_ddm.evaluation.figures.score_axes import score_axis
 from mmd_ddm.evaluation.metrics import Metric, Metrics, kids
 from mmd_ddm.experiment.scoring.scored_model import Scored
 from tune.report.leaderboard import metric_columns
+from tune.report.render import plural
 from tune.scoring.final_scores import plain_base
 from tune.scoring.ranking import ranked
 from tune.study.folder import Outcome, Study, Trial
@@ -74,7 +75,7 @@ def _draw_panel(
         updates, values = [update for update, _ in points], [value for _, value in points]
         panel.plot(updates, values, label=label, linewidth=1.6 if whole else 1.0, **look)
     for dash, (steps, scores) in zip(DASHES, levels.items(), strict=False):
-        label = f"base model, {steps} evaluations"
+        label = f"base model, {plural(steps, 'evaluation')}"
         panel.axhline(scores[name].value, color="0.35", linestyle=dash, linewidth=1, label=label)
     measured = [kids(each.metrics)[name] for trial in trials for each in trial.curve]
     measured = [kid for kid in measured if math.isfinite(kid.value)]

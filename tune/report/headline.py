@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from mmd_ddm.evaluation.verdict import Standing
 from mmd_ddm.experiment.run_folder import MODEL
-from tune.report.render import joined
+from tune.report.render import joined, plural
 from tune.study.folder import Trial
 
 KEPT = (Standing.BEATS, Standing.UNKNOWN)  # of such a winner is best/
@@ -21,7 +21,8 @@ def headline(best: Trial | None, standing: Standing | None) -> str:
     """
     if best is None:
         return "No trial was completed, so there is no winner."
-    name, steps, inside = f"trial {best.number:03d}", f"{best.steps} evaluations", set(best.config.objective.spaces)
+    name, steps = f"trial {best.number:03d}", plural(best.steps, "evaluation")
+    inside = set(best.config.objective.spaces)
     if standing is Standing.BEATS:
         return f"{name.capitalize()} beats the base model with {steps}, judged by {_spaces(best.held_out, 'held-out')}."
     if standing is Standing.UNKNOWN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmd_ddm.evaluation.metrics import find, kids
-from tune.report.render import Table
+from tune.report.render import Table, plural
 from tune.report.summary import StudySummary
 from tune.scoring.ranking import complete, tied_with_best
 from tune.study.folder import Outcome, Trial
@@ -51,7 +51,7 @@ def _why_stopped(trial: Trial, found: StudySummary) -> str:
         if any(scoring.update == trial.updates for scoring in other.curve)
     ]
     better = sum(score < trial.score for score in rivals)
-    whose = f" with {trial.steps} evaluations" if found.budgets else ""
+    whose = f" with {plural(trial.steps, 'evaluation')}" if found.budgets else ""
     return (
         f"Trial {trial.number:03d} after {trial.updates} of {trial.planned} updates, with a score of {trial.score:.3g}"
         f": by now {better} of {len(rivals)} other trials{whose} were better after as many ({point_text(trial.point)})."

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from mmd_ddm.evaluation.metrics import Metrics, kids
 from mmd_ddm.evaluation.verdict import CERTAIN, Change, change, verdict
 from mmd_ddm.experiment.scoring.scored_model import Scored
-from tune.report.render import joined
+from tune.report.render import joined, plural
 from tune.scoring.estimate import Estimate, tied
 from tune.scoring.final_scores import beside_base, kid_scores, plain_base
 from tune.scoring.ranking import complete, percent, probability_better, tied_with_best, trial_estimate
@@ -36,7 +36,7 @@ def _space_line(space: str, trained: bool, finetuned: Scored, same: Scored, larg
     steps, found = same.nfe, kid_scores(finetuned)[space]
     text = (
         f"{space} ({'trained on' if trained else 'held out'}): KID {plus_minus(*kid_scores(same)[space])} for the base "
-        f"model and {plus_minus(*found)} finetuned, both with {steps} evaluations; "
+        f"model and {plus_minus(*found)} finetuned, both with {plural(steps, 'evaluation')}; "
     )
     budgets: dict[Change, list[str]] = {}
     for row in larger:

@@ -18,7 +18,8 @@ from mmd_ddm.evaluation.evaluator import Evaluator
 from mmd_ddm.evaluation.metrics import kids
 from mmd_ddm.evaluation.verdict import Score
 from mmd_ddm.experiment.build import Parts
-from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import SamplerConfig, with_steps
 from mmd_ddm.experiment.run_folder import MODEL
 from mmd_ddm.experiment.scoring.model_record import read_record
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, LARGER, Scored, ScoredModel, read_scored

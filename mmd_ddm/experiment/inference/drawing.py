@@ -18,7 +18,7 @@ from mmd_ddm.evaluation.figures.labelled_sheet import LabelledSheet
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
 from mmd_ddm.experiment.build import Parts
-from mmd_ddm.experiment.config import SamplerConfig, with_steps
+from mmd_ddm.experiment.config_groups import SamplerConfig, with_steps
 from mmd_ddm.experiment.scoring.model_record import ModelRecord
 from mmd_ddm.experiment.scoring.score import open_model
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, ScoredModel

@@ -16,7 +16,8 @@ from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.evaluation.evaluator import Sampler
 from mmd_ddm.experiment.build import default_device
-from mmd_ddm.experiment.config import Config, with_steps
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import with_steps
 from mmd_ddm.experiment.inputs import check_guidance
 from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record

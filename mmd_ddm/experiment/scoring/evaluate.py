@@ -21,7 +21,8 @@ from mmd_ddm.evaluation.by_class import check_images_of_classes
 from mmd_ddm.evaluation.names import parse_measures
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.classes import class_counts
-from mmd_ddm.experiment.config import Config, SamplerConfig, with_steps
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import SamplerConfig, with_steps
 from mmd_ddm.experiment.distributed.spread import Tell, spread
 from mmd_ddm.experiment.inputs import check_guidance, dataset_of
 from mmd_ddm.experiment.obtain import obtain

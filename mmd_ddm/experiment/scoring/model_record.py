@@ -10,7 +10,8 @@ from mmd_ddm import records
 from mmd_ddm.data.names import OWN
 from mmd_ddm.diffusion.names import LEARNED
 from mmd_ddm.errors import UserError
-from mmd_ddm.experiment.config import Config, SamplerConfig
+from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.inputs import base_folder
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.tracking.model_uri import resolve

@@ -20,7 +20,7 @@ from mmd_ddm.evaluation.measure import measure
 from mmd_ddm.evaluation.metrics import Metric, Metrics
 from mmd_ddm.evaluation.names import spaces_of
 from mmd_ddm.experiment.build import TRIAL_NOISE, Parts
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import Scored, ScoredModel
 
 

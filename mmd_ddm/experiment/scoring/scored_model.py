@@ -10,7 +10,8 @@ from pathlib import Path
 from mmd_ddm.diffusion.budgets import is_guided
 from mmd_ddm.diffusion.names import BASELINES, SAMPLERS
 from mmd_ddm.evaluation.metrics import Metrics, flat, kids, read_metrics
-from mmd_ddm.experiment.config import SamplerConfig, setting_groups, with_steps
+from mmd_ddm.experiment.config import setting_groups
+from mmd_ddm.experiment.config_groups import SamplerConfig, with_steps
 from mmd_ddm.experiment.setting import check
 from mmd_ddm.files import write_json
 from mmd_ddm.records import Record, read_json

@@ -85,7 +85,7 @@ study_pause = PAUSE  # a global of __main__, so it travels with the function int
 def score_finalists(study, say):
     """Final scores without the models: FAKE_GAIN times (three) as good as the base model at the same budget."""
     from mmd_ddm.evaluation.metrics import read_metrics
-    from mmd_ddm.experiment.config import SamplerConfig
+    from mmd_ddm.experiment.config_groups import SamplerConfig
     from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, write_scored
     from tune.scoring.finalists import find_finalists
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from mmd_ddm.evaluation.metrics import read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.scoring.scored_model import BASE, Scored, ScoredModel
 from tests.tune.made_study import BEST, PAPER, kids

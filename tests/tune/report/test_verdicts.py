@@ -4,7 +4,7 @@ import pytest
 
 from mmd_ddm.evaluation.metrics import kids, read_metrics
 from mmd_ddm.evaluation.verdict import Score, Standing, standing
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.run_folder import Scoring
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel, base_counterpart
 from tests.tune import made_study

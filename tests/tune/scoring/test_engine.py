@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import BASE, Scored, ScoredModel
 from tests.tune.made_study import BEST, PAPER
 from tune.scoring import engine

@@ -7,7 +7,7 @@ import ray
 
 import tune.scoring.engine
 from mmd_ddm.evaluation.metrics import read_metrics
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel
 from tests.tune.made_study import Folder, kids
 from tune.scoring.final_scores import read_final_scores

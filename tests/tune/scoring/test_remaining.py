@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import BASE, ScoredModel
 from tune.scoring import remaining
 from tune.scoring.remaining import Remaining

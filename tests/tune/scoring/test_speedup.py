@@ -4,7 +4,7 @@ import pytest
 
 from mmd_ddm.evaluation.metrics import read_metrics
 from mmd_ddm.evaluation.verdict import Score
-from mmd_ddm.experiment.config import SamplerConfig
+from mmd_ddm.experiment.config_groups import SamplerConfig
 from mmd_ddm.experiment.scoring.scored_model import BASE, FINETUNED, Scored, ScoredModel
 from tune.scoring.speedup import budget_rows, equivalent_budget, equivalent_budgets, faster
 
