@@ -27,6 +27,11 @@ class LabelSource:
     stream: str
     counts: tuple[int, ...]
 
+    @property
+    def classes(self) -> Int[Tensor, " C"]:
+        """Those that there are images of."""
+        return torch.tensor(self.counts).nonzero()[:, 0]
+
     def draw(self, update: int, indices: Iterable[int]) -> Int[Tensor, " N"]:
         """The labels of some samples of one update, by their positions in the whole batch of all workers."""
         source, ends = NoiseSource(self.seed, f"labels of {self.stream}"), torch.tensor([*accumulate(self.counts)])

@@ -190,9 +190,11 @@ class Parts:
         """
         if denoiser.classes is None:
             return None
-        return LabelSource(
-            self.config.seed if seed is None else seed, stream, class_counts(denoiser.classes, self.images)
-        )
+        return LabelSource(self.config.seed if seed is None else seed, stream, self._class_counts(denoiser))
+
+    def _class_counts(self, denoiser: Denoiser) -> tuple[int, ...]:
+        assert denoiser.classes is not None
+        return class_counts(denoiser.classes, self.images, spare=denoiser.null_class is not None)
 
     @cached_property
     def objective(self) -> Objective | FrechetObjective:
@@ -204,9 +206,8 @@ class Parts:
             return make_frechet(self.config, banks, self.collective, self.device)
         labels = None
         if self.joint:
-            assert self.denoiser.classes is not None
             assert self.images.labels is not None
-            labels = self.images.labels, class_counts(self.denoiser.classes, self.images)
+            labels = self.images.labels, self._class_counts(self.denoiser)
         return make_mmd(self.config, banks, self.collective, self.device, labels)
 
     @property

@@ -12,7 +12,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.origins import Origins
 from mmd_ddm.experiment.run_folder import BEST, MODEL, Row, Scoring, kept_scoring
 from mmd_ddm.files import former_of, replacing
-from mmd_ddm.pretrained.configs import scheduler_config
+from mmd_ddm.pretrained.configs import class_names, scheduler_config
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.record import BUDGET_FOLDER, RECORD
 from mmd_ddm.records import read_record
@@ -71,6 +71,7 @@ class KeptState:
             sampler=c.sampler, chain=parts.chains[steps], eta=c.eta, variance=c.variance,
             record={"update": int(row["update"]), "weights": weights, "metrics": row, "baseline": baseline,
                     "config": config, **self._origins.as_record()},
+            id2label=class_names(parts.folder),
         )  # fmt: skip
 
 

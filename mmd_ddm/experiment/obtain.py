@@ -14,7 +14,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
 from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.registry import other_images_of, weakness_of, weights_of
-from mmd_ddm.pretrained.configs import classes_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import classes_of, null_class_of, scheduler_config, unet_config
 
 _log = logging.getLogger(__name__)
 _NOISY = 20.0  # sigma of flow matching at t = 0.95
@@ -29,9 +29,9 @@ def obtain(config: Config) -> None:
     folder, known = base_folder(config), dataset_of(config)
     _warn_of_beginning(config, scheduler_config(folder))
     images = load_dataset(known)
-    fingerprint, classes = images.fingerprint, classes_of(unet_config(folder))
-    if classes is not None:
-        class_counts(classes, images)
+    fingerprint, unet = images.fingerprint, unet_config(folder)
+    if (classes := classes_of(unet)) is not None:
+        class_counts(classes, images, spare=null_class_of(unet) is not None)
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)

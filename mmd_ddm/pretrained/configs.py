@@ -14,6 +14,7 @@ from mmd_ddm.records import read_record
 
 MOST_CLASSES = 2**16
 OF_DIT = "num_embeds_ada_norm"  # the entry of a DiT's config that has its classes
+_NAMES = "id2label"
 _NULL_CLASS = 1000  # diffusers' DiTPipeline
 
 
@@ -74,6 +75,21 @@ def classes_of(unet: Mapping[str, object]) -> int | None:
 def null_class_of(unet: Mapping[str, object]) -> int | None:
     """The label that stands for none, of a DiT with as many classes as `DiTPipeline` takes for granted; else none."""
     return _NULL_CLASS if unet.get(OF_DIT) == _NULL_CLASS else None
+
+
+def class_names(folder: Path) -> dict[str, str] | None:
+    """The names of a DiT's classes by number, `id2label` of its `model_index.json`; none: it has none.
+
+    Raises:
+        UserError: they are no names, or their numbers are none.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file() or _NAMES not in (record := read_record(index)):
+        return None
+    names = record.record(_NAMES)
+    if odd := [number for number in names if not number.isdecimal()]:
+        raise record.damaged(f"{_NAMES} has a class {odd[0]!r}; classes are whole numbers")
+    return {number: names.text(number) for number in names}
 
 
 def check_fits(folder: Path, spec: DatasetSpec) -> None:

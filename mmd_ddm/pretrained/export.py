@@ -53,6 +53,7 @@ def save_pipeline(
     eta: float,
     variance: str,
     record: Mapping[str, object],
+    id2label: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a pipeline folder, complete or not at all.
 
@@ -65,6 +66,7 @@ def save_pipeline(
         eta: of DDIM, for the record: a call's argument in diffusers.
         variance: of DDPM, as `make_chain` has it.
         record: what else to keep in `mmd_ddm.json`.
+        id2label: of a DiT, the names of its classes.
     """
     network, levels = denoiser.network, levels_of(chain, denoiser.schedule)
     if levels.is_learned:
@@ -81,7 +83,7 @@ def save_pipeline(
         network = without_variance(network, denoiser.image_shape[0])
     scheduler = _scheduler(sampler, levels.solver, process, denoiser.schedule.prediction_type, variance)
     autoencoder = None if denoiser.decoder is None else denoiser.decoder.autoencoder
-    pipeline = make_pipeline(network, scheduler, autoencoder)
+    pipeline = make_pipeline(network, scheduler, autoencoder, id2label)
     how: dict[str, object] = {
         "sampler": sampler,
         "steps": chain.nfe,

@@ -42,18 +42,24 @@ def write_pipeline(pipeline: DiffusionPipeline, folder: Path, records: Mapping[s
 
 
 def make_pipeline(
-    unet: UNet2DModel, scheduler: SchedulerMixin, autoencoder: AutoencoderKL | VQModel | None = None
+    unet: UNet2DModel,
+    scheduler: SchedulerMixin,
+    autoencoder: AutoencoderKL | VQModel | None = None,
+    id2label: Mapping[str, str] | None = None,
 ) -> DiffusionPipeline:
     """Put a pipeline together: the one of diffusers that fits the parts, or ours where class labels are needed.
 
-    A latent model's autoencoder goes along as it is, with its encoder.
+    A latent model's autoencoder goes along as it is, with its encoder, and a DiT's names of its classes by number.
     """
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DiTPipeline, LDMPipeline
 
     from mmd_ddm.pretrained.class_conditional_pipeline import ClassConditionalPipeline
 
     if autoencoder is not None and "num_embeds_ada_norm" in unet.config:
-        return DiTPipeline(unet, autoencoder, scheduler)
+        pipeline = DiTPipeline(unet, autoencoder, scheduler, id2label)
+        if id2label is not None:
+            pipeline.register_to_config(id2label=dict(id2label))  # or diffusers would not save what it reads there
+        return pipeline
     if unet.config.get("num_class_embeds") is not None:
         return ClassConditionalPipeline(unet, scheduler, autoencoder)
     if autoencoder is not None:

@@ -10,7 +10,7 @@ from mmd_ddm.diffusion.names import is_flow_matching
 from mmd_ddm.diffusion.noise_schedule import NoiseSchedule
 from mmd_ddm.errors import UserError
 from mmd_ddm.pretrained.autoencoder import load_decoder
-from mmd_ddm.pretrained.configs import scheduler_config
+from mmd_ddm.pretrained.configs import class_names, scheduler_config
 from mmd_ddm.pretrained.convert import convert_file
 from mmd_ddm.pretrained.folder import make_pipeline, write_pipeline
 from mmd_ddm.pretrained.load import load_network
@@ -66,5 +66,6 @@ def _complete(model: Path, folder: Path, told: Mapping[str, object]) -> Path:
     known = inspect.signature(scheduler.__init__).parameters
     built = scheduler(**{key: value for key, value in config.items() if key in known})
     record, decoder = {"source": str(model), "format": DIFFUSERS}, load_decoder(model)
-    pipeline = make_pipeline(load_network(model), built, None if decoder is None else decoder.autoencoder)
+    autoencoder = None if decoder is None else decoder.autoencoder
+    pipeline = make_pipeline(load_network(model), built, autoencoder, class_names(model))
     return write_pipeline(pipeline, folder, {"imported.json": record})

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import LDMPipeline
+from diffusers import DiTPipeline, LDMPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
 import mmd_ddm
 from mmd_ddm.cli.main import main
+from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.build import Parts
 from mmd_ddm.experiment.config import Config
+from mmd_ddm.experiment.inference.sample import choose_labels
 from mmd_ddm.experiment.pace import measure_pace
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.room import check_run
 from mmd_ddm.experiment.run import finetune
+from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import RECORD
 from tests.latent_models import IMAGE, KL, VQ, dit_folder, latent_folder
 
@@ -82,3 +85,29 @@ def test_guided_dit(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert not torch.equal(guided, free)
     main(["evaluate", "--model", str(model), "--images", "8", "--base", "none"])
     assert "| finetuned | ddim    | 4 " in capsys.readouterr().out
+
+
+def test_a_dit_that_can_be_guided_may_have_more_classes_than_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has to have 1000, since `DiTPipeline` takes 1000 for the label of none; digits have ten."""
+    base, run = dit_folder(tmp_path / "base"), tmp_path / "run"
+    index = json.loads((base / "model_index.json").read_text())
+    (base / "model_index.json").write_text(json.dumps({**index, "id2label": {"3": "three", "7": "seven"}}))
+    options = {**SMALL, "steps": 4, "guidance_scale": 1.5, "base_model": base, "output": run, "batch": 12}
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["finetune", "--dataset", "digits", *flags]) == 0
+    table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
+    before, after = (load_file(folder / "transformer" / WEIGHTS)[table] for folder in (base, run / "model"))
+    moved = (before != after).any(dim=1).nonzero()[:, 0].tolist()
+    assert {*moved} <= {*range(10), 1000}
+    assert 1000 in moved
+    with Image.open(run / "samples_000002.png") as sheet:  # of 8 images: a row for each of 8 of the ten digits
+        assert sheet.size == (48, 8 * 50 - 2)
+    # the names of classes go along, and are those that are sampled where none are asked for
+    assert DiTPipeline.from_pretrained(run / "model").get_label_ids(["seven"]) == [7]
+    assert choose_labels(run / "model", None, 3).tolist() == [3, 7, 3]
+    assert choose_labels(run / "model", [5], 1).tolist() == [5]
+    few = dit_folder(tmp_path / "few", classes=12)  # which can't be guided, so there is no reason for more
+    with pytest.raises(UserError, match="the model has 12 classes, but the labels of digits are from 0 to 9"):
+        Parts(preset("best", "digits").replace(base_model=str(few))).label_source(load_denoiser(few), "any", None)

@@ -20,9 +20,19 @@ from mmd_ddm.experiment.inference.sample import sample
 from mmd_ddm.experiment.inputs import check
 from mmd_ddm.finetuning.gradient import GRADIENTS, Rollout
 from mmd_ddm.finetuning.objective import ValueAndGradient
-from mmd_ddm.pretrained.configs import classes_of, image_shape, null_class_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import (
+    class_names,
+    classes_of,
+    image_shape,
+    null_class_of,
+    scheduler_config,
+    unet_config,
+)
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.fingerprint import model_fingerprint
+from mmd_ddm.pretrained.formats.architecture import build_unet
+from mmd_ddm.pretrained.importing import import_model
+from mmd_ddm.pretrained.known_unets import known_unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import STOCK, loading_lines
 from tests.latent_models import IMAGE, dit_folder
@@ -153,6 +163,27 @@ def test_labels_are_dropped_in_train_mode_alone(base: Path) -> None:
         assert not torch.equal(denoiser(image, 5, labels), denoiser(image, 5, labels))
 
 
+def test_names_of_classes_go_along(base: Path, tmp_path: Path) -> None:
+    folder, index = Path(shutil.copytree(base, tmp_path / "base")), tmp_path / "base/model_index.json"
+    published = json.loads(index.read_text())
+    index.write_text(json.dumps({**published, "id2label": {"0": "tench, Tinca tinca", "999": "toilet tissue"}}))
+    denoiser = load_denoiser(folder)
+    save_pipeline(
+        denoiser, scheduler_config(folder), tmp_path / "finetuned",
+        sampler="ddim", chain=make_chain(denoiser.schedule, steps=2), eta=0.0, variance="model", record={},
+        id2label=class_names(folder),
+    )  # fmt: skip
+    import_model(str(tmp_path / "finetuned"), tmp_path / "imported", None, {})
+    for exported in (tmp_path / "finetuned", tmp_path / "imported"):
+        pipeline = DiTPipeline.from_pretrained(exported)
+        assert pipeline.get_label_ids(["toilet tissue", "Tinca tinca"]) == [999, 0]
+    assert class_names(base) is None
+    for damaged in ({"one": "tench"}, {"1": 1}, "tench"):
+        index.write_text(json.dumps({**published, "id2label": damaged}))
+        with pytest.raises(UserError, match="id2label"):
+            class_names(folder)
+
+
 def test_as_it_is_published(base: Path, tmp_path: Path) -> None:
     """The authors' config has the class's former name and entries of other transformers, the weights a pickle."""
     folder = dit_folder(tmp_path / "model")
@@ -204,7 +235,9 @@ def test_memory_of_a_guided_step_is_of_two_evaluations(base: Path) -> None:
 def test_published_size() -> None:
     """DiT-XL/2 has 675 M weights (Peebles & Xie 2023, Table 4); diffusers gives each of its 28 blocks embeddings."""
     with torch.device("meta"):
-        network = DiTTransformer2DModel(out_channels=8)
+        network = build_unet(known_unet_config("facebook/DiT-XL-2-256"))
+        defaults = DiTTransformer2DModel(out_channels=8)
+    assert {**network.config, "_use_default_values": None} == {**defaults.config, "_use_default_values": None}
     emb = network.transformer_blocks[0].norm1.emb
     shared = sum(p.numel() for p in emb.parameters())
     assert round((sum(p.numel() for p in network.parameters()) - 27 * shared) / 1e6) == 675

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, LDMPipeline, UNet2DModel, VQModel
+from diffusers import AutoencoderKL, DiffusionPipeline, LDMPipeline
 from safetensors.torch import load_file
 
 from mmd_ddm.data.catalogue import dataset_spec
@@ -20,11 +20,14 @@ from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.cost import memory_estimate
 from mmd_ddm.experiment.inference.sample import sample
+from mmd_ddm.pretrained.autoencoder import build_decoder
 from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
 from mmd_ddm.pretrained.configs import check_fits, image_shape, scheduler_config, unet_config
 from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.fingerprint import model_fingerprint
+from mmd_ddm.pretrained.formats.architecture import build_unet
 from mmd_ddm.pretrained.importing import import_model
+from mmd_ddm.pretrained.known_unets import known_autoencoder_config, known_unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import STOCK, loading_lines
 from tests.latent_models import AUTOENCODERS, IMAGE, KL, latent_folder
@@ -234,23 +237,11 @@ def test_memory_estimate_counts_the_decoder(base: Path) -> None:
     assert latent.replayed == max(latent.evaluation, latent.decoding)
 
 
-# the architectures of CompVis/ldm-celebahq-256, as its configs have them
-CELEBAHQ = {
-    "sample_size": 64, "in_channels": 3, "out_channels": 3, "block_out_channels": (224, 448, 672, 896),
-    "layers_per_block": 2, "attention_head_dim": 32, "norm_eps": 1e-5,
-    "down_block_types": ("DownBlock2D", *("AttnDownBlock2D",) * 3),
-    "up_block_types": (*("AttnUpBlock2D",) * 3, "UpBlock2D"),
-}  # fmt: skip
-F4 = {
-    "block_out_channels": (128, 256, 512), "layers_per_block": 2, "latent_channels": 3, "num_vq_embeddings": 8192,
-    "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3, "sample_size": 256,
-}  # fmt: skip
-
-
 def test_published_sizes() -> None:
     """As many weights as Rombach et al. 2022 have in Table 12: 274 M; and the autoencoders' 55 M and 84 M."""
     with torch.device("meta"):
-        unet, decoder = UNet2DModel(**CELEBAHQ), VQModel(**F4)
+        unet = build_unet(known_unet_config("CompVis/ldm-celebahq-256"))
+        decoder = build_decoder(known_autoencoder_config("CompVis/ldm-celebahq-256"))
         churches = AutoencoderKL(  # lsun_churches: f = 8
             block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,

@@ -153,12 +153,13 @@ def _configs(config: Config) -> tuple[Mapping[str, object] | None, Mapping[str, 
     """Of the base model's network, if they are known, and of its autoencoder, if it has one."""
     from mmd_ddm.pretrained.autoencoder_config import find_autoencoder
     from mmd_ddm.pretrained.configs import unet_config as written
-    from mmd_ddm.pretrained.known_unets import known_unet_config as published
+    from mmd_ddm.pretrained.known_unets import known_autoencoder_config, known_unet_config
 
     name = base_model(config)
     folder, _ = _model_folder(name, dataset_of(config))
     if folder is None:
-        return published(name.partition("@")[0]), None
+        published = name.partition("@")[0]
+        return known_unet_config(published), known_autoencoder_config(published)
     autoencoder = find_autoencoder(folder)
     return written(folder), None if autoencoder is None else autoencoder.config
 

@@ -15,7 +15,6 @@ from mmd_ddm.experiment.inference.sample import choose_labels, choose_sampler, s
 from mmd_ddm.experiment.inference.sample_folder import LABELS, NAME, RECORD, SHEET, own_files
 from mmd_ddm.experiment.room import check_disk
 from mmd_ddm.files import write_json
-from mmd_ddm.pretrained.configs import classes_of, unet_config
 
 SHOWN = 256  # images on the sheet
 COLUMNS = 16  # at most, where a row is of one class
@@ -29,7 +28,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         name: getattr(options, name) for name in ("sampler", "schedule", "eta", "variance", "guidance_scale", "steps")
     }
     sampler = choose_sampler(folder, **how)
-    labels = choose_labels(classes_of(unet_config(folder)), options.class_labels, options.images)
+    labels = choose_labels(folder, options.class_labels, options.images)
     written, shown = 0, list[Tensor]()
     speed = options.precision, options.compile
     for images in sample_batches(folder, sampler, options.images, options.seed, *speed, labels):

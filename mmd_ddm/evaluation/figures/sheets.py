@@ -28,14 +28,22 @@ def enlarged(images: Tensor, smallest_side: int = 48) -> tuple[Tensor, int]:
 def save_samples(evaluator: Evaluator, path: Path, images: int) -> Path:
     """Write so many images of a model, at most those that are scored, as a sheet; of a class-conditional one by class.
 
-    Then each row is of one class: of all of them, or of `SHOWN_CLASSES` evenly spread ones, and all rows are as long.
+    Then each row is of one class: of all that have real images, or of `SHOWN_CLASSES` evenly spread ones, and all rows
+    are as long.
     """
-    count, classes = min(images, evaluator.images), evaluator.denoiser.classes
-    if classes is None:
+    count = min(images, evaluator.images)
+    if evaluator.labels is None:
         return save_sheet(evaluator.sample(range(count)), path)
-    rows = min(classes, SHOWN_CLASSES, count)
-    labels = torch.linspace(0, classes - 1, rows).long().repeat_interleave(count // rows)
+    labels = spread(evaluator.labels.classes, min(SHOWN_CLASSES, count))
+    rows = len(labels)
+    labels = labels.repeat_interleave(count // rows)
     return save_sheet(evaluator.sample(range(len(labels)), labels=labels), path, columns=count // rows)
+
+
+def spread(classes: Tensor, most: int) -> Tensor:
+    """Of some classes so many at most, evenly spread."""
+    rows = min(len(classes), most)
+    return classes[torch.linspace(0, len(classes) - 1, rows).long()]
 
 
 def save_sheet(images: Tensor, path: str | Path, columns: int = 8) -> Path:

@@ -15,6 +15,7 @@ from mmd_ddm.evaluation.evaluator import SAMPLING_BATCH, Evaluator
 from mmd_ddm.evaluation.figures import image_figures as figures
 from mmd_ddm.evaluation.figures.image_figures import Series
 from mmd_ddm.evaluation.figures.labelled_sheet import LabelledSheet
+from mmd_ddm.evaluation.figures.sheets import spread
 from mmd_ddm.evaluation.measures.memorisation import left_out_distances, told
 from mmd_ddm.evaluation.measures.neighbours import Neighbours, nearest, neighbour_auc
 from mmd_ddm.experiment.build import Parts
@@ -112,9 +113,9 @@ def draw(parts: Parts, models: Sequence[Compared], folder: Path, space: str, abo
 def _classes_sheet(parts: Parts, model: Compared, name: str) -> LabelledSheet | None:
     """Images of each class, or of some, beside real ones; none of an unconditional model."""
     evaluator, labels = model.evaluator, parts.images.labels
-    if evaluator.denoiser.classes is None or labels is None:
+    if evaluator.labels is None or labels is None:
         return None
-    chosen = torch.linspace(0, evaluator.denoiser.classes - 1, min(evaluator.denoiser.classes, CLASSES)).long()
+    chosen = spread(evaluator.labels.classes, CLASSES)
     columns, rows = min(OF_A_CLASS, evaluator.images // len(chosen) or 1), []
     for row, label in enumerate(chosen.tolist()):
         places = range(row * columns, (row + 1) * columns)

@@ -23,7 +23,7 @@ from mmd_ddm.experiment.room import check_images
 from mmd_ddm.experiment.scoring.model_record import model_folder, read_record
 from mmd_ddm.experiment.scoring.score import check_noise, make_sampler
 from mmd_ddm.precision import FP32, use_tensor_cores
-from mmd_ddm.pretrained.configs import classes_of, image_shape, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import class_names, classes_of, image_shape, scheduler_config, unet_config
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -101,21 +101,25 @@ def sample(
         guidance_scale=guidance_scale,
     )  # fmt: skip
     check_images(images, image_shape(folder))
-    labels = choose_labels(classes_of(unet_config(folder)), class_labels, images)
+    labels = choose_labels(folder, class_labels, images)
     return torch.cat(list(sample_batches(folder, chosen, images, seed, precision, compile, labels)))
 
 
-def choose_labels(classes: int | None, asked: Sequence[int] | None, images: int) -> Tensor | None:
-    """The labels (N,) of some images, those that are asked for (None: all classes) in turn; none if unconditional.
+def choose_labels(folder: Path, asked: Sequence[int] | None, images: int) -> Tensor | None:
+    """The labels (N,) of some images, in turn those that are asked for; none of an unconditional model.
+
+    Without them they are all classes, or those that have names, if some have.
 
     Raises:
         UserError: the model has no such class, or none at all.
     """
-    if classes is None:
+    if (classes := classes_of(unet_config(folder))) is None:
         if asked is not None:
             raise UserError("class_labels are for class-conditional models, and this one is not; leave them out")
         return None
-    labels = torch.arange(classes) if asked is None else torch.tensor(list(asked), dtype=torch.int64)
+    if asked is None:
+        asked = sorted(map(int, class_names(folder) or range(classes)))
+    labels = torch.tensor(list(asked), dtype=torch.int64)
     if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= classes:
         told = ",".join(map(str, labels.tolist())) or "empty"
         raise UserError(f"class_labels is {told}; the model's classes are 0 to {classes - 1}")

@@ -40,7 +40,7 @@ from mmd_ddm.experiment.scoring.scored_model import (
     write_scored,
 )
 from mmd_ddm.precision import FP32
-from mmd_ddm.pretrained.configs import check_fits, classes_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import check_fits, classes_of, null_class_of, scheduler_config, unet_config
 from mmd_ddm.pretrained.locate import SHIPPED
 from mmd_ddm.pretrained.record import budget_folder
 
@@ -135,12 +135,14 @@ def evaluate(
         models += _variants(BASE, base_model, like, told, sampler, eta, variance, schedule, larger)
     models = [(_guided(each, guidance_scale, where), where) for each, where in models]
     check_fits(folder, dataset_of(config))
-    if per_class and (classes := classes_of(unet_config(folder))) is None:
+    classes = classes_of(unet := unet_config(folder))
+    if per_class and classes is None:
         raise UserError("per_class is for class-conditional models, and this one is not; leave it out")
     obtain(config)
     if per_class:
         assert classes is not None
-        check_images_of_classes(class_counts(classes, load_dataset(dataset_of(config))), images)
+        counts = class_counts(classes, load_dataset(dataset_of(config)), spare=null_class_of(unet) is not None)
+        check_images_of_classes(counts, images)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
         write_scored(results, [])

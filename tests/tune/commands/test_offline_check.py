@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmd_ddm.data.catalogue import dataset_names
+from mmd_ddm.finetuning.memory import readable
 from tune.search import main
 
 
@@ -48,6 +49,22 @@ def test_church_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     missing = told[told.index("missing:") :]
     for each in ("images", "hf download google/ddpm-church-256", "--base-model", "ViT-B-32.pt", "weights-inception"):
         assert each in missing
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "bytes_of_weights"),
+    [
+        # 4 bytes, 5 copies of the network's weights (Adam, gradient, average) and one of the frozen decoder's
+        ("CompVis/ldm-celebahq-256", "274,056,163", 20 * 274_056_163 + 4 * 55_322_782),
+        ("facebook/DiT-XL-2-256@main", "749,826,464", 20 * 749_826_464 + 4 * 83_653_863),
+    ],
+)
+def test_memory_of_latent_models_is_told_before_they_are_there(
+    name: str, weights: str, bytes_of_weights: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = report(capsys, "--dataset", "lsun_church", "--base-model", name)
+    assert f"{readable(bytes_of_weights)} for {weights} weights" in told
+    assert f"hf download {name.partition('@')[0]}" in told[told.index("missing:") :]
 
 
 def test_a_model_that_has_to_be_imported_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
