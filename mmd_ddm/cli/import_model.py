@@ -4,8 +4,8 @@ Writes a diffusers folder that every --base-model and --model takes. A folder un
 $MMD_DDM_HOME/models) is found by its name alone. Formats of files: ddim (Ho et al. 2020 and Song et al. 2021: CIFAR-10,
 LSUN, CelebA), improved-diffusion (Nichol & Dhariwal 2021: CIFAR-10, ImageNet 64, LSUN), guided-diffusion (Dhariwal &
 Nichol 2021: LSUN and ImageNet up to 256 pixels), edm (Karras et al. 2022, NVlabs' pickles, of which nothing is run:
-CIFAR-10, FFHQ and AFHQv2, VP and VE) and edm2 (Karras et al. 2024, such pickles too: ImageNet 64); class-conditional
-ones too.
+CIFAR-10, FFHQ and AFHQv2, VP and VE) and edm2 (Karras et al. 2024, such pickles too: ImageNet 64, and ImageNet 512,
+whose latents need --autoencoder); class-conditional ones too.
 """
 
 from __future__ import annotations
@@ -46,11 +46,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
          help="channels of its joint layers [heads_first; guided-diffusion of ImageNet 64: parts_first]")  # fmt: skip
     tell("--beta-schedule", choices=("linear", "cosine"), help="[improved-diffusion: cosine, else linear]")
     tell("--length", type=int, metavar="T", help="timesteps [improved-diffusion: 4000, else 1000]")
+    tell(
+        "--autoencoder",
+        metavar="DIR",
+        help="folder or hub id of the one whose latents the network makes [edm2 of ImageNet 512 names it]",
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Import and say what it is."""
-    from mmd_ddm.pretrained.configs import scheduler_config
+    from mmd_ddm.pretrained.configs import image_shape, scheduler_config
     from mmd_ddm.pretrained.importing import import_model  # seconds
     from mmd_ddm.pretrained.load import load_denoiser
 
@@ -59,9 +64,9 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--dropout is {options.dropout}; it must be at least 0 and below 1")
     if told.get("length", 1) < 1:
         raise UserError(f"--length is {options.length}; it must be at least 1")
-    folder = import_model(options.source, options.output, options.format, told)
+    folder = import_model(options.source, options.output, options.format, told, options.autoencoder)
     denoiser, config = load_denoiser(folder), scheduler_config(folder)
-    channels, height, width = denoiser.image_shape
+    channels, height, width = image_shape(folder)
     parameters = sum(each.numel() for each in denoiser.parameters() if each.requires_grad)
     print(f"model: {folder}")
     print(f"parameters: {parameters:,}".replace(",", " "))

@@ -38,8 +38,15 @@ def find_autoencoder(folder: Path) -> Autoencoder | None:
         UserError: it is missing, damaged, of another class or of absurd size, or leaves the scaling factor open.
     """
     part = _part(folder)
-    if part is None:
-        return None
+    return None if part is None else _read(part, folder)
+
+
+def autoencoder_at(folder: Path) -> Autoencoder:
+    """Read the config of an autoencoder in a folder of its own, or in a pipeline's; errors as of `find_autoencoder`."""
+    return find_autoencoder(folder) or _read(folder, folder)
+
+
+def _read(part: Path, folder: Path) -> Autoencoder:
     file = part / "config.json"
     if not file.is_file():
         raise UserError(f"{part} has no {file.name}; put the whole model there")

@@ -5,7 +5,7 @@ This file needs torch and diffusers alone and lies beside the `model_index.json`
 """
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
@@ -13,18 +13,20 @@ from diffusers.utils.torch_utils import randn_tensor
 
 
 class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
-    """`DDPMPipeline` and `DDIMPipeline` for a network that is told the classes of the images.
+    """`DDPMPipeline`, `DDIMPipeline` and `LDMPipeline` for a network that is told the classes of the images.
 
     Args:
         unet: called as unet(x, t, class_labels=labels).
         scheduler: of DDIM, DDPM or any other sampler that needs one evaluation a step.
+        vae: decodes what the network makes; None: that are images.
     """
 
-    model_cpu_offload_seq = "unet"
+    model_cpu_offload_seq = "unet->vae"
+    _optional_components: ClassVar[list[str]] = ["vae"]
 
-    def __init__(self, unet: Any, scheduler: Any) -> None:
+    def __init__(self, unet: Any, scheduler: Any, vae: Any = None) -> None:
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
 
     @torch.no_grad()
     def __call__(
@@ -57,6 +59,8 @@ class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]  # diff
         for t in self.progress_bar(self.scheduler.timesteps):
             output = self.unet(image, t, class_labels=labels).sample
             image = self.scheduler.step(output, t, image, **settings).prev_sample
+        if self.vae is not None:
+            image = self.vae.decode(image / self.vae.config.scaling_factor).sample
         image = (image / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":
             image = image.cpu().permute(0, 2, 3, 1).numpy()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +19,11 @@ from mmd_ddm.pretrained.formats import ddim, edm, edm2, guided_diffusion, improv
 from mmd_ddm.pretrained.formats.architecture import Converted, Untold, build_unet
 from mmd_ddm.pretrained.formats.checkpoint import read_checkpoint
 from mmd_ddm.pretrained.formats.noise_levels import LENGTH
+from mmd_ddm.pretrained.formats.stability_encoder import NormalisedLatents
+from mmd_ddm.pretrained.normalised_autoencoder import load_normalised
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 # those of tensors by name
 STATE_DICTS: dict[str, ModuleType] = {module.NAME: module for module in (ddim, improved_diffusion, guided_diffusion)}
@@ -26,7 +32,13 @@ PICKLES: dict[str, ModuleType] = {module.NAME: module for module in (edm2, edm)}
 FORMATS = (*STATE_DICTS, *sorted(PICKLES))
 
 
-def convert_file(path: Path, folder: Path, form: str | None = None, told: Mapping[str, object] | None = None) -> Path:
+def convert_file(
+    path: Path,
+    folder: Path,
+    form: str | None = None,
+    told: Mapping[str, object] | None = None,
+    autoencoder: str | None = None,
+) -> Path:
     """Convert a checkpoint file into a pipeline folder, written whole or not at all.
 
     Args:
@@ -34,9 +46,10 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
         folder: where the pipeline goes; replaced if it exists.
         form: one of `FORMATS`; none: as the file and the names of its tensors tell.
         told: what the file does not tell, by the names of `Untold`; the format's own values for the rest.
+        autoencoder: folder or hub id of the one whose latents the network makes; none: it makes images.
 
     Raises:
-        UserError: the file cannot be read, or is of another format or architecture.
+        UserError: the file cannot be read, or is of another format or architecture, or its autoencoder is missing.
     """
     from diffusers import DDIMScheduler, DDPMScheduler
 
@@ -45,9 +58,26 @@ def convert_file(path: Path, folder: Path, form: str | None = None, told: Mappin
         network = build_unet(converted.config)
     network.load_state_dict(converted.weights, assign=True)
     kind = DDPMScheduler if "variance_type" in converted.scheduler else DDIMScheduler
-    pipeline = make_pipeline(network, kind(**converted.scheduler))
+    pipeline = make_pipeline(network, kind(**converted.scheduler), _decodes(converted.latents, autoencoder, path))
     record = {"source": path.name, "sha256": sha256_of(path), "format": name}
+    if autoencoder is not None:
+        record["autoencoder"] = autoencoder
     return write_pipeline(pipeline, folder, {"imported.json": record})
+
+
+def _decodes(latents: NormalisedLatents | None, source: str | None, path: Path) -> AutoencoderKL | None:
+    """Load the autoencoder that a network needs, if it needs one."""
+    if latents is None:
+        if source is not None:
+            raise UserError(f"--autoencoder is of no use with {path}, whose network makes images itself; leave it out")
+        return None
+    if source is None:
+        raise UserError(
+            f"the network in {path} makes latents of {latents.autoencoder}, of which the file has the name alone: "
+            f"mmd-ddm import {path} --autoencoder {latents.autoencoder} --output DIR makes a model of both (a folder "
+            "with the autoencoder will do as well)"
+        )
+    return load_normalised(source, latents)
 
 
 def _converted_by(path: Path, form: str | None, told: Mapping[str, object]) -> tuple[str, Converted]:

@@ -13,9 +13,9 @@ with `TableScheduler`.
 A network that has learned its variance is exported whole with DDPM's learned range; with DDIM, which has no use for
 the variance, only the half of its output that is epsilon goes along.
 
-A latent model is exported as an `LDMPipeline`, which takes any of these schedulers, with its autoencoder unchanged, and
-a DiT as a `DiTPipeline`, respaced by `RespacedDiTTransformer2DModel`. `DiTPipeline` knows no eta and drops a learned
-variance.
+A latent model is exported as an `LDMPipeline`, or with classes a `ClassConditionalPipeline`, which take any of these
+schedulers, with its autoencoder unchanged, and a DiT as a `DiTPipeline`, respaced by `RespacedDiTTransformer2DModel`.
+`DiTPipeline` knows no eta and drops a learned variance.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def make_pipeline(
         if id2label is not None:
             pipeline.register_to_config(id2label=dict(id2label))  # or diffusers would not save what it reads there
         return pipeline
+    if unet.config.get("num_class_embeds") is not None:
+        return ClassConditionalPipeline(unet, scheduler, autoencoder)
     if autoencoder is not None:
         return LDMPipeline(autoencoder, unet, scheduler)
-    if unet.config.get("num_class_embeds") is not None:
-        return ClassConditionalPipeline(unet, scheduler)
     return (DDIMPipeline if isinstance(scheduler, DDIMScheduler) else DDPMPipeline)(unet, scheduler)

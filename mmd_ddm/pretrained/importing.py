@@ -20,7 +20,9 @@ DIFFUSERS = "diffusers"
 _OF_SCHEDULERS = {"prediction_type", "variance_type"}  # what a diffusers model may leave open
 
 
-def import_model(source: str, folder: Path, form: str | None, told: Mapping[str, object]) -> Path:
+def import_model(
+    source: str, folder: Path, form: str | None, told: Mapping[str, object], autoencoder: str | None = None
+) -> Path:
     """Import a base model, whole or not at all.
 
     Args:
@@ -28,6 +30,7 @@ def import_model(source: str, folder: Path, form: str | None, told: Mapping[str,
         folder: where the pipeline goes; must not exist.
         form: `diffusers` or one of `convert.FORMATS`; none: a folder or hub id is of diffusers, a file tells by itself.
         told: what the source does not tell, by the names of `formats.architecture.Untold`.
+        autoencoder: folder or hub id of the one whose latents a file's network makes; none: it makes images.
 
     Raises:
         UserError: the folder exists, the source is not of the format, or something told does not belong to it.
@@ -40,7 +43,9 @@ def import_model(source: str, folder: Path, form: str | None, told: Mapping[str,
         kind = "a folder or hub id, not a file" if path.is_file() else "a file, and that is none"
         raise UserError(f"{source} cannot be imported: a model of format {form} is {kind}")
     if form != DIFFUSERS:
-        return convert_file(path, folder, form, told)
+        return convert_file(path, folder, form, told, autoencoder)
+    if autoencoder is not None:
+        raise UserError(f"--autoencoder is of no use with --format {form}, whose folders have theirs; leave it out")
     if foreign := sorted(set(told) - _OF_SCHEDULERS):
         raise UserError(f"--{foreign[0].replace('_', '-')} is of no use with --format {form}; leave it out")
     return _complete(locate(source), folder, told)

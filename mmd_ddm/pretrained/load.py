@@ -54,7 +54,7 @@ def load_denoiser(folder: Path, precision: str = FP32, compiled: bool = False) -
     _check_noise_levels(network, schedule, config)
     decoder = load_decoder(folder, precision, compiled)
     classes, null_class = classes_of(network.config), null_class_of(network.config)
-    _check_latents(network, classes, decoder, config)
+    _check_latents(network, decoder, config)
     return Denoiser(network, schedule, (channels, *sides), precision, compiled, classes, null_class, decoder)
 
 
@@ -93,19 +93,17 @@ def _check_channels(network: UNet2DModel, schedule: NoiseSchedule, config: Path)
         )
 
 
-def _check_latents(network: UNet2DModel, classes: int | None, decoder: ImageDecoder | None, config: Path) -> None:
-    """Refuse a network and an autoencoder that do not belong together, or that no pipeline has together."""
-    transformer, channels = OF_DIT in network.config, network.config.in_channels
+def _check_latents(network: UNet2DModel, decoder: ImageDecoder | None, config: Path) -> None:
+    """Refuse a network and an autoencoder that do not belong together."""
+    channels = network.config.in_channels
     if decoder is None:
-        if transformer:
+        if OF_DIT in network.config:
             raise UserError(f"{config.parent.parent} is no whole model: beside its transformer there is no vae")
         return
     if channels != (latents := latent_channels(decoder.autoencoder.config)):
         raise UserError(
             f"in_channels in {config} is {channels}, but the autoencoder beside it decodes {latents} channels"
         )
-    if classes is not None and not transformer:
-        raise UserError(f"the U-Net in {config.parent} makes latents of classes, which only a DiT may do")
 
 
 def flow_network(network: UNet2DModel, schedule: NoiseSchedule) -> FlowUNet2DModel:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -28,6 +25,7 @@ from mmd_ddm.pretrained.formats.architecture import unet_shapes
 from mmd_ddm.pretrained.load import load_denoiser
 from tests.pretrained.originals.edm2 import (
     IMAGENET_64_S,
+    IMAGENET_512_XS,
     EDM2Structure,
     edm2_content,
     edm2_denoiser,
@@ -36,6 +34,7 @@ from tests.pretrained.originals.edm2 import (
     write_edm2,
 )
 from tests.pretrained.originals.edm_pickle import Persistent, write_edm
+from tests.pretrained.originals.edm_sampler import euler, karras
 from tests.pretrained.originals.structure import Weights
 
 TINY = EDM2Structure(8, (1, 2), 1, 8, (4,), head_width=8, classes=3)
@@ -91,14 +90,18 @@ def test_the_published_size_is_the_same_function() -> None:
     compare(IMAGENET_64_S, network, weights)
 
 
-def test_imagenet_64_has_its_published_size() -> None:
-    """280 million, as the paper has it for EDM2-S."""
-    config = {"sample_size": 64, "num_class_embeds": 1000, "concat_balance": 0.5}
+@pytest.mark.parametrize(("s", "millions"), [(IMAGENET_64_S, 280.2), (IMAGENET_512_XS, 124.7)])
+def test_networks_have_their_published_sizes(s: EDM2Structure, millions: float) -> None:
+    """280 and 125 million, as the paper has it for EDM2-S and EDM2-XS."""
+    widths = tuple(width for _, _, width in s.levels)
+    config = {"sample_size": s.side, "in_channels": s.channels, "out_channels": s.channels, "num_class_embeds": 1000,
+              "block_out_channels": widths, "noise_channels": s.width, "embedding_channels": max(widths),
+              "concat_balance": 0.5}  # fmt: skip
     found = {name: shape for name, shape in unet_shapes(config).items() if name != "sigmas"}
-    own = {name.removeprefix("unet."): shape for name, shape in edm2_shapes(IMAGENET_64_S) if "logvar" not in name}
+    own = {name.removeprefix("unet."): shape for name, shape in edm2_shapes(s) if "logvar" not in name}
     assert found == own
     weights = {name: shape for name, shape in own.items() if "fourier" not in name}
-    assert round(sum(torch.Size(shape).numel() for shape in weights.values()) / 1e6, 1) == 280.2
+    assert round(sum(torch.Size(shape).numel() for shape in weights.values()) / 1e6, 1) == millions
 
 
 def test_gradients_are_those_of_the_function(tmp_path: Path) -> None:
@@ -158,18 +161,11 @@ def test_ddim_is_euler_in_sigma_and_heun_the_authors_sampler(sampler: str, base:
     denoiser = load_denoiser(base)
     denoiser.network.double()
     count = 4
-    ends = [side ** (1 / 7) for side in (80, 0.002)]
-    levels = [(ends[0] + i / (count - 1) * (ends[1] - ends[0])) ** 7 for i in range(count)]
+    levels = karras(count)
     noise, labels = torch.randn(1, 2, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 2])
     denoise, told = edm2_denoiser(TINY, double(TINY)), torch.eye(3, dtype=torch.float64)[labels]
-    x = noise[0] * math.sqrt(1 + levels[0] ** 2)
-    for now, after in pairwise([*levels, 0.0]):
-        slope = (x - denoise(x, torch.full([2], now).double(), told)) / now
-        moved = x + (after - now) * slope
-        if sampler == "heun-2" and after > 0:
-            slope = (slope + (moved - denoise(moved, torch.full([2], after).double(), told)) / after) / 2
-            moved = x + (after - now) * slope
-        x = moved
+    start = noise[0] * (1 + levels[0] ** 2).sqrt()
+    x = euler(lambda x, sigma: denoise(x, sigma, told), start, levels, is_heun=sampler == "heun-2")
     steps = 2 * count - 1 if sampler == "heun-2" else count
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule="karras")
     found = chain.sample(denoiser, noise, labels)
@@ -212,11 +208,6 @@ def test_class_labels_are_needed(base: Path) -> None:
         network(torch.zeros(1, 3, 8, 8), 3)
 
 
-def latent_encoder() -> Persistent:
-    scale = np.float32(0.5) / np.float32([4.17, 4.62])  # an array, as in the published files
-    return Persistent("StabilityVAEEncoder", {"vae_name": "name"}, scale=scale, bias=-scale)
-
-
 class Foreign:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return eval, ("open('harm', 'w')",)
@@ -228,7 +219,7 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(encoder=latent_encoder()), "makes latents of a StabilityVAEEncoder"),
+        (lambda c: c.update(encoder=Persistent("OtherEncoder", {})), "makes what a OtherEncoder decodes"),
         (lambda c: c.update(encoder=Foreign()), r"the pickle names builtins\.eval, which"),
         (lambda c: c["ema"].unet.__dict__.update(note=Foreign()), r"the pickle names builtins\.eval, which"),
         (lambda c: c["ema"].__dict__.update(_kind="EDMPrecond"), "holds a EDMPrecond; supported is Precond"),

@@ -7,14 +7,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor
 
 from mmd_ddm.cli import import_model
 from mmd_ddm.diffusion.chain import Chain
@@ -33,11 +31,11 @@ from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import sampling_settings
 from tests.pretrained.originals.edm import EDMStructure, edm_denoiser, edm_weights
 from tests.pretrained.originals.edm_pickle import edm_content, edm_module, write_edm, write_network
+from tests.pretrained.originals.edm_sampler import Denoise, euler, karras
 from tests.pretrained.routes import check_routes
 
 TINY = EDMStructure(8, (1, 2), 1, 8, (4,))
 DIGITS = EDMStructure(8, (1,), 1, 8, (), channels=1)
-Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def run(*arguments: str) -> None:
@@ -60,13 +58,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-
-
-def karras(count: int, low: float = 0.002, high: float = 80.0) -> Tensor:
-    """Equation 5 of Karras et al. 2022, from the noisiest level on, and 0."""
-    ends = [side ** (1 / 7) for side in (high, low)]
-    levels = [(ends[0] + i / (count - 1) * (ends[1] - ends[0])) ** 7 for i in range(count)]
-    return torch.tensor([*levels, 0.0], dtype=torch.float64)
 
 
 def test_import_tells_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,18 +91,6 @@ def test_noise_levels_are_the_authors(
 
 def original(s: EDMStructure) -> Denoise:
     return edm_denoiser(s, {name: value.double() for name, value in edm_weights(s).items()})
-
-
-def euler(denoise: Denoise, x: Tensor, levels: Tensor, is_heun: bool = False) -> Tensor:
-    """Algorithm 1 of Karras et al. 2022 without noise, or its Euler steps alone."""
-    for now, after in pairwise(levels):
-        slope = (x - denoise(x, now.expand(len(x)))) / now
-        moved = x + (after - now) * slope
-        if is_heun and after > 0:
-            slope = (slope + (moved - denoise(moved, after.expand(len(x)))) / after) / 2
-            moved = x + (after - now) * slope
-        x = moved
-    return x
 
 
 @pytest.mark.parametrize(

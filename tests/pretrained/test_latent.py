@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, LDMPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, LDMPipeline
 from safetensors.torch import load_file
 
 from mmd_ddm.data.catalogue import dataset_spec
@@ -126,6 +126,24 @@ def test_diffusers_alone_gives_our_images(
     lines = loading_lines(str(folder), name, steps, eta, pipeline="LDMPipeline")
     assert lines[0] == "from diffusers import LDMPipeline"
     assert ("trust_remote_code" in lines[2]) == (name not in STOCK)
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_networks_with_classes_bring_their_pipeline(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    base = latent_folder(tmp_path / "base", kind, num_class_embeds=3)
+    denoiser = load_denoiser(base)
+    chain = make_chain(denoiser.schedule, sampler="ddim", steps=4, schedule="quadratic")
+    folder = exported(denoiser, chain, base, tmp_path / "out", "ddim", 0.0)
+    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    pipeline.set_progress_bar_config(disable=True)
+    told = {"generator": torch.Generator().manual_seed(5), "num_inference_steps": 4, "output_type": "np"}
+    theirs = torch.from_numpy(pipeline([2, 0], **told).images).permute(0, 3, 1, 2) * 2 - 1
+    ours = sample(folder, 2, seed=5, class_labels=[2, 0])
+    # float32 betas of the respaced process: alpha_bar to 1e-6, carried through chain and decoder
+    torch.testing.assert_close(ours.clamp(-1, 1), theirs, rtol=0, atol=1e-4)
+    assert not torch.equal(ours, sample(folder, 2, seed=5, class_labels=[1, 1]))
 
 
 def test_autoencoder_is_exported_unchanged(base: Path, tmp_path: Path) -> None:

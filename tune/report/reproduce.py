@@ -58,6 +58,6 @@ def loading_code(folder: Path) -> str:
     s, network, latent = read_record(folder).sampler, network_part(folder), find_autoencoder(folder) is not None
     transformer = network.name == "transformer"
     conditional = transformer or any(folder.glob("*.py"))  # the pipeline that takes labels
-    pipeline = ("DiTPipeline" if transformer else "LDMPipeline") if latent else None
+    pipeline = "DiTPipeline" if transformer else "LDMPipeline" if latent and not conditional else None
     how = s.sampler, s.steps, s.eta, any(network.glob("*.py")), conditional, pipeline, s.guidance_scale
     return "\n".join(loading_lines(str(folder), *how))

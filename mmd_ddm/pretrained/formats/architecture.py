@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmd_ddm.errors import UserError
+from mmd_ddm.pretrained.formats.stability_encoder import NormalisedLatents
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -93,6 +94,7 @@ class Converted:
     config: dict[str, object]
     weights: dict[str, Tensor]  # its state dict, float32
     scheduler: dict[str, object]  # config of its `DDPMScheduler`, or without a variance `DDIMScheduler`
+    latents: NormalisedLatents | None = None  # what it makes; None: images
 
 
 def build_unet(config: Mapping[str, object]) -> UNet2DModel:

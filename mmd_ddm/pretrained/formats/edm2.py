@@ -1,7 +1,7 @@
-"""NVlabs' published networks of Karras et al. 2024 (EDM2) that make pixels: ImageNet of 64 pixels, with classes.
+"""NVlabs' published networks of Karras et al. 2024 (EDM2): ImageNet of 64 pixels, and of 512 as latents.
 
 The process is that of the authors' sampler, as for `edm`. The estimate of the loss at a noise level is left out: only
-training has a use for it. Those of ImageNet 512 make latents, for whose autoencoder a file has no more than a name.
+training has a use for it. Of the latents' autoencoder a file has no more than the name, and how they are normalised.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from mmd_ddm.pretrained.formats.architecture import Converted, unet_shapes
 from mmd_ddm.pretrained.formats.edm_pickle import Persistent, holds, number, read_published, submodule, tensors_of
 from mmd_ddm.pretrained.formats.ledger import Ledger
 from mmd_ddm.pretrained.formats.noise_levels import LENGTH, SIGMA_MAX, SIGMA_MIN, noise_levels, scheduler_of
+from mmd_ddm.pretrained.formats.stability_encoder import KIND as LATENTS
+from mmd_ddm.pretrained.formats.stability_encoder import NormalisedLatents, read_latents
 from mmd_ddm.pretrained.unet_size import check_size
 from mmd_ddm.records import Record
 
@@ -42,18 +44,13 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
     """Convert a file of the format, its process cut into some number of timesteps.
 
     Raises:
-        UserError: it cannot be read without running code of it, makes latents, or is of another architecture.
+        UserError: it cannot be read without running code of it, or is of another architecture.
     """
     sigmas = noise_levels(SIGMA_MIN, SIGMA_MAX, length)
     published = read_published(path)
     outer = published.network
     if outer.kind != _OUTER:
         raise UserError(f"{path} holds a {outer.kind}; supported is {_OUTER} of EDM2")
-    if published.encoder not in (None, _PIXELS):
-        raise UserError(
-            f"the network in {path} makes latents of a {published.encoder}, for whose autoencoder the file has no "
-            "more than a name; supported are EDM2's networks of pixels (ImageNet 64)"
-        )
     inner = submodule(outer, "unet")
     if inner.kind != _NETWORK:
         raise UserError(f"{path} holds a network {inner.kind}; only {_NETWORK} of EDM2 is supported")
@@ -64,7 +61,16 @@ def convert(path: Path, length: int = LENGTH) -> Converted:
             raise UserError(f"the network in {path} has a {name} of {within}, and what is around it one of {around}")
     config = {**_config(settings, path), "sigma_data": attributes.number("sigma_data", 1e-6, 1e6)}
     config["num_train_timesteps"] = length
-    return Converted(config, _weights(tensors_of(outer), config, sigmas), scheduler_of(sigmas, "v_prediction"))
+    latents = _latents(published.encoder, settings.whole("img_channels"), path)
+    return Converted(config, _weights(tensors_of(outer), config, sigmas), scheduler_of(sigmas, "v_prediction"), latents)
+
+
+def _latents(encoder: Persistent | None, channels: int, path: Path) -> NormalisedLatents | None:
+    if encoder is None or encoder.kind == _PIXELS:
+        return None
+    if encoder.kind != LATENTS:
+        raise UserError(f"the network in {path} makes what a {encoder.kind} decodes; known are {_PIXELS} and {LATENTS}")
+    return read_latents(encoder, channels, path)
 
 
 def _settings(inner: Persistent, path: Path) -> Record:

@@ -69,11 +69,11 @@ class Published:
 
     Args:
         network: with the moving average of the weights.
-        encoder: name of the class that images are decoded by; none: there is none, and the network makes pixels.
+        encoder: what images are decoded by; none: there is none, and the network makes pixels.
     """
 
     network: Persistent
-    encoder: str | None
+    encoder: Persistent | None
 
 
 def holds(path: Path, *names: str) -> bool:
@@ -95,8 +95,8 @@ def read_published(path: Path) -> Published:
     try:
         content = _entries(read_inert(path.read_bytes(), lambda name: name in _KNOWN or name.startswith(_MODULES)))
         encoder = content.get("encoder")
-        kind = None if encoder is None else _kind_and_state(encoder, "encoder")[0]
-        return Published(_persistent(content.get("ema"), "ema"), kind)
+        decodes = None if encoder is None else _persistent(encoder, "encoder")
+        return Published(_persistent(content.get("ema"), "ema"), decodes)
     except UserError as error:
         raise UserError(f"{path} cannot be read as an EDM network: {error}") from None
 
@@ -148,6 +148,17 @@ def number(value: object) -> object:
         if isinstance(kind, Made) and kind.arguments[:1] == ("f8",) and content is not None and len(content) == 8:
             return float(struct.unpack("<d", content)[0])
     return value
+
+
+def numbers(value: object) -> tuple[float, ...] | None:
+    """The numbers of a one-dimensional float32 array of NumPy; none: it is something else."""
+    if not isinstance(value, Made) or value.name not in _ARRAYS or not isinstance(value.state, tuple):
+        return None
+    match value.state:  # NumPy's version of it, shape, kind of number, whether columns come first, content
+        case (_, (int(count),), Made(arguments=("f4", *_), state=(_, "<", *_)), _, written):
+            content = _bytes(written)
+            return struct.unpack(f"<{count}f", content) if content is not None and len(content) == 4 * count else None
+    return None
 
 
 def _bytes(value: object) -> bytes | None:

@@ -174,13 +174,8 @@ def _network(s: EDMStructure, weights: Mapping[str, Tensor]) -> Callable[..., Te
         return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
     def norm(name: str, x: Tensor) -> Tensor:
-        groups = x.unflatten(1, (min(32, x.shape[1] // 4), -1))
-        over = (2, 3, 4)
-        scaled = (groups - groups.mean(over, keepdim=True)) / (
-            groups.var(over, correction=0, keepdim=True) + 1e-6
-        ).sqrt()
-        weight, bias = (weights[f"{name}.{kind}"][:, None, None] for kind in ("weight", "bias"))
-        return scaled.view_as(x) * weight + bias
+        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return functional.group_norm(x, min(32, x.shape[1] // 4), weight, bias, eps=1e-6)
 
     def kernel(name: str, x: Tensor) -> Tensor:
         return weights[f"{name}.resample_filter"].tile(x.shape[1], 1, 1, 1)

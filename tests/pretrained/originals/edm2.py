@@ -57,6 +57,7 @@ class EDM2Structure:
 
 
 IMAGENET_64_S = EDM2Structure(192, (1, 2, 3, 4), 3, 64, (16, 8), classes=1000)
+IMAGENET_512_XS = EDM2Structure(128, (1, 2, 3, 4), 3, 64, (16, 8), classes=1000, channels=4)
 
 
 def edm2_shapes(s: EDM2Structure) -> Shapes:
@@ -123,9 +124,8 @@ def edm2_denoiser(s: EDM2Structure, weights: Weights) -> Callable[..., Tensor]:
         w = weights[f"{name}.weight"]
         rows = normalised(w.flatten(1), [1]) * gain / math.sqrt(w[0].numel())
         if w.dim() == 2:
-            return torch.einsum("oi,ni->no", rows, x)
-        columns = functional.unfold(x, w.shape[-1], padding=w.shape[-1] // 2)
-        return torch.einsum("oi,nip->nop", rows, columns).unflatten(2, tuple(x.shape[2:]))
+            return x @ rows.T
+        return functional.conv2d(x, rows.view_as(w), padding=w.shape[-1] // 2)
 
     def silu(x: Tensor) -> Tensor:
         return x * x.sigmoid() / 0.596
