@@ -229,7 +229,7 @@ def test_memory_of_a_guided_step_is_of_two_evaluations(base: Path) -> None:
     )
     # the two evaluations keep the latents that both start from once
     assert guided.evaluation == pytest.approx(plain.evaluation, rel=0.05)
-    assert guided.replayed == 2 * guided.evaluation
+    assert guided.replayed == 2 * guided.evaluation + guided.shared
 
 
 def test_published_size() -> None:
