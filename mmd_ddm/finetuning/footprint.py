@@ -93,7 +93,8 @@ def footprint(pipeline: Rollout, start: Start) -> Footprint:
     """
     one, all_ = (_kept(pipeline, part) for part in (start.split(1)[0], start))
     evaluation, features = ((b - a) / (start.images - 1) for a, b in zip(one, all_, strict=True))
-    return Footprint(evaluation, features, one[0] - evaluation)
+    # one sample alone may need fewer copies than each of several
+    return Footprint(evaluation, features, max(0.0, one[0] - evaluation))
 
 
 def _kept(pipeline: Rollout, start: Start) -> tuple[int, int]:
