@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -44,6 +45,13 @@ class ToyNetwork(nn.Module):
 def _seeded() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the toys are small: two threads on busy cores are slower than one
+
+
+@pytest.fixture
+def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code in a model's folder is copied into the test's own folder, where diffusers would take the user's cache."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
 
 
 @pytest.fixture

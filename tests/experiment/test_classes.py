@@ -102,10 +102,8 @@ def test_mirror_images_have_the_labels_of_their_images(base: Path) -> None:
 
 
 def test_a_run_is_resumed_exported_sampled_and_scored_by_class(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, remote_code: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     config = tiny(base, learning_rate=1e-3, micro_batch=5, gradient="replay")
     whole = finetune(config, tmp_path / "whole")
     seen: list[int] = []

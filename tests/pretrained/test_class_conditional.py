@@ -43,13 +43,7 @@ def network_of(**settings: object) -> UNet2DModel:
     return network
 
 
-@pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-
-
-@pytest.mark.usefixtures("modules")
+@pytest.mark.usefixtures("remote_code")
 @pytest.mark.parametrize(
     ("sampler", "schedule", "settings"),
     [

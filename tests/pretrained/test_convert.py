@@ -130,11 +130,7 @@ def test_import_writes_a_folder_that_computes_the_same(tmp_path: Path, capsys: p
 
 
 @torch.no_grad()
-def test_heads_travel_with_the_model_and_diffusers_refuses_to_forget_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+def test_heads_travel_with_the_model_and_diffusers_refuses_to_forget_them(tmp_path: Path, remote_code: None) -> None:
     weights = draw(numbered_shapes(SMALL_IMPROVED))
     torch.save(weights, tmp_path / "imagenet.pt")
     run(str(tmp_path / "imagenet.pt"), "--output", str(tmp_path / "model"), "--dropout", "0.2")

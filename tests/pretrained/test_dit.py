@@ -78,11 +78,9 @@ def test_base_model_samples_as_dit_pipeline_does(base: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 def test_diffusers_alone_gives_our_images(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, steps: int, schedule: str,
+    base: Path, tmp_path: Path, remote_code: None, sampler: str, steps: int, schedule: str,
     guidance_scale: float | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     denoiser, name = load_denoiser(base), sampler.removeprefix("learned ")
     how = {"sampler": name, "steps": steps, "schedule": schedule, "guidance_scale": guidance_scale}
     if name == sampler:

@@ -175,10 +175,8 @@ def test_ddim_is_euler_in_sigma_and_heun_the_authors_sampler(sampler: str, base:
 
 @pytest.mark.parametrize(("sampler", "steps", "schedule"), [("ddim", 4, "trailing"), ("heun-2", 5, "karras")])
 def test_diffusers_gives_our_images(
-    sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path, remote_code: None
 ) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     denoiser = load_denoiser(base)
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule)
     save_pipeline(

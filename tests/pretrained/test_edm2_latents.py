@@ -120,10 +120,8 @@ def test_images_are_the_originals(vae: Path, base: Path) -> None:
 
 @pytest.mark.parametrize(("sampler", "steps", "schedule"), [("ddim", 4, "trailing"), ("heun-2", 5, "karras")])
 def test_diffusers_gives_our_images(
-    sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path, remote_code: None
 ) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     labels = {"class_labels": [2, 9]} if load_denoiser(base).classes else {}
     config = preset("paper", "digits").replace(
         base_model=str(base), updates=1, batch=4, scorings=1, score_images=8, steps=steps, sampler=sampler,

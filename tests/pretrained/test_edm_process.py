@@ -54,12 +54,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return imported(TINY, tmp_path_factory.mktemp("edm"))
 
 
-@pytest.fixture
-def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-
-
 def test_import_tells_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = imported(TINY, tmp_path)
     told = capsys.readouterr().out

@@ -71,11 +71,9 @@ def export(
 )
 @pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 def test_diffusers_alone_gives_our_images(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    base: Path, tmp_path: Path, remote_code: None,
     sampler: str, steps: int, schedule: str, eta: float, variance: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     denoiser, chain = export(base, tmp_path / "model", sampler, steps, schedule, eta, variance)
     evaluations = len(chain.timesteps)
     kind = {"ddim": DDIMPipeline}.get(sampler, DDPMPipeline if sampler in STOCK else DiffusionPipeline)
@@ -109,11 +107,9 @@ def test_diffusers_alone_gives_our_images(
     ("sampler", "prediction"), [("ddim", "epsilon"), ("unipc-3", "v_prediction"), ("heun-2", "sample")]
 )
 def test_diffusers_alone_gives_our_images_of_a_learned_sampler(
-    embedding: str, sampler: str, prediction: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedding: str, sampler: str, prediction: str, tmp_path: Path, remote_code: None
 ) -> None:
     """Levels between timesteps, changed coefficients, told times: all lies in the folder, the weights as they were."""
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     table = {"time_embedding_type": "learned", "num_train_timesteps": 400} if embedding == "learned" else {}
     network = UNet2DModel(
         sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,
@@ -162,11 +158,9 @@ def test_diffusers_alone_gives_our_images_of_a_learned_sampler(
     ("sampler", "variance"), [("ddim", "model"), ("ddpm", "model"), ("ddpm", "learned_range"), ("ddpm", "fixed_large")]
 )
 def test_diffusers_alone_gives_our_images_of_a_learned_variance(
-    heads: int | None, schedule: str, sampler: str, variance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heads: int | None, schedule: str, sampler: str, variance: str, tmp_path: Path, remote_code: None
 ) -> None:
     """A table of fractional times, several heads at two widths, twice the channels: all at once, as ImageNet 64 has."""
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     learned = DDPMScheduler(400, beta_schedule="squaredcos_cap_v2", variance_type="learned_range")
     kind = UNet2DModel if heads is None else MultiHeadUNet2DModel
     network = kind(

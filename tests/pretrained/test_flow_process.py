@@ -60,12 +60,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("flow"), build(), shift=1.5)
 
 
-@pytest.fixture
-def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-
-
 def times_of(chain: Chain, denoiser: Denoiser) -> list[float]:
     """t of each level: t / (1 - t) = sqrt((1 - alpha_bar) / alpha_bar)."""
     levels = chain.levels or denoiser.schedule.alpha_bar[list(chain.timesteps)].tolist()

@@ -103,10 +103,8 @@ def exported(denoiser: Denoiser, chain: Chain, base: Path, folder: Path, sampler
 )
 @pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 def test_diffusers_alone_gives_our_images(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, steps: int, schedule: str, eta: float
+    base: Path, tmp_path: Path, remote_code: None, sampler: str, steps: int, schedule: str, eta: float
 ) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     denoiser, name = load_denoiser(base), sampler.removeprefix("learned ")
     settings = {"sampler": name, "steps": steps, "schedule": schedule, "eta": eta, "variance": variance_of(name)}
     if name == sampler:
@@ -129,9 +127,7 @@ def test_diffusers_alone_gives_our_images(
 
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
-def test_networks_with_classes_bring_their_pipeline(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+def test_networks_with_classes_bring_their_pipeline(kind: str, tmp_path: Path, remote_code: None) -> None:
     base = latent_folder(tmp_path / "base", kind, num_class_embeds=3)
     denoiser = load_denoiser(base)
     chain = make_chain(denoiser.schedule, sampler="ddim", steps=4, schedule="quadratic")

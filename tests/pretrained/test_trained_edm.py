@@ -25,7 +25,7 @@ from tests.pretrained.originals.edm_sampler import Denoise, euler, karras
 from tests.pretrained.originals.structure import Weights
 from tests.trained_edm import EDM, EDM2, write_trained_edm, write_trained_edm2
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("remote_code")]
 
 
 def finetuned(write: Callable[[Path, int], Path], updates: int, folder: Path, *options: str) -> Path:
@@ -82,12 +82,6 @@ def check_export(model: Path, **labels: list[int]) -> None:
     theirs = torch.from_numpy(made).permute(0, 3, 1, 2) * 2 - 1
     # diffusers' alpha_bar is in float32: to 1e-6 where little noise is left, carried through the chain
     torch.testing.assert_close(mmd_ddm.sample(model, 2, seed=5, **labels).clamp(-1, 1), theirs, rtol=0, atol=2e-4)
-
-
-@pytest.fixture(autouse=True)
-def remote_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
 
 
 def test_edm(tmp_path: Path) -> None:
