@@ -14,7 +14,7 @@ from mmd_ddm.experiment.config import Config
 from mmd_ddm.experiment.inputs import base_folder, dataset_of, scored_spaces
 from mmd_ddm.features.load import load_feature_space
 from mmd_ddm.features.registry import other_images_of, weakness_of, weights_of
-from mmd_ddm.pretrained.configs import classes_of, null_class_of, scheduler_config, unet_config
+from mmd_ddm.pretrained.configs import class_names, classes_of, null_class_of, scheduler_config, unet_config
 
 _log = logging.getLogger(__name__)
 _NOISY = 20.0  # sigma of flow matching at t = 0.95
@@ -23,15 +23,16 @@ _NOISY = 20.0  # sigma of flow matching at t = 0.95
 def obtain(config: Config) -> None:
     """Download and prepare what runs will need, once and where progress is seen, not in each worker.
 
-    Feature spaces that can't be trusted, or were trained on other images, and chains that don't begin at noise, are
-    named in a warning, one line each.
+    Feature spaces that can't be trusted, or were trained on other images, chains that don't begin at noise, and classes
+    of the model that the images lack are named in a warning, one line each.
     """
     folder, known = base_folder(config), dataset_of(config)
     _warn_of_beginning(config, scheduler_config(folder))
     images = load_dataset(known)
     fingerprint, unet = images.fingerprint, unet_config(folder)
     if (classes := classes_of(unet)) is not None:
-        class_counts(classes, images, spare=null_class_of(unet) is not None)
+        counts = class_counts(classes, images, spare=null_class_of(unet) is not None)
+        _warn_of_spare(len(counts), classes, class_names(folder) or {})
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:
             load_feature_space(name, config.dataset)
@@ -53,3 +54,13 @@ def _warn_of_beginning(config: Config, process: Mapping[str, object]) -> None:
                 "schedule %s with steps %d begins at t = %.3f, where the image is %.0f %% there, and not at noise; "
                 "models of flow matching need schedule trailing", how.schedule, how.steps, t, 100 * (1 - t)
             )  # fmt: skip
+
+
+def _warn_of_spare(there: int, classes: int, names: Mapping[str, str]) -> None:
+    """Say what labels have to mean where a model has classes that the images lack."""
+    if there < classes:
+        first = f" ({names['0']})" if "0" in names else ""
+        _log.warning(
+            "the labels of the images are 0 to %d, and the model has %d classes: label 0 has to mean the model's class "
+            "0%s, and so on; no others are generated", there - 1, classes, first
+        )  # fmt: skip

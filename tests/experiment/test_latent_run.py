@@ -88,7 +88,7 @@ def test_guided_dit(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_a_dit_that_can_be_guided_may_have_more_classes_than_the_images(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has to have 1000, since `DiTPipeline` takes 1000 for the label of none; digits have ten."""
     base, run = dit_folder(tmp_path / "base"), tmp_path / "run"
@@ -97,6 +97,7 @@ def test_a_dit_that_can_be_guided_may_have_more_classes_than_the_images(
     options = {**SMALL, "steps": 4, "guidance_scale": 1.5, "base_model": base, "output": run, "batch": 12}
     flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     assert main(["finetune", "--dataset", "digits", *flags]) == 0
+    assert "labels of the images are 0 to 9, and the model has 1000 classes" in caplog.text
     table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
     before, after = (load_file(folder / "transformer" / WEIGHTS)[table] for folder in (base, run / "model"))
     moved = (before != after).any(dim=1).nonzero()[:, 0].tolist()
