@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmd_ddm.files import replacing, write_json
+from mmd_ddm.pretrained.configs import OF_DIT
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DModel, VQModel
@@ -55,7 +56,7 @@ def make_pipeline(
 
     from mmd_ddm.pretrained.class_conditional_pipeline import ClassConditionalPipeline
 
-    if autoencoder is not None and "num_embeds_ada_norm" in unet.config:
+    if autoencoder is not None and OF_DIT in unet.config:
         pipeline = DiTPipeline(unet, autoencoder, scheduler, id2label)
         if id2label is not None:
             pipeline.register_to_config(id2label=dict(id2label))  # or diffusers would not save what it reads there

@@ -11,18 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 
 from mmd_ddm.cli import import_model
 from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
-from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.convert import convert_file
 from mmd_ddm.pretrained.edm2_unet import EDM2UNet2DModel
-from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.formats import edm, edm2
 from mmd_ddm.pretrained.formats.architecture import unet_shapes
 from mmd_ddm.pretrained.load import load_denoiser
+from tests.pretrained.exported import export, images_by_diffusers, images_of
 from tests.pretrained.originals.edm2 import (
     IMAGENET_64_S,
     IMAGENET_512_XS,
@@ -179,23 +177,11 @@ def test_diffusers_gives_our_images(
 ) -> None:
     denoiser = load_denoiser(base)
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule)
-    save_pipeline(
-        denoiser, scheduler_config(base), tmp_path / "model",
-        sampler=sampler, chain=chain, eta=0.0, variance="model", record={},
-    )  # fmt: skip
-    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "model", trust_remote_code=True)
-    assert type(pipeline.unet).__module__.startswith("diffusers_modules")
-    pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(
-        class_labels=[2, 1], generator=torch.Generator().manual_seed(5), num_inference_steps=steps, output_type="np"
-    ).images
-    noise = torch.randn((2, 3, 8, 8), generator=torch.Generator().manual_seed(5))[None]
-    with torch.no_grad():
-        made = chain.sample(denoiser, noise, torch.tensor([2, 1]))
-    ours = (made / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    export(denoiser, chain, sampler, base, tmp_path / "model")
+    theirs, ours = images_by_diffusers(tmp_path / "model", steps, [2, 1]), images_of(denoiser, chain, [2, 1])
     assert float(ours.std()) > 0.05  # not all clamped
     # diffusers' alpha_bar is in float32: to 1e-6 where little noise is left, carried through the chain
-    torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-4)
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
     again = load_denoiser(tmp_path / "model")
     assert isinstance(again.network, EDM2UNet2DModel)
 

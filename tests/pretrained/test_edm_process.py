@@ -23,12 +23,11 @@ from mmd_ddm.diffusion.samplers import make_chain
 from mmd_ddm.errors import UserError
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.pretrained.configs import scheduler_config
 from mmd_ddm.pretrained.edm_unet import EDMUNet2DModel
-from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.formats import edm
 from mmd_ddm.pretrained.load import load_denoiser
 from mmd_ddm.pretrained.record import sampling_settings
+from tests.pretrained.exported import export, images_by_diffusers, images_of
 from tests.pretrained.originals.edm import EDMStructure, edm_denoiser, edm_weights
 from tests.pretrained.originals.edm_pickle import edm_content, edm_module, write_edm, write_network
 from tests.pretrained.originals.edm_sampler import Denoise, euler, karras
@@ -140,26 +139,16 @@ def test_the_schedule_karras_has_the_authors_levels_for_any_budget(family: str, 
 def test_diffusers_gives_our_images(sampler: str, steps: int, schedule: str, base: Path, tmp_path: Path) -> None:
     denoiser = load_denoiser(base)
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule)
-    save_pipeline(
-        denoiser, scheduler_config(base), tmp_path / "model",
-        sampler=sampler, chain=chain, eta=0.0, variance="model", record={},
-    )  # fmt: skip
-    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "model", trust_remote_code=True)
-    assert type(pipeline.unet).__module__.startswith("diffusers_modules")
-    pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(
-        batch_size=2, generator=torch.Generator().manual_seed(5), num_inference_steps=steps, output_type="np"
-    ).images
-    noise = torch.randn((2, 3, 8, 8), generator=torch.Generator().manual_seed(5))[None]
+    export(denoiser, chain, sampler, base, tmp_path / "model")
+    theirs = images_by_diffusers(tmp_path / "model", steps)
     (tmp_path / "model/unet/edm_unet.py").write_text("raise SystemExit('the file in the folder was run')")
     loaded = load_denoiser(tmp_path / "model")
     again = make_chain(loaded.schedule, **{"schedule": "linear", **sampling_settings(tmp_path / "model")})
     for model, how in ((denoiser, chain), (loaded, again)):
-        with torch.no_grad():
-            ours = (how.sample(model, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        ours = images_of(model, how)
         assert float(ours.std()) > 0.05  # not all clamped
         # diffusers' alpha_bar is in float32: to 1e-6 where little noise is left, carried through the chain
-        torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-4)
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
 
 
 def test_routes_give_one_gradient(base: Path) -> None:

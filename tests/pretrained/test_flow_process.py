@@ -27,13 +27,12 @@ from mmd_ddm.experiment.inputs import suited
 from mmd_ddm.experiment.obtain import obtain
 from mmd_ddm.experiment.presets import preset
 from mmd_ddm.experiment.run import finetune
-from mmd_ddm.pretrained.configs import scheduler_config
-from mmd_ddm.pretrained.export import save_pipeline
 from mmd_ddm.pretrained.load import load_denoiser, load_network
 from mmd_ddm.pretrained.prediction_loss import LENGTH, flow_loss
 from mmd_ddm.pretrained.pretrain import pretrain
 from mmd_ddm.pretrained.record import sampling_settings
 from tests.conftest import Output
+from tests.pretrained.exported import export, images_by_diffusers, images_of
 from tests.pretrained.routes import check_routes
 from tune import search
 from tune.commands.search_settings import plan
@@ -104,21 +103,6 @@ def test_diffusers_own_scheduler_gives_our_images(base: Path) -> None:
     torch.testing.assert_close(chain.sample(denoiser, noise), image, rtol=0, atol=2e-3)
 
 
-def images_of(denoiser: Denoiser, chain: Chain) -> Tensor:
-    noise = torch.randn((1, 2, 3, 8, 8), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        return (chain.sample(denoiser, noise) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
-
-
-def theirs(folder: Path, steps: int) -> Tensor:
-    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
-    assert type(pipeline.unet).__module__.startswith("diffusers_modules")
-    pipeline.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(5)
-    made = pipeline(batch_size=2, generator=generator, num_inference_steps=steps, output_type="np").images
-    return torch.from_numpy(made)
-
-
 @pytest.mark.usefixtures("remote_code")
 @pytest.mark.filterwarnings("ignore:__array__")  # NumPy 2 of DPMSolverMultistepScheduler
 @pytest.mark.parametrize(
@@ -131,15 +115,12 @@ def test_an_exported_model_gives_our_images_in_diffusers(
 ) -> None:
     denoiser = load_denoiser(base)
     chain = make_chain(denoiser.schedule, sampler=sampler, steps=steps, schedule=schedule)
-    save_pipeline(
-        denoiser, scheduler_config(base), tmp_path / "model",
-        sampler=sampler, chain=chain, eta=0.0, variance="model", record={},
-    )  # fmt: skip
+    export(denoiser, chain, sampler, base, tmp_path / "model")
     loaded = load_denoiser(tmp_path / "model")
     again = make_chain(loaded.schedule, **{"schedule": "linear", **sampling_settings(tmp_path / "model")})
     ours = images_of(denoiser, chain)
     assert float(ours.std()) > 0.05  # not all clamped
-    for found in (theirs(tmp_path / "model", steps), images_of(loaded, again)):
+    for found in (images_by_diffusers(tmp_path / "model", steps), images_of(loaded, again)):
         # the first step divides by a signal of 1 / 2000 in float32, and diffusers' alpha_bar is float32 too
         torch.testing.assert_close(found, ours, rtol=0, atol=1e-3)
 
@@ -155,13 +136,10 @@ def test_a_learned_sampler_of_it_gives_our_images_in_diffusers(base: Path, tmp_p
     torch.testing.assert_close(images_of(denoiser, chain), plain, rtol=0, atol=1e-3)  # as it begins
     for parameter in chain.learned.parameters():
         nn.init.normal_(parameter, std=0.05)
-    save_pipeline(
-        denoiser, scheduler_config(base), tmp_path / "model",
-        sampler="deis-3", chain=chain, eta=0.0, variance="model", record={},
-    )  # fmt: skip
+    export(denoiser, chain, "deis-3", base, tmp_path / "model")
     ours = images_of(denoiser, chain)
     assert float((ours - plain).abs().max()) > 0.01
-    torch.testing.assert_close(theirs(tmp_path / "model", 4), ours, rtol=0, atol=1e-3)
+    torch.testing.assert_close(images_by_diffusers(tmp_path / "model", 4), ours, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", *MULTISTEP])
