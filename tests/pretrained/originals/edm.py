@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.pretrained.originals.structure import Shapes, Weights, draw, layer
+from tests.pretrained.originals.structure import Shapes, Weights, draw, layer, levels_of
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class EDMStructure:
     @property
     def levels(self) -> list[tuple[str, int, int]]:
         """Name, side and width of each."""
-        sides = [self.side >> n for n in range(len(self.multipliers))]
-        return [(f"{side}x{side}", side, self.width * m) for side, m in zip(sides, self.multipliers, strict=True)]
+        return levels_of(self.side, self.width, self.multipliers)
 
     def settings(self) -> dict[str, object]:
         """Of the network, as NVlabs' training script gives them."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.pretrained.originals.edm_pickle import EasyDict, Persistent, write_edm
-from tests.pretrained.originals.structure import Shapes, Weights
+from tests.pretrained.originals.structure import Shapes, Weights, levels_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class EDM2Structure:
     @property
     def levels(self) -> list[tuple[str, int, int]]:
         """Name, side and width of each."""
-        sides = [self.side >> n for n in range(len(self.multipliers))]
-        return [(f"{side}x{side}", side, self.width * m) for side, m in zip(sides, self.multipliers, strict=True)]
+        return levels_of(self.side, self.width, self.multipliers)
 
     def settings(self) -> dict[str, object]:
         """Of the network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,3 +113,9 @@ def draw(shapes: Shapes, seed: int = 0) -> Weights:
         else:
             weights[name] = 0.3 * normal + (".weight" in name)  # of normalisations, and biases
     return weights
+
+
+def levels_of(side: int, width: int, multipliers: Sequence[int]) -> list[tuple[str, int, int]]:
+    """Name, side and width of each level of an EDM network, whose sides are halved from one to the next."""
+    sides = [side >> n for n in range(len(multipliers))]
+    return [(f"{side}x{side}", side, width * m) for side, m in zip(sides, multipliers, strict=True)]
