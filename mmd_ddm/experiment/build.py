@@ -194,7 +194,7 @@ class Parts:
 
     def _class_counts(self, denoiser: Denoiser) -> tuple[int, ...]:
         assert denoiser.classes is not None
-        return class_counts(denoiser.classes, self.images, spare=denoiser.null_class is not None)
+        return class_counts(denoiser.classes, self.images, denoiser.null_class)
 
     @cached_property
     def objective(self) -> Objective | FrechetObjective:

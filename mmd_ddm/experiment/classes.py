@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from mmd_ddm.data.images import ImageSet
 
 
-def class_counts(classes: int, images: ImageSet, spare: bool = False) -> tuple[int, ...]:
+def class_counts(classes: int, images: ImageSet, null_class: int | None = None) -> tuple[int, ...]:
     """How many real images there are of each class of a class-conditional model.
 
     Args:
         classes: of the model.
         images: with labels.
-        spare: whether the model may have more classes than the images: one that can be guided has 1000 because
+        null_class: of a model that can be guided, which may have more classes than the images: it has 1000 because
             `DiTPipeline` takes 1000 for the label of none.
 
     Raises:
@@ -33,7 +33,7 @@ def class_counts(classes: int, images: ImageSet, spare: bool = False) -> tuple[i
         )
 
     counts = count_classes(images.labels)
-    if len(counts) > classes or (len(counts) < classes and not spare):
+    if len(counts) > classes or (len(counts) < classes and null_class is None):
         raise UserError(
             f"the model has {classes} classes, but the labels of {images.name} are from 0 to {len(counts) - 1}; name "
             "the images that the model was trained on, or others with the same classes"

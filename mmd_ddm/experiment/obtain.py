@@ -31,7 +31,7 @@ def obtain(config: Config) -> None:
     images = load_dataset(known)
     fingerprint, unet = images.fingerprint, unet_config(folder)
     if (classes := classes_of(unet)) is not None:
-        counts = class_counts(classes, images, spare=null_class_of(unet) is not None)
+        counts = class_counts(classes, images, null_class_of(unet))
         _warn_of_spare(len(counts), classes, class_names(folder) or {})
     for name in dict.fromkeys((*config.objective.spaces, *scored_spaces(config))):
         if not weights_of(name, config.dataset).present:

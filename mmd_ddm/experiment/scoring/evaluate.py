@@ -141,7 +141,7 @@ def evaluate(
     obtain(config)
     if per_class:
         assert classes is not None
-        counts = class_counts(classes, load_dataset(dataset_of(config)), spare=null_class_of(unet) is not None)
+        counts = class_counts(classes, load_dataset(dataset_of(config)), null_class_of(unet))
         check_images_of_classes(counts, images)
     with tempfile.TemporaryDirectory() as scratch:
         results = file or Path(scratch) / "scores.json"
